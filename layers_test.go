@@ -1,0 +1,99 @@
+package house_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/tidemill/tidemill/"
+
+// floors lists the packages from the ground up. A package may import only
+// packages on lower floors; neighbours on one floor do not know each other.
+var floors = []string{
+	"connect  internal/kafkalog  streams/state",
+	"config  converters/*  transforms  registry  sources/*  sinks/*  streams/sql/functions  connect/connecttest  streams/state/statetest",
+	"worker  streams  internal/devstack  internal/testenv/*",
+	"streams/sql  streams/streamstest",
+	"rest  pgwire",
+	"cmd/*  bench  torture  examples/*",
+}
+
+// owners lists, for each outside module, the only packages that may import it.
+var owners = map[string]string{
+	"github.com/jackc/pglogrepl":    "sources/postgres bench torture",
+	"github.com/jackc/pgx":          "sources/postgres sinks/postgres pgwire internal/devstack cmd/* bench torture",
+	"github.com/twmb/franz-go":      "internal/kafkalog internal/devstack worker streams cmd/* bench torture",
+	"github.com/hamba/avro":         "converters/avro registry",
+	"github.com/riferrei/srclient":  "converters/avro",
+	"github.com/cockroachdb/pebble": "streams/state",
+	"github.com/cockroachdb/apd":    "streams/sql/functions streams/sql",
+	"github.com/magiconair":         "config",
+	"go.yaml.in/yaml":               "config cmd/*",
+	"github.com/spf13/cobra":        "cmd/*",
+	"github.com/prometheus":         "rest worker cmd/*",
+	"golang.org/x/sync":             "sources/* sinks/* worker streams streams/sql rest internal/* cmd/* bench torture",
+	"golang.org/x/term":             "cmd/*",
+}
+
+// TestLayers keeps the house as the plan in docs/architecture.md draws it.
+func TestLayers(t *testing.T) {
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return err
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		from := filepath.ToSlash(filepath.Dir(file))
+		for _, spec := range f.Imports {
+			imp := strings.Trim(spec.Path.Value, `"`)
+			if to, ours := strings.CutPrefix(imp, module); ours {
+				if floor(t, to) >= floor(t, from) {
+					t.Errorf("%s must not import %s: it is not on a lower floor", file, to)
+				}
+			} else if strings.Contains(imp, ".") && !match(owner(imp), from) {
+				t.Errorf("%s must not import %s: only %q may", file, imp, owner(imp))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// floor returns how high pkg stands.
+func floor(t *testing.T, pkg string) int {
+	for i, pkgs := range floors {
+		if match(pkgs, pkg) {
+			return i
+		}
+	}
+	t.Fatalf("%s stands on no floor: add it to floors", pkg)
+	return 0
+}
+
+// owner returns the packages that may import the outside package imp.
+func owner(imp string) string {
+	for mod, pkgs := range owners {
+		if imp == mod || strings.HasPrefix(imp, mod+"/") {
+			return pkgs
+		}
+	}
+	return ""
+}
+
+func match(patterns, pkg string) bool {
+	for _, p := range strings.Fields(patterns) {
+		if ok, _ := path.Match(p, pkg); ok {
+			return true
+		}
+	}
+	return false
+}
