@@ -189,6 +189,16 @@ func exportedReceiver(d *ast.FuncDecl) bool {
 	}
 }
 
+// enumeration tells whether d lists the constants of a type: they count with it.
+func enumeration(d *ast.GenDecl) bool {
+	first, ok := d.Specs[0].(*ast.ValueSpec)
+	if !ok || d.Tok != token.CONST || !d.Lparen.IsValid() {
+		return false
+	}
+	typ, ok := first.Type.(*ast.Ident)
+	return ok && typ.IsExported()
+}
+
 func undocumentedSpecs(d *ast.GenDecl, seen map[string]bool) (missing []string) {
 	for i, spec := range d.Specs {
 		switch s := spec.(type) {
@@ -205,7 +215,7 @@ func undocumentedSpecs(d *ast.GenDecl, seen map[string]bool) (missing []string) 
 				if !name.IsExported() {
 					continue
 				}
-				if d.Tok != token.CONST || i == 0 || !d.Lparen.IsValid() {
+				if !enumeration(d) && (d.Tok != token.CONST || i == 0 || !d.Lparen.IsValid()) {
 					seen[name.Name] = true
 				}
 				if d.Doc == nil && s.Doc == nil && s.Comment == nil {

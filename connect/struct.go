@@ -1,0 +1,82 @@
+package connect
+
+import "fmt"
+
+// Struct is a row: a struct schema and one value for each of its fields, in field
+// order. It is filled by whoever makes it and read-only once handed on.
+type Struct struct {
+	schema *Schema
+	values []Value
+}
+
+// NewStruct returns an empty struct of the schema: all fields null.
+func (s *Schema) NewStruct() *Struct {
+	return &Struct{schema: s, values: make([]Value, len(s.def.Fields))}
+}
+
+// StructOf returns a struct over values, which the caller hands over. There must
+// be one for each field; it panics otherwise, since a row out of step with its
+// schema would be read as something it is not.
+func (s *Schema) StructOf(values []Value) *Struct {
+	st := s.MakeStruct(values)
+	return &st
+}
+
+// MakeStruct is StructOf without the allocation, for rows that live in a slab.
+func (s *Schema) MakeStruct(values []Value) Struct {
+	if s.def.Kind != KindStruct || len(values) != len(s.def.Fields) {
+		panic(fmt.Sprintf("connect: %d values for the %d fields of schema %s", len(values), len(s.def.Fields), s))
+	}
+	return Struct{schema: s, values: values}
+}
+
+// Schema returns the struct's schema.
+func (st *Struct) Schema() *Schema { return st.schema }
+
+// Values returns all values in field order, shared: do not write to them.
+func (st *Struct) Values() []Value { return st.values }
+
+// At returns the value of the i-th field as it is, null when absent.
+func (st *Struct) At(i int) Value { return st.values[i] }
+
+// Get returns the value of the field with that name; an absent one is its
+// schema's default, and null when there is no such field or default.
+func (st *Struct) Get(name string) Value {
+	i := st.schema.Index(name)
+	if i < 0 {
+		return Value{}
+	}
+	if v := st.values[i]; !v.IsNull() {
+		return v
+	}
+	return st.schema.def.Fields[i].Schema.def.Default
+}
+
+// Set puts v in the i-th field without a check, for makers that follow the schema
+// by construction.
+func (st *Struct) Set(i int, v Value) { st.values[i] = v }
+
+// Put checks v against the named field's schema and puts it there.
+func (st *Struct) Put(name string, v Value) error {
+	i := st.schema.Index(name)
+	if i < 0 {
+		return fmt.Errorf("connect: schema %s has no field %q", st.schema, name)
+	}
+	if err := st.schema.def.Fields[i].Schema.checkAt(name, v); err != nil {
+		return err
+	}
+	st.values[i] = v
+	return nil
+}
+
+// Equal tells whether both structs have one schema (optional or not) and equal
+// values.
+func (st *Struct) Equal(other *Struct) bool {
+	if st == nil || other == nil {
+		return st == other
+	}
+	return st.schema.AsRequired() == other.schema.AsRequired() && equalValues(st.values, other.values)
+}
+
+// String prints the struct as compact JSON.
+func (st *Struct) String() string { return StructValue(st).String() }
