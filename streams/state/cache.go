@@ -1,0 +1,301 @@
+package state
+
+import "unsafe"
+
+// Entry is a change that leaves a Cache at a commit.
+type Entry struct {
+	// Key is the changed key.
+	Key []byte
+	// Old is the committed value; HasOld is false when there was none.
+	Old    []byte
+	HasOld bool
+	// New is the value now; HasNew is false when the key was deleted.
+	New    []byte
+	HasNew bool
+}
+
+// entry is a cached key. A clean entry repeats the reader below, absence
+// included; a dirty one replaces it until the commit.
+type entry struct {
+	key        []byte
+	val, old   []byte
+	has, had   bool
+	dirty      bool
+	oldKnown   bool
+	prev, next *entry // neighbours in order of use, clean entries only
+}
+
+// name is the key as the map wants it. It shares the bytes of the key, which
+// never change.
+func (e *entry) name() string { return unsafe.String(unsafe.SliceData(e.key), len(e.key)) }
+
+// entryOverhead is what an entry costs beyond its bytes, map slot included.
+const entryOverhead = 160
+
+// Cache is the write-back layer of one store: it holds the changes since the
+// last commit, and as far as its bound allows what was read or written lately.
+// Updates of one key replace each other, so that only the last one before the
+// commit leaves it.
+//
+// A commit has three steps, with the caller's own work between them: Flush
+// shows the changes, Write puts them into a batch, Committed declares them
+// clean once the batch is applied. Discard throws them away instead.
+//
+// A Cache is a Store and is used by one goroutine.
+type Cache struct {
+	base  Reader
+	limit int64
+
+	entries map[string]*entry
+	order   []*entry // the dirty ones, in order of their first change
+	wiped   []Range  // spans deleted since the commit, before the dirty entries
+	lru     entry    // ring of the clean ones; lru.next is the latest used
+	index   *tree[*entry]
+	bytes   int64 // all entries
+	dirt    int64 // the dirty ones
+}
+
+// NewCache returns a cache over base that keeps about limit bytes. Dirty
+// entries are kept whatever their size: whoever writes looks at DirtyBytes and
+// commits early when they are too many.
+func NewCache(base Reader, limit int64) *Cache {
+	c := &Cache{base: base, limit: limit, entries: map[string]*entry{}}
+	c.lru.next, c.lru.prev = &c.lru, &c.lru
+	return c
+}
+
+// SetLimit changes the bound in bytes.
+func (c *Cache) SetLimit(limit int64) {
+	c.limit = limit
+	c.shrink()
+}
+
+// DirtyBytes is the size of what the next commit will write.
+func (c *Cache) DirtyBytes() int64 { return c.dirt }
+
+// Bytes is the size of everything cached.
+func (c *Cache) Bytes() int64 { return c.bytes }
+
+// Get implements Reader.
+func (c *Cache) Get(dst, key []byte) (value []byte, found bool, err error) {
+	e, err := c.load(key)
+	if err != nil {
+		return dst, false, err
+	}
+	if !e.has {
+		return dst, false, nil
+	}
+	return append(dst, e.val...), true, nil
+}
+
+// load returns the entry of key and reads it from below when it is not here.
+func (c *Cache) load(key []byte) (*entry, error) {
+	if e := c.entries[string(key)]; e != nil {
+		if !e.dirty {
+			c.touch(e)
+		}
+		return e, nil
+	}
+	val, found, err := c.below(nil, key)
+	if err != nil {
+		return nil, err
+	}
+	e := c.add(key)
+	e.val, e.has, e.oldKnown = val, found, true
+	c.grow(int64(len(val)), e)
+	c.touch(e)
+	c.shrink()
+	return e, nil
+}
+
+// below reads the committed value, past the spans deleted since.
+func (c *Cache) below(dst, key []byte) ([]byte, bool, error) {
+	if covered(c.wiped, key) {
+		return dst, false, nil
+	}
+	return c.base.Get(dst, key)
+}
+
+func covered(spans []Range, key []byte) bool {
+	for _, s := range spans {
+		if string(key) >= string(s.Lo) && (s.Hi == nil || string(key) < string(s.Hi)) {
+			return true
+		}
+	}
+	return false
+}
+
+// add makes an entry for a new key.
+func (c *Cache) add(key []byte) *entry {
+	e := &entry{key: append([]byte(nil), key...)}
+	c.entries[e.name()] = e
+	c.bytes += entryOverhead + int64(len(key))
+	return e
+}
+
+// grow accounts for n more bytes of e.
+func (c *Cache) grow(n int64, e *entry) {
+	c.bytes += n
+	if e.dirty {
+		c.dirt += n
+	}
+}
+
+// Put implements Store.
+func (c *Cache) Put(key, value []byte) error {
+	e := c.change(key)
+	c.grow(int64(len(value)-len(e.val)), e)
+	e.val, e.has = append(e.val[:0], value...), true
+	return nil
+}
+
+// Delete implements Store.
+func (c *Cache) Delete(key []byte) error {
+	e := c.change(key)
+	c.grow(-int64(len(e.val)), e)
+	e.val, e.has = e.val[:0], false
+	return nil
+}
+
+// change returns the entry of key, made dirty. A key that is not cached is not
+// read: its old value is fetched by Flush when it is wanted.
+func (c *Cache) change(key []byte) *entry {
+	e := c.entries[string(key)]
+	if e == nil {
+		e = c.add(key)
+	}
+	if e.dirty {
+		return e
+	}
+	c.unlink(e)
+	e.dirty = true
+	c.dirt += entryOverhead + int64(len(e.key)+len(e.val))
+	if e.oldKnown {
+		e.old, e.had = e.val, e.has
+		e.val = nil
+	}
+	c.order = append(c.order, e)
+	if c.index != nil {
+		c.index.set(e.key, e)
+	}
+	return e
+}
+
+// DeleteRange deletes the keys of r. Unlike Delete it does not show up in
+// Flush: it is meant for expired windows, of which nobody is told.
+func (c *Cache) DeleteRange(r Range) {
+	span := Range{Lo: append([]byte{}, r.Lo...), Hi: r.Hi}
+	c.wiped = append(c.wiped, span)
+	for _, e := range c.entries {
+		if covered(c.wiped[len(c.wiped)-1:], e.key) {
+			c.drop(e)
+		}
+	}
+	kept := c.order[:0]
+	for _, e := range c.order {
+		if c.entries[string(e.key)] == e {
+			kept = append(kept, e)
+		}
+	}
+	clear(c.order[len(kept):])
+	c.order = kept
+	c.index = nil
+}
+
+// drop forgets an entry.
+func (c *Cache) drop(e *entry) {
+	size := entryOverhead + int64(len(e.key)+len(e.val)+len(e.old))
+	c.bytes -= size
+	if e.dirty {
+		c.dirt -= size
+	}
+	c.unlink(e)
+	delete(c.entries, e.name())
+}
+
+// Flush shows every change since the last commit, in the order in which the
+// keys were first changed; withOld asks for the values before. The bytes are
+// valid during the call of visit. visit may write to other stores, not to this
+// one.
+func (c *Cache) Flush(withOld bool, visit func(Entry) error) error {
+	for _, e := range c.order {
+		if withOld && !e.oldKnown {
+			old, had, err := c.below(nil, e.key)
+			if err != nil {
+				return err
+			}
+			e.old, e.had, e.oldKnown = old, had, true
+			c.grow(int64(len(old)), e)
+		}
+		if e.oldKnown && !e.had && !e.has {
+			continue // Came and went between two commits.
+		}
+		err := visit(Entry{Key: e.key, Old: e.old, HasOld: e.had, New: e.val, HasNew: e.has})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Write adds the changes since the last commit to b.
+func (c *Cache) Write(b Batch, id ID) {
+	for _, span := range c.wiped {
+		b.DeleteRange(id, span)
+	}
+	for _, e := range c.order {
+		if e.has {
+			b.Put(id, e.key, e.val)
+		} else {
+			b.Delete(id, e.key)
+		}
+	}
+}
+
+// Committed declares the changes clean: the reader below has them now.
+func (c *Cache) Committed() {
+	for _, e := range c.order {
+		e.dirty, e.oldKnown, e.had = false, true, false
+		c.bytes -= int64(len(e.old))
+		e.old = nil
+		c.touch(e)
+	}
+	c.settle()
+	c.shrink()
+}
+
+// Discard throws the changes since the last commit away.
+func (c *Cache) Discard() {
+	for _, e := range c.order {
+		c.drop(e)
+	}
+	c.settle()
+}
+
+func (c *Cache) settle() {
+	clear(c.order)
+	c.order, c.wiped, c.index, c.dirt = c.order[:0], nil, nil, 0
+}
+
+// touch makes a clean entry the latest used.
+func (c *Cache) touch(e *entry) {
+	c.unlink(e)
+	e.next, e.prev = c.lru.next, &c.lru
+	e.next.prev, c.lru.next = e, e
+}
+
+func (c *Cache) unlink(e *entry) {
+	if e.next != nil {
+		e.prev.next, e.next.prev = e.next, e.prev
+		e.prev, e.next = nil, nil
+	}
+}
+
+// shrink forgets clean entries, longest unused first, down to the bound. The
+// latest is kept: its reader still holds it.
+func (c *Cache) shrink() {
+	for c.bytes > c.limit && c.lru.prev != c.lru.next {
+		e := c.lru.prev
+		c.drop(e)
+	}
+}

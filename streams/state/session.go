@@ -1,0 +1,94 @@
+package state
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"time"
+)
+
+// sessionSuffix is the length of what follows the key in a session key.
+const sessionSuffix = 16
+
+// AppendSessionKey appends the key of one session: the key, 8 bytes of its end,
+// 8 bytes of its start, in milliseconds, big-endian, as in Kafka Streams.
+func AppendSessionKey(dst, key []byte, start, end int64) []byte {
+	dst = append(dst, key...)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(end))
+	return binary.BigEndian.AppendUint64(dst, uint64(start))
+}
+
+// SplitSessionKey takes a session key apart; ok is false when it is too short.
+func SplitSessionKey(b []byte) (key []byte, start, end int64, ok bool) {
+	n := len(b) - sessionSuffix
+	if n < 0 {
+		return nil, 0, 0, false
+	}
+	return b[:n], int64(binary.BigEndian.Uint64(b[n+8:])), int64(binary.BigEndian.Uint64(b[n:])), true
+}
+
+// Session is one entry of a session store; both ends belong to it.
+type Session struct {
+	Key        []byte
+	Start, End int64
+	Value      []byte
+}
+
+// Sessions is a store of sessions over a Store.
+type Sessions struct {
+	seg segments
+	key []byte // scratch
+}
+
+// NewSessions returns a session store in s that keeps sessions for at least
+// retention, counted from their end.
+func NewSessions(s Store, retention time.Duration) *Sessions {
+	return &Sessions{seg: newSegments(s, retention)}
+}
+
+// LocalKey appends the key under which the store keeps a session key, which is
+// the form a changelog has.
+func (s *Sessions) LocalKey(dst, sessionKey []byte) []byte {
+	_, _, end, _ := SplitSessionKey(sessionKey)
+	return append(s.seg.appendSegment(dst, end), sessionKey...)
+}
+
+func (s *Sessions) local(key []byte, start, end int64) []byte {
+	s.key = AppendSessionKey(s.seg.appendSegment(s.key[:0], end), key, start, end)
+	return s.key
+}
+
+// Put sets the value of a session.
+func (s *Sessions) Put(key []byte, start, end int64, value []byte) error {
+	return s.seg.store.Put(s.local(key, start, end), value)
+}
+
+// Delete removes a session.
+func (s *Sessions) Delete(key []byte, start, end int64) error {
+	return s.seg.store.Delete(s.local(key, start, end))
+}
+
+// Get appends the value of exactly this session to dst.
+func (s *Sessions) Get(dst, key []byte, start, end int64) (value []byte, found bool, err error) {
+	return s.seg.store.Get(dst, s.local(key, start, end))
+}
+
+// Find visits the sessions of key that overlap from…to, both included, in order
+// of their ends. The bytes are valid during visit, which must not write to the
+// store.
+func (s *Sessions) Find(key []byte, from, to int64, visit func(Session) error) error {
+	return s.seg.each(from, math.MaxInt64, func(segment []byte) error {
+		lo := AppendSessionKey(append([]byte{}, segment...), key, 0, max(from, 0))
+		hi := AppendSessionKey(append([]byte{}, segment...), key, math.MaxInt64, math.MaxInt64)
+		return walk(s.seg.store, Range{Lo: lo, Hi: hi}, func(local, value []byte) error {
+			k, start, end, ok := SplitSessionKey(local[SegmentPrefix:])
+			if !ok || start > to || !bytes.Equal(k, key) {
+				return nil
+			}
+			return visit(Session{k, start, end, value})
+		})
+	})
+}
+
+// Expire removes sessions that ended more than the retention before now.
+func (s *Sessions) Expire(now int64) error { return s.seg.expire(now) }
