@@ -1,0 +1,27 @@
+// Package sql understands ksqlDB's language and turns it into topologies of
+// package streams and into answers.
+//
+// A statement travels through few hands, each in its own file. The lexer
+// (token.go) and the parser (parser.go and its parse_ neighbours) make a
+// Statement, a tree that remembers where each of its parts stood in the text and
+// that prints itself back as SQL. The catalog (catalog.go) knows the streams,
+// tables and types declared so far. The analyser (analyze.go) resolves names and
+// types, the compiler (expr.go) turns expressions into closures over a row, and
+// the planner (plan.go) builds the topology of a persistent query. Engine
+// (statement.go) is the front: it executes statements, answers pull queries
+// (pull.go) and runs push queries (push.go). Every statement that changes the
+// catalog is appended to a Log first, so that a restarted process replays it and
+// stands where the old one stood.
+//
+// Faults of the text are values of type *Error: a stable code, line and column,
+// the line itself with a caret, what was expected, and a near name when the
+// writer seems to have mistyped one.
+//
+//	stmts, err := sql.Parse("SELECT id, COUNT(*) FROM orders GROUP BY id EMIT CHANGES;")
+//	if err != nil {
+//		var fault *sql.Error
+//		if errors.As(err, &fault) {
+//			fmt.Println(fault.Detail())
+//		}
+//	}
+package sql
