@@ -3,6 +3,8 @@ package sql
 import (
 	"fmt"
 	"strings"
+
+	"github.com/tidemill/tidemill/connect"
 )
 
 // Error is a fault of a statement: what is wrong, where in the text, and how to
@@ -89,50 +91,24 @@ func (e *Error) locate(src string, pos, end int) {
 	e.Width = max(1, len([]rune(src[pos:max(pos, end)])))
 }
 
-// nearest returns the candidate that name was most likely meant to be, or "".
-func nearest(name string, candidates []string) string {
-	best, bestDist := "", max(1, (len(name)+1)/3)+1
-	for _, c := range candidates {
-		if d := editDistance(strings.ToUpper(name), strings.ToUpper(c), bestDist); d < bestDist && c != name {
-			best, bestDist = c, d
-		}
-	}
-	return best
-}
-
-// editDistance is the optimal string alignment distance (Damerau, without
-// repeated edits of one substring); limit cuts the work short.
-func editDistance(a, b string, limit int) int {
-	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
-		return limit
-	}
-	before := make([]int, len(b)+1)
-	prev := make([]int, len(b)+1)
-	cur := make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		cur[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				cur[j] = min(cur[j], before[j-2]+1)
-			}
-		}
-		before, prev, cur = prev, cur, before
-	}
-	return prev[len(b)]
-}
-
-// didYouMean phrases a near candidate as a hint, or returns "".
+// didYouMean phrases a near candidate as a hint, or returns "". Very short names
+// are near everything and get none.
 func didYouMean(name string, candidates []string) string {
-	if c := nearest(name, candidates); c != "" {
+	if len(name) < 3 {
+		return ""
+	}
+	if c := connect.Nearest(name, candidates); c != "" && c != name {
 		return "did you mean " + c + "?"
 	}
 	return ""
+}
+
+// Connect gives the fault as the error every part of Tidemill shows: it keeps
+// code, place, cause and mend.
+func (e *Error) Connect() *connect.Error {
+	place := ""
+	if e.Line > 0 {
+		place = fmt.Sprintf("%d:%d", e.Line, e.Column)
+	}
+	return &connect.Error{Code: e.Code, Class: connect.ClassConfig, Place: place, Message: e.Message, Mend: e.Hint}
 }

@@ -163,7 +163,7 @@ func (p *parser) print() (Statement, error) {
 	p.at++
 	s := &printTopic{interval: 1}
 	t := p.peek()
-	if t.kind == text {
+	if t.kind == text && t.text != "" {
 		p.at++
 		s.topic = name{span{t.pos, t.end}, t.text}
 	} else {

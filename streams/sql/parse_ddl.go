@@ -1,8 +1,6 @@
 package sql
 
 import (
-	"strings"
-
 	"github.com/tidemill/tidemill/streams/sql/functions"
 )
 
@@ -144,19 +142,18 @@ func (p *parser) property() (property, error) {
 		p.at++
 		out.name = name{span{t.pos, t.end}, t.text}
 	} else {
-		parts := []string{}
-		for {
-			n, err := p.ident("a property")
-			if err != nil {
-				return out, err
-			}
-			parts = append(parts, n.text)
-			if !p.isSym(".") {
-				break
-			}
+		n, err := p.ident("a property")
+		for err == nil && p.isSym(".") {
+			// Dotted names are settings of connectors, whose case counts.
 			p.at++
+			p.at++
+			n.span = p.since(t.pos)
+			n.text = p.src[n.pos:n.end]
 		}
-		out.name = name{p.since(t.pos), strings.Join(parts, ".")}
+		if err != nil {
+			return out, err
+		}
+		out.name = n
 	}
 	if err := p.expectSym("="); err != nil {
 		return out, err

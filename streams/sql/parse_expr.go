@@ -197,7 +197,7 @@ func (p *parser) postfix(x expr) (expr, error) {
 			x = &subscript{span: p.since(pos), x: x, index: i}
 		case p.isSym("->") && !(p.ahead(1).kind == symbol && p.ahead(1).text == "*"):
 			p.at++
-			f, err := p.ident("a field name")
+			f, err := p.member("a field name")
 			if err != nil {
 				return nil, err
 			}

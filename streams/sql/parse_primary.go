@@ -67,13 +67,22 @@ func (p *parser) reference() (expr, error) {
 	}
 	if p.isSym(".") {
 		p.at++
-		col, err := p.ident("a column name")
+		col, err := p.member("a column name")
 		if err != nil {
 			return nil, err
 		}
 		return &columnRef{span: p.since(t.pos), source: n, name: col}, nil
 	}
 	return &columnRef{span: n.span, name: n}, nil
+}
+
+// member takes the identifier after a dot or an arrow, where every word is a name.
+func (p *parser) member(what string) (name, error) {
+	if t := p.peek(); t.kind == word {
+		p.at++
+		return name{span{t.pos, t.end}, t.text}, nil
+	}
+	return p.ident(what)
 }
 
 // call reads the arguments of a function.

@@ -31,7 +31,8 @@ func Parse(script string) ([]Statement, error) {
 	p := &parser{src: script, toks: toks}
 	var out []Statement
 	for {
-		for p.sym(";") {
+		for p.isSym(";") {
+			p.at++
 		}
 		if p.peek().kind == eof {
 			return out, nil
@@ -192,10 +193,13 @@ func (p *parser) unexpected() error {
 		}
 	}
 	message := "unexpected " + p.src[t.pos:t.end]
-	if t.kind == eof {
+	if t.kind == symbol {
+		message = "unexpected '" + t.text + "'"
+	}
+	if t.kind == eof || t.kind == symbol && t.text == ";" {
 		message = "the statement ends too early"
 	}
-	if p.wantedAt == at && len(p.wanted) > 0 {
+	if p.wantedAt == at && len(p.wanted) > 0 && hint == "" {
 		message += "; expected " + oneOf(p.wanted)
 	}
 	return fault(p.src, t.pos, t.end, "sql.syntax", message, hint)
