@@ -68,10 +68,10 @@ func indent(line string, n int) string {
 	return b.String() + strings.Repeat(" ", max(0, n))
 }
 
-// fault makes an Error about src[pos:end].
-func fault(src string, pos, end int, code, message, hint string) *Error {
+// fault makes an Error about the place at in src.
+func fault(src string, at span, code, message, hint string) *Error {
 	e := &Error{Code: code, Message: message, Hint: hint}
-	e.locate(src, pos, end)
+	e.locate(src, at.pos, at.end)
 	return e
 }
 

@@ -105,9 +105,9 @@ func (p *parser) constraint(e *element, table bool) (err error) {
 	case err != nil:
 		return err
 	case e.constraint == primaryKey && !table:
-		return fault(p.src, at.pos, at.end, "sql.bad_constraint", "a stream has no primary key", "write "+e.text+" … KEY")
+		return fault(p.src, at, "sql.bad_constraint", "a stream has no primary key", "write "+e.text+" … KEY")
 	case e.constraint == keyColumn && table:
-		return fault(p.src, at.pos, at.end, "sql.bad_constraint", "the key of a table is its primary key", "write "+e.text+" … PRIMARY KEY")
+		return fault(p.src, at, "sql.bad_constraint", "the key of a table is its primary key", "write "+e.text+" … PRIMARY KEY")
 	}
 	return nil
 }

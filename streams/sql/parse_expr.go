@@ -122,7 +122,7 @@ func (p *parser) like(x expr, not bool) (expr, error) {
 			return nil, err
 		}
 		if len([]rune(out.escape)) != 1 {
-			return nil, fault(p.src, t.pos, t.end, "sql.syntax", "ESCAPE takes exactly one character", "")
+			return nil, fault(p.src, span{t.pos, t.end}, "sql.syntax", "ESCAPE takes exactly one character", "")
 		}
 	}
 	out.span = p.since(x.place().pos)
@@ -241,7 +241,7 @@ func (p *parser) number(t token) (expr, error) {
 	case integer:
 		n, err := strconv.ParseInt(t.text, 10, 64)
 		if err != nil {
-			return nil, fault(p.src, t.pos, t.end, "sql.syntax", "the number "+t.text+" does not fit a BIGINT", "write it as a decimal, with a point")
+			return nil, fault(p.src, span{t.pos, t.end}, "sql.syntax", "the number "+t.text+" does not fit a BIGINT", "write it as a decimal, with a point")
 		}
 		out.kind = functions.Int
 		if n != int64(int32(n)) {

@@ -149,7 +149,7 @@ func (p *parser) relation() (relation, error) {
 		}
 		if n > maxDepth {
 			t := p.peek()
-			return nil, fault(p.src, t.pos, t.end, "sql.too_deep", "more than 200 sources are joined", "")
+			return nil, fault(p.src, span{t.pos, t.end}, "sql.too_deep", "more than 200 sources are joined", "")
 		}
 		j := &join{kind: kind, left: rel}
 		if err := p.join(j); err != nil {
@@ -244,7 +244,7 @@ func (p *parser) duration() (duration, error) {
 	}
 	n, err := strconv.ParseInt(t.text, 10, 40)
 	if err != nil {
-		return duration{}, fault(p.src, t.pos, t.end, "sql.syntax", t.text+" is too large here", "")
+		return duration{}, fault(p.src, span{t.pos, t.end}, "sql.syntax", t.text+" is too large here", "")
 	}
 	p.at++
 	for _, u := range units {

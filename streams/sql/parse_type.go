@@ -156,7 +156,7 @@ func (p *parser) decimalType(t token) (functions.Type, error) {
 	}
 	if precision < 1 || scale > precision {
 		at := p.since(t.pos)
-		return functions.Type{}, fault(p.src, at.pos, at.end, "sql.bad_type",
+		return functions.Type{}, fault(p.src, at, "sql.bad_type",
 			"a DECIMAL has a precision of at least 1 and a scale between 0 and its precision", "")
 	}
 	return functions.DecimalOf(precision, scale), nil
@@ -171,7 +171,7 @@ func (p *parser) integer(what string) (int, error) {
 	}
 	n, err := strconv.ParseInt(t.text, 10, 32)
 	if err != nil {
-		return 0, fault(p.src, t.pos, t.end, "sql.syntax", t.text+" is too large here", "")
+		return 0, fault(p.src, span{t.pos, t.end}, "sql.syntax", t.text+" is too large here", "")
 	}
 	p.at++
 	return int(n), nil

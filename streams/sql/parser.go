@@ -55,7 +55,7 @@ func parseOne(src string) (Statement, error) {
 		return nil, err
 	}
 	if len(stmts) != 1 {
-		return nil, fault(src, 0, len(src), "sql.syntax", "one statement is expected here", "")
+		return nil, fault(src, span{0, len(src)}, "sql.syntax", "one statement is expected here", "")
 	}
 	return stmts[0], nil
 }
@@ -164,7 +164,7 @@ func (p *parser) str(what string) (string, error) {
 func (p *parser) deeper() error {
 	if p.depth++; p.depth > maxDepth {
 		t := p.peek()
-		return fault(p.src, t.pos, t.end, "sql.too_deep", "the statement nests more than 200 levels deep", "split it up")
+		return fault(p.src, span{t.pos, t.end}, "sql.too_deep", "the statement nests more than 200 levels deep", "split it up")
 	}
 	return nil
 }
@@ -202,7 +202,7 @@ func (p *parser) unexpected() error {
 	if p.wantedAt == at && len(p.wanted) > 0 && hint == "" {
 		message += "; expected " + oneOf(p.wanted)
 	}
-	return fault(p.src, t.pos, t.end, "sql.syntax", message, hint)
+	return fault(p.src, span{t.pos, t.end}, "sql.syntax", message, hint)
 }
 
 // oneOf lists at most three of the wishes.

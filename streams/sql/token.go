@@ -87,7 +87,7 @@ func (l *lexer) space() error {
 		case strings.HasPrefix(rest, "/*"):
 			i := strings.Index(rest[2:], "*/")
 			if i < 0 {
-				return fault(l.src, l.at, l.at+2, "sql.syntax", "this comment is not closed", "end it with */")
+				return fault(l.src, span{l.at, l.at+2}, "sql.syntax", "this comment is not closed", "end it with */")
 			}
 			l.at += i + 4
 		default:
@@ -164,7 +164,7 @@ func (l *lexer) quote(k kind, q byte) (token, error) {
 		l.at += i + 1
 		if l.at >= len(l.src) || l.src[l.at] != q {
 			if k == quoted && b.Len() == 0 {
-				return token{}, fault(l.src, start, l.at, "sql.syntax", "an identifier must not be empty", "")
+				return token{}, fault(l.src, span{start, l.at}, "sql.syntax", "an identifier must not be empty", "")
 			}
 			return token{kind: k, text: b.String(), pos: start, end: l.at}, nil
 		}
@@ -175,7 +175,7 @@ func (l *lexer) quote(k kind, q byte) (token, error) {
 	if k == quoted {
 		what = "this quoted identifier"
 	}
-	return token{}, fault(l.src, start, start+1, "sql.syntax", what+" is not closed", "end it with "+string(rune(q)))
+	return token{}, fault(l.src, span{start, start+1}, "sql.syntax", what+" is not closed", "end it with "+string(rune(q)))
 }
 
 // symbols holds the operators of two characters; all others have one.
@@ -193,7 +193,7 @@ func (l *lexer) symbol(start int) (token, error) {
 		for end < len(l.src) && l.src[end] >= 0x80 && l.src[end] < 0xC0 {
 			end++
 		}
-		return token{}, fault(l.src, start, end, "sql.syntax", "unexpected character "+l.src[start:end],
+		return token{}, fault(l.src, span{start, end}, "sql.syntax", "unexpected character "+l.src[start:end],
 			"names with other characters than letters, digits and _ stand in `back quotes`")
 	}
 	l.at++
