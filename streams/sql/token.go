@@ -87,7 +87,7 @@ func (l *lexer) space() error {
 		case strings.HasPrefix(rest, "/*"):
 			i := strings.Index(rest[2:], "*/")
 			if i < 0 {
-				return fault(l.src, span{l.at, l.at+2}, "sql.syntax", "this comment is not closed", "end it with */")
+				return fault(l.src, span{l.at, l.at + 2}, "sql.syntax", "this comment is not closed", "end it with */")
 			}
 			l.at += i + 4
 		default:
@@ -175,7 +175,7 @@ func (l *lexer) quote(k kind, q byte) (token, error) {
 	if k == quoted {
 		what = "this quoted identifier"
 	}
-	return token{}, fault(l.src, span{start, start+1}, "sql.syntax", what+" is not closed", "end it with "+string(rune(q)))
+	return token{}, fault(l.src, span{start, start + 1}, "sql.syntax", what+" is not closed", "end it with "+string(rune(q)))
 }
 
 // symbols holds the operators of two characters; all others have one.
