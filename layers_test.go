@@ -36,6 +36,7 @@ var owners = map[string]string{
 	"go.yaml.in/yaml":               "config cmd/*",
 	"github.com/spf13/cobra":        "cmd/*",
 	"github.com/prometheus":         "rest worker cmd/*",
+	"go.uber.org/goleak":            "connect/connecttest",
 	"golang.org/x/sync":             "sources/* sinks/* worker streams streams/sql rest internal/* cmd/* bench torture",
 	"golang.org/x/term":             "cmd/*",
 }
