@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/tidemill/tidemill/connect"
 )
@@ -29,7 +30,7 @@ func (t *task) Start(_ context.Context, env connect.SinkTaskEnv) error {
 	if err != nil {
 		return err
 	}
-	t.name, t.whole = s.String("file"), s.String("format") == formatJSON
+	t.name, t.whole = s.String("file"), strings.EqualFold(s.String("format"), formatJSON)
 	if toStdout(t.name) {
 		t.out = t.options.Stdout
 		return nil
