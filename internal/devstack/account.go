@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+
+	"github.com/tidemill/tidemill/connect"
 )
 
 // account is the unprivileged account that the server runs as. The zero
@@ -32,9 +34,9 @@ func unprivileged() (account, error) {
 			return account{drop: true, uid: uid, gid: gid}, nil
 		}
 	}
-	return account{}, &Error{
+	return account{}, &connect.Error{
 		Code:    "devstack.postgres.account",
-		Problem: "PostgreSQL does not run as root, and there is neither an account \"postgres\" nor \"nobody\" to run it as",
+		Message: "PostgreSQL does not run as root, and there is neither an account \"postgres\" nor \"nobody\" to run it as",
 		Mend:    "run as an ordinary user",
 	}
 }
@@ -103,9 +105,9 @@ func (a account) tempDir(pattern string) (string, error) {
 		}
 		return dir, nil
 	}
-	return "", &Error{
+	return "", &connect.Error{
 		Code:    "devstack.postgres.tempdir",
-		Problem: "no folder for temporary files can be reached by the unprivileged account that runs PostgreSQL",
+		Message: "no folder for temporary files can be reached by the unprivileged account that runs PostgreSQL",
 		Mend:    "set TMPDIR to a folder that every user may enter",
 	}
 }

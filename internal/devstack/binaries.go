@@ -9,6 +9,8 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"github.com/tidemill/tidemill/connect"
 )
 
 // binaries is a folder with the server programs of one PostgreSQL version.
@@ -22,7 +24,7 @@ type binaries struct {
 // would use and their version, such as "15.8". A non-empty binDir is used as
 // it is; otherwise PATH is searched, then the folder that pg_config names,
 // then the usual folders of Debian, Red Hat, Homebrew and Postgres.app, newest
-// version first. The error is an [*Error] that says how to install PostgreSQL.
+// version first. The error is an [*connect.Error] that says how to install PostgreSQL.
 func FindPostgres(ctx context.Context, binDir string) (dir, version string, err error) {
 	b, err := findBinaries(ctx, binDir)
 	return b.dir, b.version, err
@@ -32,11 +34,11 @@ func findBinaries(ctx context.Context, explicit string) (binaries, error) {
 	if explicit != "" {
 		b, err := inspect(ctx, explicit)
 		if err != nil {
-			return binaries{}, &Error{
+			return binaries{}, &connect.Error{
 				Code:    "devstack.postgres.bindir",
-				Problem: fmt.Sprintf("%s does not hold usable PostgreSQL server programs", strconv.Quote(explicit)),
+				Message: fmt.Sprintf("%s does not hold usable PostgreSQL server programs", strconv.Quote(explicit)),
 				Mend:    "name the folder that holds both initdb and postgres",
-				Err:     err,
+				Cause:   err,
 			}
 		}
 		return b, nil
@@ -46,9 +48,9 @@ func findBinaries(ctx context.Context, explicit string) (binaries, error) {
 			return b, nil
 		}
 	}
-	return binaries{}, &Error{
+	return binaries{}, &connect.Error{
 		Code:    "devstack.postgres.missing",
-		Problem: "no PostgreSQL server programs (initdb, postgres) were found on PATH, through pg_config or in the usual folders",
+		Message: "no PostgreSQL server programs (initdb, postgres) were found on PATH, through pg_config or in the usual folders",
 		Mend: "install them (Debian and Ubuntu: apt-get install postgresql; Fedora: dnf install postgresql-server; " +
 			"macOS: brew install postgresql) or use a database of your own",
 	}

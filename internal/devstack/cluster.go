@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/tidemill/tidemill/connect"
 )
 
 // maxSocketDir is the longest folder name that leaves room for the socket's
@@ -44,9 +46,9 @@ func (p *Postgres) prepareDir() error {
 		return fmt.Errorf("handing the directory to the account that runs PostgreSQL: %w", err)
 	}
 	if !p.as.reaches(dir) {
-		return &Error{
+		return &connect.Error{
 			Code:    "devstack.postgres.dir",
-			Problem: fmt.Sprintf("the unprivileged account that runs PostgreSQL may not enter %s", strconv.Quote(dir)),
+			Message: fmt.Sprintf("the unprivileged account that runs PostgreSQL may not enter %s", strconv.Quote(dir)),
 			Mend:    "choose a directory that every user may enter, for example below /var/tmp, or run as an ordinary user",
 		}
 	}
@@ -64,9 +66,9 @@ func (p *Postgres) initialise(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("looking at the private PostgreSQL cluster: %w", err)
 	case strings.TrimSpace(string(version)) != p.bin.major():
-		return &Error{
+		return &connect.Error{
 			Code: "devstack.postgres.version",
-			Problem: fmt.Sprintf("the cluster in %s was made by PostgreSQL %s, the programs in %s are version %s",
+			Message: fmt.Sprintf("the cluster in %s was made by PostgreSQL %s, the programs in %s are version %s",
 				strconv.Quote(p.dir), strings.TrimSpace(string(version)), strconv.Quote(p.bin.dir), p.bin.version),
 			Mend: "name the programs of that version, or start with an empty directory",
 		}
@@ -109,9 +111,9 @@ func (p *Postgres) initdb(ctx context.Context) error {
 		return fmt.Errorf("making a PostgreSQL cluster: %w", ctx.Err())
 	}
 	if !cmd.ProcessState.Success() {
-		return &Error{
+		return &connect.Error{
 			Code:    "devstack.postgres.initdb",
-			Problem: fmt.Sprintf("initdb could not make a cluster in %s (%s):\n%s", strconv.Quote(p.dir), cmd.ProcessState, p.logTail()),
+			Message: fmt.Sprintf("initdb could not make a cluster in %s (%s):\n%s", strconv.Quote(p.dir), cmd.ProcessState, p.logTail()),
 			Mend:    "see its message",
 		}
 	}
@@ -225,11 +227,11 @@ func (p *Postgres) startOnce(ctx context.Context, port int) error {
 			return nil
 		}
 		if proc.ended() {
-			return &Error{
+			return &connect.Error{
 				Code:    "devstack.postgres.start",
-				Problem: fmt.Sprintf("PostgreSQL %s did not start on port %d:\n%s", p.bin.version, port, p.logTail()),
+				Message: fmt.Sprintf("PostgreSQL %s did not start on port %d:\n%s", p.bin.version, port, p.logTail()),
 				Mend:    "see its message",
-				Err:     errAgain,
+				Cause:   errAgain,
 			}
 		}
 		if !pause(ctx, 10*time.Millisecond) {

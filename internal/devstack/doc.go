@@ -27,5 +27,15 @@
 // does too, so a test that counts goroutines should start counting after the
 // first call (goleak.IgnoreCurrent does that).
 //
+// [Kafka] is a broker inside this process. It speaks the protocol to any client
+// on the machine and keeps its data in memory or in a directory; what it cannot
+// do safely, compaction and expiry, it does not do. Tests use [TestKafka].
+//
+//	kafka, err := devstack.StartKafka(devstack.KafkaOptions{Port: 9092, Dir: "data/kafka"})
+//	if err != nil {
+//		return err
+//	}
+//	defer kafka.Stop()
+//
 // Nothing here is meant for production, and what users see of it says so.
 package devstack

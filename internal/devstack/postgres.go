@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/tidemill/tidemill/connect"
 )
 
 // startTimeout bounds one start of the server, including crash recovery.
@@ -63,7 +65,7 @@ type Postgres struct {
 
 // StartPostgres starts a private cluster and returns when it answers queries.
 // The context bounds the start alone. Errors that the user can mend are
-// [*Error]: missing programs, an unusable directory, a taken port.
+// [*connect.Error]: missing programs, an unusable directory, a taken port.
 func StartPostgres(ctx context.Context, opts PostgresOptions) (*Postgres, error) {
 	if opts.User == "" {
 		opts.User = "postgres"
@@ -77,9 +79,9 @@ func StartPostgres(ctx context.Context, opts PostgresOptions) (*Postgres, error)
 		return nil, err
 	}
 	if !as.reaches(bin.dir) {
-		return nil, &Error{
+		return nil, &connect.Error{
 			Code:    "devstack.postgres.bindir",
-			Problem: fmt.Sprintf("the unprivileged account that runs PostgreSQL may not enter %s", strconv.Quote(bin.dir)),
+			Message: fmt.Sprintf("the unprivileged account that runs PostgreSQL may not enter %s", strconv.Quote(bin.dir)),
 			Mend:    "use programs in a folder that every user may enter, or run as an ordinary user",
 		}
 	}

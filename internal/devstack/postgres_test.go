@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/internal/devstack"
 )
 
@@ -183,7 +184,7 @@ func TestBadOptions(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := devstack.StartPostgres(t.Context(), test.opts)
-			var coded *devstack.Error
+			var coded *connect.Error
 			if !errors.As(err, &coded) || coded.Code != test.code || coded.Mend == "" {
 				t.Fatalf("got %v, want code %s and a mend", err, test.code)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -150,4 +151,17 @@ func administer(pg *Postgres, statement string) error {
 	defer func() { _ = conn.Close(ctx) }()
 	_, err = conn.Exec(ctx, statement)
 	return err
+}
+
+// TestPostgresVersion is [TestPostgres] on a server of a major version, 17 or
+// 18, whose programs are downloaded on first use (see [DownloadPostgres]).
+func TestPostgresVersion(tb TB, major int) string {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*startTimeout)
+	defer cancel()
+	binDir, err := DownloadPostgres(ctx, major)
+	if err != nil {
+		tb.Fatalf("getting the programs of PostgreSQL %d: %v", major, err)
+	}
+	return testDatabase(tb, strconv.Itoa(major), binDir)
 }
