@@ -1,0 +1,112 @@
+package streams
+
+// Aggregation says how the rows of a group become one value.
+type Aggregation[K, V, A any] struct {
+	// Init returns the aggregate of no rows.
+	Init func() A
+	// Add returns the aggregate with one more row. It does not change what agg
+	// points to: the old aggregate is still needed.
+	Add func(k K, v V, agg A) A
+	// Subtract returns the aggregate with one row less. Tables need it, because
+	// their rows change and go; streams do not.
+	Subtract func(k K, v V, agg A) A
+	// Empty tells, when it is set, that the group of an aggregate has no rows
+	// and is to be deleted.
+	Empty func(agg A) bool
+}
+
+// Aggregate folds the records of each key. Records without key or value are
+// dropped. The aggregate's time is that of its latest record.
+func Aggregate[K, V, A any](g *GroupedStream[K, V], how Aggregation[K, V, A], value Serde[A], opts ...Option) *Table[K, A] {
+	s := gather(opts)
+	t := aggregateTable(g.b, g.node, g.key, value, s)
+	t.node.build = func(tk *task) (any, error) {
+		inst := &aggregateNode[K, V, A]{rowStore: openRows(tk, t.spec(), g.key, value), how: how}
+		return inst, wire(tk, g.node, receiver[K, V](inst))
+	}
+	return t
+}
+
+// aggregateTable adds the node and store of an aggregate.
+func aggregateTable[K, A any](b *Builder, parent *node, key Serde[K], value Serde[A], s settings) *Table[K, A] {
+	t := &Table[K, A]{b: b, key: key, value: value}
+	t.node = b.add(&node{op: "aggregate", parents: []*node{parent}}, s)
+	b.keep(t.node, s)
+	return t
+}
+
+// Count counts the records of each key.
+func (g *GroupedStream[K, V]) Count(opts ...Option) *Table[K, int64] {
+	return Aggregate(g, Aggregation[K, V, int64]{
+		Init: func() int64 { return 0 },
+		Add:  func(_ K, _ V, n int64) int64 { return n + 1 },
+	}, Int64{}, opts...)
+}
+
+// Reduce folds the records of each key with fn, which gets the result so far and
+// the next value. The first value of a key is its first result.
+func (g *GroupedStream[K, V]) Reduce(fn func(V, V) V, value Serde[V], opts ...Option) *Table[K, V] {
+	s := gather(opts)
+	t := aggregateTable(g.b, g.node, g.key, value, s)
+	t.node.build = func(tk *task) (any, error) {
+		inst := &reduceNode[K, V]{rowStore: openRows(tk, t.spec(), g.key, value), fn: fn}
+		return inst, wire(tk, g.node, receiver[K, V](inst))
+	}
+	return t
+}
+
+type aggregateNode[K, V, A any] struct {
+	*rowStore[K, A]
+	how Aggregation[K, V, A]
+	in  Record[K, Change[A]]
+}
+
+func (n *aggregateNode[K, V, A]) receive(r *Record[K, V]) error {
+	if r.NoKey || r.NoValue {
+		n.t.env.metrics.Dropped.Add(1)
+		return nil
+	}
+	key, err := n.encodeKey(r.Key)
+	if err != nil {
+		return err
+	}
+	old, ms, had, err := n.load(key)
+	if err != nil {
+		return err
+	}
+	n.in = Record[K, Change[A]]{Key: r.Key, Time: max(r.Time, ms), Headers: r.Headers}
+	n.in.Value = Change[A]{Old: old, HasOld: had, HasNew: true}
+	start := old
+	if !had {
+		start = n.how.Init()
+	}
+	n.in.Value.New = n.how.Add(r.Key, r.Value, start)
+	return n.update(key, &n.in, true)
+}
+
+type reduceNode[K, V any] struct {
+	*rowStore[K, V]
+	fn func(V, V) V
+	in Record[K, Change[V]]
+}
+
+func (n *reduceNode[K, V]) receive(r *Record[K, V]) error {
+	if r.NoKey || r.NoValue {
+		n.t.env.metrics.Dropped.Add(1)
+		return nil
+	}
+	key, err := n.encodeKey(r.Key)
+	if err != nil {
+		return err
+	}
+	old, ms, had, err := n.load(key)
+	if err != nil {
+		return err
+	}
+	n.in = Record[K, Change[V]]{Key: r.Key, Time: max(r.Time, ms), Headers: r.Headers}
+	n.in.Value = Change[V]{Old: old, HasOld: had, New: r.Value, HasNew: true}
+	if had {
+		n.in.Value.New = n.fn(old, r.Value)
+	}
+	return n.update(key, &n.in, true)
+}

@@ -1,0 +1,117 @@
+package streams
+
+import (
+	"fmt"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// Builder gathers the operators of one topology. Functions and methods of
+// streams and tables add to it; Build closes it. Faults are kept and reported by
+// Build together, so that a chain of operators reads without error checks.
+type Builder struct {
+	nodes  []*node
+	names  map[string]bool
+	stores map[string]*storeSpec
+	faults connect.Errors
+	built  bool
+}
+
+// NewBuilder returns an empty Builder.
+func NewBuilder() *Builder {
+	return &Builder{names: map[string]bool{}, stores: map[string]*storeSpec{}}
+}
+
+// Option sets an optional property of an operator.
+type Option func(*settings)
+
+type settings struct {
+	name       string
+	store      string
+	uncached   bool
+	partitions int
+}
+
+func gather(opts []Option) (s settings) {
+	for _, o := range opts {
+		o(&s)
+	}
+	return s
+}
+
+// Named gives an operator its name, from which those of its internal topics
+// derive. Without it the name follows from the structure: the input's name and
+// the operation. Name whatever keeps state or repartitions, and the topology can
+// be changed around it without losing what it has.
+func Named(name string) Option { return func(s *settings) { s.name = name } }
+
+// Materialized keeps a table in the named store, which can be queried.
+func Materialized(store string) Option { return func(s *settings) { s.store = store } }
+
+// Uncached makes a table pass on every update at once, instead of the last one of
+// each key at every commit.
+func Uncached() Option { return func(s *settings) { s.uncached = true } }
+
+// Partitions sets the number of partitions of a repartition topic.
+func Partitions(n int) Option { return func(s *settings) { s.partitions = n } }
+
+// add names a node and appends it.
+func (b *Builder) add(n *node, s settings) *node {
+	switch {
+	case s.name != "" && b.names[s.name]:
+		b.fault("streams.name.taken", s.name, "two operators have this name", "give each its own with Named")
+	case s.name != "":
+		n.name = s.name
+	case n.isSource:
+		n.name = b.free(n.topic)
+	default:
+		n.name = b.free(n.parents[0].name + "-" + n.op)
+	}
+	if b.built {
+		b.fault("streams.built", n.name, "the topology was built before this operator was added", "add all operators before Build")
+	}
+	b.names[n.name] = true
+	b.nodes = append(b.nodes, n)
+	return n
+}
+
+// free returns name or, when it is taken, name with a number.
+func (b *Builder) free(name string) string {
+	free := name
+	for i := 2; b.names[free]; i++ {
+		free = fmt.Sprintf("%s-%d", name, i)
+	}
+	return free
+}
+
+func (b *Builder) fault(code, place, message, mend string) {
+	b.faults = append(b.faults, &connect.Error{Code: code, Class: connect.ClassConfig, Place: place, Message: message, Mend: mend})
+}
+
+// keep gives n a store of its own.
+func (b *Builder) keep(n *node, s settings) *storeSpec {
+	name := s.store
+	if name == "" {
+		name = n.name
+	}
+	if b.stores[name] != nil {
+		b.fault("streams.store.taken", name, "two tables keep their rows in this store", "give each its own name with Materialized")
+	}
+	spec := &storeSpec{name: name, cached: !s.uncached, owner: n}
+	b.stores[name] = spec
+	n.stores = append(n.stores, spec)
+	return spec
+}
+
+// Build checks the topology and closes the Builder. All faults are reported at
+// once, as connect.Errors.
+func (b *Builder) Build() (*Topology, error) {
+	b.built = true
+	if len(b.nodes) == 0 {
+		b.fault("streams.empty", "", "the topology reads nothing", "start with From or TableFrom")
+	}
+	if err := b.faults.OrNil(); err != nil {
+		return nil, err
+	}
+	return newTopology(b.nodes), nil
+}

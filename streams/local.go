@@ -1,0 +1,170 @@
+package streams
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/streams/state"
+)
+
+// Local runs a topology in one process without a broker, one partition of each
+// topic, for tests: package streamstest puts types around it. Records run to
+// completion, repartition topics are looped back, and time stands still unless
+// it is moved. It is used by one goroutine.
+type Local struct {
+	topology *Topology
+	env      *taskEnv
+	tasks    []*task
+	now      time.Time
+	offsets  map[string]int64
+	pending  []*kgo.Record
+	out      map[string][]*kgo.Record
+	err      error
+	hub      *hub
+}
+
+// LocalConfig says how a Local runs.
+type LocalConfig struct {
+	// App is the application id, from which internal topics are named.
+	App string
+	// SkipUnreadable passes over records that cannot be decoded.
+	SkipUnreadable bool
+	// Start is the wall clock's first time.
+	Start time.Time
+}
+
+// NewLocal opens a topology with empty stores in memory.
+func NewLocal(t *Topology, c LocalConfig) (*Local, error) {
+	l := &Local{topology: t, now: c.Start, offsets: map[string]int64{}, out: map[string][]*kgo.Record{}, hub: newHub()}
+	l.env = &taskEnv{
+		app: c.App, db: state.NewMemory(), out: l, metrics: &Metrics{}, skipUnreadable: c.SkipUnreadable,
+		cacheBytes: 1 << 20, now: func() time.Time { return l.now },
+	}
+	for _, sub := range t.subs {
+		tk, err := openTask(l.env, sub, 0)
+		if err != nil {
+			return nil, err
+		}
+		l.tasks = append(l.tasks, tk)
+	}
+	return l, nil
+}
+
+// produce implements collector.
+func (l *Local) produce(r *kgo.Record, promise func(*kgo.Record, error)) {
+	r.Offset = l.offsets[r.Topic]
+	l.offsets[r.Topic]++
+	if promise != nil {
+		promise(r, nil)
+	}
+	l.out[r.Topic] = append(l.out[r.Topic], r)
+	if l.reads(r.Topic) {
+		l.pending = append(l.pending, r)
+	}
+}
+
+// failed implements collector; nothing fails here.
+func (l *Local) failed(_ *kgo.Record, err error) { l.err = err }
+
+func (l *Local) reads(topic string) bool {
+	for _, t := range l.tasks {
+		for _, q := range t.queues {
+			if q.topic == topic {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Put appends a record to a topic; a nil key or value is null. Nothing is
+// processed yet.
+func (l *Local) Put(topic string, key, value []byte, ms int64, headers ...Header) error {
+	if !l.reads(topic) {
+		return fmt.Errorf("streams: the topology does not read topic %q, only %s", topic, strings.Join(l.topology.Sources(), ", "))
+	}
+	r := &kgo.Record{Topic: topic, Key: key, Value: value, Timestamp: time.UnixMilli(ms), Headers: headers, Offset: l.offsets[topic]}
+	l.offsets[topic]++
+	l.pending = append(l.pending, r)
+	return nil
+}
+
+// Run processes everything there is, without a commit: cached tables keep their
+// updates to themselves.
+func (l *Local) Run() error {
+	for len(l.pending) > 0 {
+		rs := l.pending
+		l.pending = nil
+		for _, r := range rs {
+			l.hand(r)
+		}
+		for _, t := range l.tasks {
+			if _, err := t.process(len(rs) + 1<<20); err != nil {
+				return err
+			}
+		}
+	}
+	return l.err
+}
+
+// hand gives a record to the task that reads it.
+func (l *Local) hand(r *kgo.Record) {
+	for _, t := range l.tasks {
+		for _, q := range t.queues {
+			if q.topic == r.Topic {
+				q.push([]*kgo.Record{r}, r.Offset+1)
+				return
+			}
+		}
+	}
+}
+
+// Commit processes everything, flushes the caches until nothing moves any more
+// and commits.
+func (l *Local) Commit() error {
+	for {
+		if err := l.Run(); err != nil {
+			return err
+		}
+		b := l.env.db.Batch()
+		for _, t := range l.tasks {
+			if err := t.flush(); err != nil {
+				return err
+			}
+			t.write(b)
+		}
+		if err := l.hub.apply(b, l.tasks); err != nil {
+			return err
+		}
+		l.env.metrics.Commits.Add(1)
+		if len(l.pending) == 0 {
+			return l.err
+		}
+	}
+}
+
+// Advance moves the wall clock.
+func (l *Local) Advance(d time.Duration) { l.now = l.now.Add(d) }
+
+// Now is the wall clock.
+func (l *Local) Now() time.Time { return l.now }
+
+// Take returns the records written to a topic since the last call, internal
+// topics included.
+func (l *Local) Take(topic string) []*kgo.Record {
+	rs := l.out[topic]
+	l.out[topic] = nil
+	return rs
+}
+
+// Metrics returns the counters.
+func (l *Local) Metrics() *Metrics { return l.env.metrics }
+
+// Rows returns the committed rows of a store, for reading.
+func (l *Local) Rows(_ context.Context, store string) (*Rows, error) {
+	return openRowsOf(l.topology, l.env.app, store, l.env.db, l.hub, func() []int32 { return []int32{0} })
+}

@@ -1,0 +1,29 @@
+package streams
+
+import "sync/atomic"
+
+// Metrics counts what one application does in this process. Every counter may be
+// read at any time.
+type Metrics struct {
+	// Processed is how many records have been taken in; Produced how many went
+	// out to topics, changelogs included.
+	Processed, Produced atomic.Int64
+	// Dropped is how many records were passed over because an operator cannot
+	// use them, such as those without key at a table.
+	Dropped atomic.Int64
+	// Unreadable is how many records could not be decoded.
+	Unreadable atomic.Int64
+	// Commits and Aborts count commits, and what was undone to be done again.
+	Commits, Aborts atomic.Int64
+	// Restored is how many changelog records were read to rebuild stores.
+	Restored atomic.Int64
+	// Enforced is how often a task went on without waiting any longer for
+	// records of a partition that had none.
+	Enforced atomic.Int64
+	// Tasks is how many tasks run now, Restoring how many are being restored.
+	Tasks, Restoring atomic.Int64
+	// CacheBytes is the size of the write-back caches at the last commit.
+	CacheBytes atomic.Int64
+	// Restarts is how often processing started anew after an error.
+	Restarts atomic.Int64
+}

@@ -1,0 +1,69 @@
+package streams
+
+import "fmt"
+
+// node is one operator of a topology. Nodes know nothing of types: build makes
+// the typed instance for a task.
+type node struct {
+	name    string
+	op      string // what it does, for people
+	parents []*node
+	sub     int // the sub-topology, known after Build
+
+	// topic is what a source reads or a sink writes. When internal it is the
+	// end of the name of a repartition topic, and partitions is how many the
+	// user wants, 0 for as many as its input has.
+	topic      string
+	internal   bool
+	partitions int
+
+	stores []*storeSpec // the stores it reads or writes
+	build  func(t *task) (any, error)
+
+	// wantOld asks a table to send old rows; pulling up is what it does about
+	// it, usually asking its parent or keeping a store.
+	wantOld  bool
+	pullOld  func()
+	isSource bool
+	isSink   bool
+}
+
+// requireOld makes the table of n send old rows.
+func (n *node) requireOld() {
+	if n.wantOld {
+		return
+	}
+	n.wantOld = true
+	if n.pullOld != nil {
+		n.pullOld()
+	}
+}
+
+// storeSpec describes a store of a topology.
+type storeSpec struct {
+	name   string
+	cached bool
+	owner  *node
+}
+
+// wire attaches the instance of n to that of its parent. A mismatch of types
+// cannot happen to topologies made by the package's functions, which are typed;
+// it is reported rather than trusted.
+func wire[K, V any](t *task, parent *node, to receiver[K, V]) error {
+	from, ok := t.instances[parent].(feeder[K, V])
+	if !ok {
+		return fmt.Errorf("operator %s does not give what %T takes", parent.name, to)
+	}
+	from.attach(to)
+	return nil
+}
+
+// operator adds a node with one input whose instances make returns.
+func operator[K, V any, N receiver[K, V]](b *Builder, parent *node, op string, s settings, make func(t *task) N) *node {
+	n := b.add(&node{op: op, parents: []*node{parent}}, s)
+	n.build = func(t *task) (any, error) {
+		inst := make(t)
+		return inst, wire(t, parent, receiver[K, V](inst))
+	}
+	return n
+}

@@ -1,0 +1,64 @@
+package streams
+
+import "github.com/twmb/franz-go/pkg/kgo"
+
+// queue holds the fetched records of one partition until a task takes them.
+type queue struct {
+	topic   string // in Kafka
+	name    string // as the nodes call it
+	sources []sourceNode
+	records []*kgo.Record
+	head    int
+
+	next  int64 // the offset after the last processed record; -1 when none was
+	saved int64 // next as of the last commit
+	last  int64 // the offset after the last fetched record
+	end   int64 // the end of the partition when it was last heard of
+}
+
+// push appends fetched records.
+func (q *queue) push(rs []*kgo.Record, end int64) {
+	if q.head > 0 && q.head == len(q.records) {
+		q.records, q.head = q.records[:0], 0
+	}
+	q.records = append(q.records, rs...)
+	if n := len(rs); n > 0 {
+		q.last = rs[n-1].Offset + 1
+	}
+	q.end = max(end, q.end)
+}
+
+func (q *queue) len() int { return len(q.records) - q.head }
+
+func (q *queue) peek() *kgo.Record {
+	if q.head == len(q.records) {
+		return nil
+	}
+	return q.records[q.head]
+}
+
+func (q *queue) pop() *kgo.Record {
+	r := q.records[q.head]
+	q.records[q.head] = nil
+	q.head++
+	q.next = r.Offset + 1
+	return r
+}
+
+// caughtUp tells whether everything up to the known end was fetched.
+func (q *queue) caughtUp() bool { return q.last >= q.end }
+
+// giveUp stops the waiting for records up to an end that seems not to come:
+// offsets at the end of a partition may belong to no record.
+func (q *queue) giveUp() {
+	if q.len() == 0 {
+		q.end = q.last
+	}
+}
+
+// reset drops what is buffered; the next record is the one at offset.
+func (q *queue) reset(offset int64) {
+	clear(q.records)
+	q.records, q.head = q.records[:0], 0
+	q.next, q.last = offset, max(offset, 0)
+}

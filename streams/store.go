@@ -1,0 +1,166 @@
+package streams
+
+import (
+	"fmt"
+
+	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/streams/state"
+)
+
+// taskStore is one store of one task: a write-back cache over the store's part
+// of the instance's DB, and the changelog partition that repeats it.
+type taskStore struct {
+	spec      *storeSpec
+	id        state.ID
+	cache     *state.Cache
+	changelog string
+	// emit sends a change that leaves the cache downstream; withOld says
+	// whether it needs the old row.
+	emit    func(state.Entry) error
+	withOld bool
+	ackState
+	// position is the changelog offset up to which the DB has everything once
+	// the current commit is through.
+	position int64
+}
+
+// rowStore is the typed side of a taskStore and the output of the operator that
+// owns it. Rows are kept as 8 bytes of timestamp and the row's own bytes.
+type rowStore[K, V any] struct {
+	fan[K, Change[V]]
+	t     *task
+	st    *taskStore
+	key   Serde[K]
+	value Serde[V]
+
+	kbuf, vbuf, tbuf, gbuf []byte // scratch
+	rec                    Record[K, Change[V]]
+}
+
+// openRows gives a task the store of spec. A nil spec gives a rowStore that keeps
+// nothing and passes everything on.
+func openRows[K, V any](t *task, spec *storeSpec, key Serde[K], value Serde[V]) *rowStore[K, V] {
+	s := &rowStore[K, V]{t: t, key: key, value: value}
+	if spec == nil {
+		return s
+	}
+	s.st = t.stores[spec]
+	s.key, s.value = bind(key, s.st.changelog, true), bind(value, s.st.changelog, false)
+	if spec.cached {
+		s.st.emit, s.st.withOld = s.emit, spec.owner.wantOld
+	}
+	return s
+}
+
+// view reads a store that another operator of the task owns.
+func viewRows[K, V any](t *task, spec *storeSpec, key Serde[K], value Serde[V]) *rowStore[K, V] {
+	st := t.stores[spec]
+	return &rowStore[K, V]{t: t, st: st, key: bind(key, st.changelog, true), value: bind(value, st.changelog, false)}
+}
+
+// encodeKey returns the key's bytes, valid until the next call.
+func (s *rowStore[K, V]) encodeKey(k K) (key []byte, err error) {
+	if s.kbuf, err = s.key.Append(s.kbuf[:0], k); err != nil {
+		return nil, s.t.unwritable(s.st.spec.name, "key", err)
+	}
+	return s.kbuf, nil
+}
+
+// load reads the row of an encoded key.
+func (s *rowStore[K, V]) load(key []byte) (v V, ms int64, found bool, err error) {
+	s.gbuf, found, err = s.st.cache.Get(s.gbuf[:0], key)
+	if err != nil || !found {
+		return v, 0, false, err
+	}
+	ms, raw := state.SplitTimed(s.gbuf)
+	v, err = s.value.Decode(raw)
+	if err != nil {
+		return v, 0, false, s.t.damaged(s.st.spec.name, err)
+	}
+	return v, ms, true, nil
+}
+
+// get reads the row of a key.
+func (s *rowStore[K, V]) get(k K) (v V, ms int64, found bool, err error) {
+	key, err := s.encodeKey(k)
+	if err != nil {
+		return v, 0, false, err
+	}
+	return s.load(key)
+}
+
+// write sets or, without a new row, deletes the row of an encoded key.
+func (s *rowStore[K, V]) write(key []byte, c *Change[V], ms int64) (err error) {
+	if !c.HasNew {
+		return s.st.cache.Delete(key)
+	}
+	if s.vbuf, err = s.value.Append(s.vbuf[:0], c.New); err != nil {
+		return s.t.unwritable(s.st.spec.name, "value", err)
+	}
+	s.tbuf = state.AppendTimed(s.tbuf[:0], ms, s.vbuf)
+	return s.st.cache.Put(key, s.tbuf)
+}
+
+// update stores what r says and passes it on: at once, or, from a cached store,
+// when the cache is flushed. key is r's key as encodeKey gave it. When oldKnown,
+// r carries the old row as the store has it.
+func (s *rowStore[K, V]) update(key []byte, r *Record[K, Change[V]], oldKnown bool) error {
+	if s.st.spec.cached {
+		return s.write(key, &r.Value, r.Time)
+	}
+	s.rec = *r
+	c := &s.rec.Value
+	if !oldKnown && s.st.spec.owner.wantOld {
+		old, _, had, err := s.load(key)
+		if err != nil {
+			return err
+		}
+		c.Old, c.HasOld = old, had
+	}
+	if err := s.write(key, c, r.Time); err != nil {
+		return err
+	}
+	return s.forward(&s.rec)
+}
+
+// emit sends a change that leaves the cache downstream.
+func (s *rowStore[K, V]) emit(e state.Entry) (err error) {
+	s.rec = Record[K, Change[V]]{Time: s.t.streamTime}
+	if s.rec.Key, err = s.key.Decode(e.Key); err != nil {
+		return s.t.damaged(s.st.spec.name, err)
+	}
+	c := &s.rec.Value
+	if e.HasNew {
+		ms, raw := state.SplitTimed(e.New)
+		s.rec.Time, c.HasNew = ms, true
+		if c.New, err = s.value.Decode(raw); err != nil {
+			return s.t.damaged(s.st.spec.name, err)
+		}
+	}
+	if e.HasOld && s.st.withOld {
+		_, raw := state.SplitTimed(e.Old)
+		c.HasOld = true
+		if c.Old, err = s.value.Decode(raw); err != nil {
+			return s.t.damaged(s.st.spec.name, err)
+		}
+	}
+	return s.forward(&s.rec)
+}
+
+// unwritable is the error for a key or value its Serde refuses.
+func (t *task) unwritable(where, part string, cause error) error {
+	return &connect.Error{
+		Code: "streams.unwritable", Class: connect.ClassRecord,
+		Place: fmt.Sprintf("%s, task %s", where, t.id), Message: "the " + part + " cannot be written", Cause: cause,
+	}
+}
+
+// damaged is the error for stored bytes that cannot be read back.
+func (t *task) damaged(store string, cause error) error {
+	return &connect.Error{
+		Code: "streams.state.unreadable", Class: connect.ClassFatal,
+		Place: fmt.Sprintf("store %s, task %s", store, t.id), Message: "a row of the store cannot be read back",
+		Mend:  "if its format was changed, give the store a new name or reset the application",
+		Cause: cause,
+	}
+}

@@ -1,0 +1,165 @@
+package streams
+
+// Table is a changing set of rows, one for each key. It is made from a topic, a
+// stream or an aggregate; each record is the new row of its key.
+type Table[K, V any] struct {
+	b     *Builder
+	node  *node
+	key   Serde[K]
+	value Serde[V]
+	store *storeSpec // nil when the table keeps no rows itself
+}
+
+// StoreName returns the name of the store that keeps the table, empty when none
+// does. It is settled when the topology is built.
+func (t *Table[K, V]) StoreName() string {
+	if t.node == nil || len(t.node.stores) == 0 || t.node.stores[0].owner != t.node {
+		return ""
+	}
+	return t.node.stores[0].name
+}
+
+// TableFrom reads a topic as a table: each record is the row of its key, one
+// without value deletes it, one without key is dropped. Rows are kept in a store
+// when Materialized says so or an operator needs them.
+func TableFrom[K, V any](b *Builder, topic string, key Serde[K], value Serde[V], opts ...Option) *Table[K, V] {
+	s := gather(opts)
+	name := s.name
+	if name == "" {
+		name = b.free(topic)
+	}
+	in := source(b, topic, key, value, settings{name: b.free(name + "-source")})
+	s.name = name
+	return upserts(&Stream[K, V]{b: b, node: in}, key, value, s)
+}
+
+// ToTable reads the stream as changes of a table: each record is the new row of
+// its key.
+func (s *Stream[K, V]) ToTable(key Serde[K], value Serde[V], opts ...Option) *Table[K, V] {
+	set := gather(opts)
+	return upserts(s.grouped(key, value, set), key, value, set)
+}
+
+// upserts adds the operator that turns records into changes.
+func upserts[K, V any](s *Stream[K, V], key Serde[K], value Serde[V], set settings) *Table[K, V] {
+	t := &Table[K, V]{b: s.b, key: key, value: value}
+	t.node = s.b.add(&node{op: "table", parents: []*node{s.node}}, set)
+	t.keepRows(set)
+	t.node.build = func(tk *task) (any, error) {
+		inst := &upsertNode[K, V]{rowStore: openRows(tk, t.spec(), key, value)}
+		return inst, wire(tk, s.node, receiver[K, V](inst))
+	}
+	return t
+}
+
+// keepRows gives the table's node a store now when the user asks for one, else
+// when an operator asks for old rows.
+func (t *Table[K, V]) keepRows(s settings) {
+	if s.store != "" {
+		t.b.keep(t.node, s)
+	}
+	t.node.pullOld = func() { t.materialize(s) }
+}
+
+// materialize makes the table keep its rows.
+func (t *Table[K, V]) materialize(s settings) {
+	if t.spec() == nil {
+		t.b.keep(t.node, s)
+	}
+}
+
+// spec returns the store the table's own node keeps.
+func (t *Table[K, V]) spec() *storeSpec {
+	for _, s := range t.node.stores {
+		if s.owner == t.node {
+			return s
+		}
+	}
+	return nil
+}
+
+type upsertNode[K, V any] struct {
+	*rowStore[K, V]
+	in Record[K, Change[V]]
+}
+
+func (n *upsertNode[K, V]) receive(r *Record[K, V]) error {
+	if r.NoKey {
+		n.t.env.metrics.Dropped.Add(1)
+		return nil
+	}
+	n.in = Record[K, Change[V]]{Key: r.Key, Time: r.Time, Headers: r.Headers}
+	n.in.Value = Change[V]{New: r.Value, HasNew: !r.NoValue}
+	if n.st == nil {
+		return n.forward(&n.in)
+	}
+	key, err := n.encodeKey(r.Key)
+	if err != nil {
+		return err
+	}
+	return n.update(key, &n.in, false)
+}
+
+// derived returns the table after n. With a store named by the user, or one that
+// is needed to answer what n cannot, a further operator keeps its rows.
+func (t *Table[K, V]) derived(n *node, s settings) *Table[K, V] {
+	d := &Table[K, V]{b: t.b, node: n, key: t.key, value: t.value}
+	if s.store == "" {
+		return d
+	}
+	return d.kept(settings{name: t.b.free(n.name + "-store"), store: s.store, uncached: s.uncached})
+}
+
+// kept adds an operator that keeps the rows of t.
+func (t *Table[K, V]) kept(s settings) *Table[K, V] {
+	d := &Table[K, V]{b: t.b, key: t.key, value: t.value}
+	d.node = t.b.add(&node{op: "keep", parents: []*node{t.node}}, s)
+	t.b.keep(d.node, s)
+	d.node.build = func(tk *task) (any, error) {
+		inst := &keepNode[K, V]{rowStore: openRows(tk, d.spec(), t.key, t.value)}
+		return inst, wire(tk, t.node, receiver[K, Change[V]](inst))
+	}
+	return d
+}
+
+// stored returns t with its rows in a store, for operators that look rows up.
+func (t *Table[K, V]) stored() *Table[K, V] {
+	if t.spec() != nil {
+		return t
+	}
+	if t.node.op == "table" {
+		t.materialize(settings{})
+		return t
+	}
+	return t.kept(settings{name: t.b.free(t.node.name + "-store")})
+}
+
+// keepNode stores the rows of a table. The old rows it sends are those it has.
+type keepNode[K, V any] struct{ *rowStore[K, V] }
+
+func (n *keepNode[K, V]) receive(r *Record[K, Change[V]]) error {
+	key, err := n.encodeKey(r.Key)
+	if err != nil {
+		return err
+	}
+	return n.update(key, r, false)
+}
+
+// ToStream returns the table's changes as a stream: the new row of each change,
+// or a record without value for a delete.
+func (t *Table[K, V]) ToStream(opts ...Option) *Stream[K, V] {
+	n := operator[K, Change[V]](t.b, t.node, "tostream", gather(opts), func(*task) *toStreamNode[K, V] {
+		return &toStreamNode[K, V]{}
+	})
+	return &Stream[K, V]{b: t.b, node: n}
+}
+
+type toStreamNode[K, V any] struct {
+	fan[K, V]
+	rec Record[K, V]
+}
+
+func (n *toStreamNode[K, V]) receive(r *Record[K, Change[V]]) error {
+	n.rec = Record[K, V]{Key: r.Key, Value: r.Value.New, NoValue: !r.Value.HasNew, Time: r.Time, Headers: r.Headers}
+	return n.forward(&n.rec)
+}

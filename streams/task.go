@@ -1,0 +1,306 @@
+package streams
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/streams/state"
+)
+
+// taskID names a task: a sub-topology and a partition.
+type taskID struct {
+	sub       int
+	partition int32
+}
+
+// String writes the id as Kafka Streams does.
+func (id taskID) String() string { return fmt.Sprintf("%d_%d", id.sub, id.partition) }
+
+// collector takes what tasks send out. promise is called once the record is
+// written, or not.
+type collector interface {
+	produce(r *kgo.Record, promise func(*kgo.Record, error))
+	// failed notes that a record could not be written.
+	failed(r *kgo.Record, err error)
+}
+
+// taskEnv is what a task gets from whoever runs it.
+type taskEnv struct {
+	app            string
+	db             state.DB
+	out            collector
+	metrics        *Metrics
+	skipUnreadable bool
+	cacheBytes     int64 // for each store of a task
+	idle           time.Duration
+	now            func() time.Time
+}
+
+// task runs one partition of one sub-topology. It is used by one goroutine at a
+// time.
+type task struct {
+	id         taskID
+	env        *taskEnv
+	queues     []*queue
+	stores     map[*storeSpec]*taskStore
+	ordered    []*taskStore // parents before children, the order of flushing
+	instances  map[*node]any
+	slab       slab
+	streamTime int64
+	meta       state.ID
+	waiting    time.Time // since when a record is held back for an empty queue
+	dirty      bool      // something was processed since the last commit
+}
+
+// openTask opens the stores and makes the operators of a task.
+func openTask(env *taskEnv, sub *subTopology, partition int32) (*task, error) {
+	t := &task{
+		id: taskID{sub.index, partition}, env: env,
+		stores: map[*storeSpec]*taskStore{}, instances: map[*node]any{}, streamTime: -1,
+	}
+	var err error
+	if t.meta, err = env.db.Open(metaStore(env.app), partition); err != nil {
+		return nil, fmt.Errorf("opening the positions of task %s: %w", t.id, err)
+	}
+	for _, topic := range sub.sources {
+		t.queues = append(t.queues, &queue{topic: topicName(env.app, topic), name: topic})
+	}
+	for _, spec := range sub.stores {
+		if err := t.openStore(spec); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range sub.nodes {
+		if t.instances[n], err = n.build(t); err != nil {
+			return nil, err
+		}
+	}
+	return t, t.loadPositions()
+}
+
+func (t *task) openStore(spec *storeSpec) error {
+	id, err := t.env.db.Open(storeName(t.env.app, spec.name), t.id.partition)
+	if err != nil {
+		return fmt.Errorf("opening store %s of task %s: %w", spec.name, t.id, err)
+	}
+	st := &taskStore{spec: spec, id: id, changelog: changelogName(t.env.app, spec.name)}
+	st.cache = state.NewCache(t.env.db.Reader(id), t.env.cacheBytes)
+	st.promise = func(r *kgo.Record, err error) {
+		if err != nil {
+			t.env.out.failed(r, err)
+			return
+		}
+		st.acked.Store(r.Offset + 1)
+	}
+	t.stores[spec] = st
+	t.ordered = append(t.ordered, st)
+	return nil
+}
+
+// read binds a source operator to its queue.
+func (t *task) read(topic string, src sourceNode) {
+	for _, q := range t.queues {
+		if q.name == topic {
+			q.sources = append(q.sources, src)
+		}
+	}
+}
+
+// produce sends a record to a topic, partitioned by its key.
+func (t *task) produce(topic string, key, value []byte, ms int64, headers []Header) {
+	r := t.slab.record()
+	r.Topic, r.Key, r.Value, r.Headers = topic, key, value, headers
+	r.Timestamp = time.UnixMilli(max(ms, 0))
+	t.env.metrics.Produced.Add(1)
+	t.env.out.produce(r, nil)
+}
+
+// process takes in up to limit records and returns how many there were. It stops
+// early when the next one has to wait for records of another partition that
+// could be older.
+func (t *task) process(limit int) (n int, err error) {
+	for n < limit {
+		q := t.choose()
+		if q == nil {
+			break
+		}
+		r := q.pop()
+		t.streamTime = max(t.streamTime, r.Timestamp.UnixMilli())
+		for _, src := range q.sources {
+			if err := src.consume(r); err != nil {
+				return n, err
+			}
+		}
+		t.dirty = true
+		n++
+	}
+	t.env.metrics.Processed.Add(int64(n))
+	return n, nil
+}
+
+// choose returns the queue with the oldest record, or nil when there is none or
+// when it has to wait.
+func (t *task) choose() *queue {
+	var oldest, empty *queue
+	for _, q := range t.queues {
+		switch r := q.peek(); {
+		case r == nil:
+			if !q.caughtUp() {
+				empty = q
+			}
+		case oldest == nil || r.Timestamp.Before(oldest.peek().Timestamp):
+			oldest = q
+		}
+	}
+	if oldest == nil || empty == nil {
+		t.waiting = time.Time{}
+		return oldest
+	}
+	now := t.env.now()
+	if t.waiting.IsZero() {
+		t.waiting = now
+	}
+	if now.Sub(t.waiting) < t.env.idle {
+		return nil
+	}
+	t.env.metrics.Enforced.Add(1)
+	for _, q := range t.queues {
+		q.giveUp()
+	}
+	return oldest
+}
+
+// buffered is how many records wait to be processed.
+func (t *task) buffered() (n int) {
+	for _, q := range t.queues {
+		n += q.len()
+	}
+	return n
+}
+
+// flush sends what the caches hold downstream and to the changelogs.
+func (t *task) flush() error {
+	for _, st := range t.ordered {
+		err := st.cache.Flush(st.withOld, func(e state.Entry) error {
+			t.log(st, e)
+			if st.emit == nil {
+				return nil
+			}
+			return st.emit(e)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// log writes a change to the store's changelog: the row without its timestamp,
+// which becomes that of the record.
+func (t *task) log(st *taskStore, e state.Entry) {
+	r := t.slab.record()
+	r.Topic, r.Partition = st.changelog, t.id.partition
+	r.Key = t.slab.copy(e.Key)
+	ms := t.streamTime
+	if e.HasNew {
+		var row []byte
+		ms, row = state.SplitTimed(e.New)
+		r.Value = t.slab.copy(row)
+	}
+	r.Timestamp = time.UnixMilli(max(ms, 0))
+	t.env.metrics.Produced.Add(1)
+	t.env.out.produce(r, st.promise)
+}
+
+// write adds to b what the DB needs to stand as of this commit: the rows, how
+// far the inputs were processed and how far the changelogs reach.
+func (t *task) write(b state.Batch) {
+	for _, st := range t.ordered {
+		st.cache.Write(b, st.id)
+		if acked := st.acked.Load(); acked > st.position {
+			st.position = acked
+			t.setPosition(b, 'c', st.spec.name, acked)
+		}
+	}
+	for _, q := range t.queues {
+		if q.next != q.saved {
+			t.setPosition(b, 's', q.topic, q.next)
+		}
+	}
+}
+
+// committed says that what write wrote is in the DB.
+func (t *task) committed() {
+	for _, st := range t.ordered {
+		st.cache.Committed()
+	}
+	for _, q := range t.queues {
+		q.saved = q.next
+	}
+	t.dirty = false
+}
+
+// discard forgets everything since the last commit.
+func (t *task) discard() {
+	for _, st := range t.ordered {
+		st.cache.Discard()
+	}
+	for _, q := range t.queues {
+		q.reset(q.saved)
+	}
+	t.dirty = false
+}
+
+// dirtyBytes is what the next commit has to write.
+func (t *task) dirtyBytes() (n int64) {
+	for _, st := range t.ordered {
+		n += st.cache.DirtyBytes()
+	}
+	return n
+}
+
+// metaStore names the store that holds an application's positions.
+func metaStore(app string) string { return app + "/" }
+
+// storeName names an application's store in the DB of the instance.
+func storeName(app, store string) string { return app + "/" + store }
+
+// setPosition notes an offset: of a source topic ('s') or a changelog ('c').
+func (t *task) setPosition(b state.Batch, what byte, name string, offset int64) {
+	b.Put(t.meta, append([]byte{what}, name...), binary.BigEndian.AppendUint64(nil, uint64(offset)))
+}
+
+// loadPositions reads how far the DB is. -1 stands for not at all.
+func (t *task) loadPositions() error {
+	r := t.env.db.Reader(t.meta)
+	get := func(what byte, name string) (int64, error) {
+		b, found, err := r.Get(nil, append([]byte{what}, name...))
+		if err != nil || !found || len(b) != 8 {
+			return -1, err
+		}
+		return int64(binary.BigEndian.Uint64(b)), nil
+	}
+	var err error
+	for _, q := range t.queues {
+		if q.saved, err = get('s', q.topic); err != nil {
+			return fmt.Errorf("reading the positions of task %s: %w", t.id, err)
+		}
+		q.next = q.saved
+	}
+	for _, st := range t.ordered {
+		if st.position, err = get('c', st.spec.name); err != nil {
+			return fmt.Errorf("reading the positions of task %s: %w", t.id, err)
+		}
+	}
+	return nil
+}
+
+// ackState is the part of a store that the producer's goroutine writes to.
+type ackState struct {
+	acked   atomic.Int64
+	promise func(*kgo.Record, error)
+}

@@ -1,0 +1,186 @@
+package streams
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// Topology is a checked graph of operators, ready to be run by any number of
+// engines. It is split at its repartition topics into sub-topologies, each of
+// which runs as one task for every partition of what it reads.
+type Topology struct {
+	nodes []*node
+	subs  []*subTopology
+}
+
+// subTopology is a part of a topology in which records pass from operator to
+// operator without a topic between them.
+type subTopology struct {
+	index   int
+	nodes   []*node // parents before children
+	sources []string
+	stores  []*storeSpec
+}
+
+// newTopology groups the nodes: what is connected by an edge, reads one topic or
+// shares a store belongs together.
+func newTopology(nodes []*node) *Topology {
+	place := map[*node]int{}
+	root := make([]int, len(nodes))
+	for i, n := range nodes {
+		place[n], root[i] = i, i
+	}
+	find := func(i int) int {
+		for root[i] != i {
+			i = root[i]
+		}
+		return i
+	}
+	// The smaller place becomes the root, so that sub-topologies are numbered
+	// in the order in which they were begun.
+	union := func(a, b *node) {
+		x, y := find(place[a]), find(place[b])
+		root[max(x, y)] = min(x, y)
+	}
+	readers := map[string]*node{}
+	for _, n := range nodes {
+		for _, p := range n.parents {
+			union(n, p)
+		}
+		for _, s := range n.stores {
+			union(n, s.owner)
+		}
+		if n.isSource {
+			if other := readers[n.topic]; other != nil {
+				union(n, other)
+			}
+			readers[n.topic] = n
+		}
+	}
+	t := &Topology{nodes: nodes}
+	index := map[int]*subTopology{}
+	for i, n := range nodes {
+		sub := index[find(i)]
+		if sub == nil {
+			sub = &subTopology{index: len(t.subs)}
+			index[find(i)] = sub
+			t.subs = append(t.subs, sub)
+		}
+		sub.take(n)
+	}
+	return t
+}
+
+func (s *subTopology) take(n *node) {
+	n.sub = s.index
+	s.nodes = append(s.nodes, n)
+	if n.isSource && !slices.Contains(s.sources, n.topic) {
+		s.sources = append(s.sources, n.topic)
+	}
+	for _, spec := range n.stores {
+		if spec.owner == n {
+			s.stores = append(s.stores, spec)
+		}
+	}
+}
+
+// internalTopic reports whether topic, as nodes name it, is a repartition topic.
+func (t *Topology) internalTopic(topic string) bool { return strings.HasPrefix(topic, internalMark) }
+
+// internalMark stands before the name of a repartition topic until the
+// application's name takes its place. No Kafka topic can have it in its name.
+const internalMark = "@"
+
+// topicName returns the topic's name in Kafka.
+func topicName(app, topic string) string {
+	if name, ok := strings.CutPrefix(topic, internalMark); ok {
+		return app + "-" + name + "-repartition"
+	}
+	return topic
+}
+
+// changelogName returns the changelog topic of a store.
+func changelogName(app, store string) string { return app + "-" + store + "-changelog" }
+
+// Sources lists the topics of others that the topology reads, sorted.
+func (t *Topology) Sources() []string { return t.topics(func(n *node) bool { return n.isSource }) }
+
+// Sinks lists the topics of others that the topology writes, sorted.
+func (t *Topology) Sinks() []string { return t.topics(func(n *node) bool { return n.isSink }) }
+
+func (t *Topology) topics(which func(*node) bool) (topics []string) {
+	for _, n := range t.nodes {
+		if which(n) && !n.internal && !slices.Contains(topics, n.topic) {
+			topics = append(topics, n.topic)
+		}
+	}
+	sort.Strings(topics)
+	return topics
+}
+
+// Stores lists the names of the stores, sorted.
+func (t *Topology) Stores() (names []string) {
+	for _, sub := range t.subs {
+		for _, s := range sub.stores {
+			names = append(names, s.name)
+		}
+	}
+	sort.Strings(names)
+	return names
+}
+
+// InternalTopics lists the repartition and changelog topics the topology has when
+// it runs as app, sorted.
+func (t *Topology) InternalTopics(app string) (topics []string) {
+	for _, n := range t.nodes {
+		if n.isSource && n.internal {
+			topics = append(topics, topicName(app, n.topic))
+		}
+	}
+	for _, s := range t.Stores() {
+		topics = append(topics, changelogName(app, s))
+	}
+	sort.Strings(topics)
+	return topics
+}
+
+// Describe draws the topology as text: its sub-topologies, and for each operator
+// what it is, where it reads or writes, its stores and where its records go.
+func (t *Topology) Describe() string {
+	var out strings.Builder
+	for _, sub := range t.subs {
+		fmt.Fprintf(&out, "Sub-topology: %d\n", sub.index)
+		for _, n := range sub.nodes {
+			t.describe(&out, n)
+		}
+	}
+	return out.String()
+}
+
+func (t *Topology) describe(out *strings.Builder, n *node) {
+	kind, detail := "Processor", ""
+	switch {
+	case n.isSource:
+		kind, detail = "Source", fmt.Sprintf(" (topic: %s)", topicName("", n.topic))
+	case n.isSink:
+		kind, detail = "Sink", fmt.Sprintf(" (topic: %s)", topicName("", n.topic))
+	}
+	var stores, children []string
+	for _, s := range n.stores {
+		stores = append(stores, s.name)
+	}
+	for _, c := range t.nodes {
+		if slices.Contains(c.parents, n) {
+			children = append(children, c.name)
+		}
+	}
+	if len(stores) > 0 {
+		detail += fmt.Sprintf(" (stores: %s)", strings.Join(stores, ", "))
+	}
+	fmt.Fprintf(out, "  %s: %s, %s%s\n", kind, n.name, n.op, detail)
+	if len(children) > 0 {
+		fmt.Fprintf(out, "    --> %s\n", strings.Join(children, ", "))
+	}
+}
