@@ -16,7 +16,7 @@ const module = "github.com/tidemill/tidemill/"
 // packages on lower floors; neighbours on one floor do not know each other.
 var floors = []string{
 	"connect  internal/kafkalog  streams/state",
-	"config  converters/*  transforms  registry  sources/*  sinks/*  streams/sql/functions  connect/connecttest  streams/state/statetest",
+	"config  converters/*  transforms  registry  sources/*  sinks/*  streams/sql/functions  streams/serde  streams/query  connect/connecttest  streams/state/statetest",
 	"worker  streams  internal/devstack  internal/testenv/*",
 	"streams/sql  streams/streamstest",
 	"rest  pgwire",

@@ -1,5 +1,7 @@
 package streams
 
+import "github.com/tidemill/tidemill/streams/serde"
+
 // Aggregation says how the rows of a group become one value.
 type Aggregation[K, V, A any] struct {
 	// Init returns the aggregate of no rows.
@@ -15,39 +17,58 @@ type Aggregation[K, V, A any] struct {
 	Empty func(agg A) bool
 }
 
-// Aggregate folds the records of each key. Records without key or value are
+// Aggregate folds the records of each key, or the rows of each group: when a row
+// changes, its old form is subtracted and its new form added, so that the
+// aggregate always is that of the rows there are. Records without key or value are
 // dropped. The aggregate's time is that of its latest record.
-func Aggregate[K, V, A any](g *GroupedStream[K, V], how Aggregation[K, V, A], value Serde[A], opts ...Option) *Table[K, A] {
-	s := gather(opts)
-	t := aggregateTable(g.b, g.node, g.key, value, s)
+func Aggregate[K, V, A any](g *Grouped[K, V], how Aggregation[K, V, A], value serde.Serde[A], opts ...With) *Table[K, A] {
+	t := aggregateTable(g.b, g.node, g.key, value, gather(opts))
+	if g.rows && how.Subtract == nil {
+		g.b.fault("streams.aggregate.subtract", t.node.name, "the aggregate of a table has no Subtract", "tell how a row is taken away again")
+	}
 	t.node.build = func(tk *task) (any, error) {
-		inst := &aggregateNode[K, V, A]{rowStore: openRows(tk, t.spec(), g.key, value), how: how}
+		rows := openRows(tk, t.spec(), g.key, value)
+		if g.rows {
+			inst := &tableAggregateNode[K, V, A]{rowStore: rows, how: how}
+			return inst, wire(tk, g.node, receiver[K, Change[V]](inst))
+		}
+		inst := &aggregateNode[K, V, A]{rowStore: rows, how: how}
 		return inst, wire(tk, g.node, receiver[K, V](inst))
 	}
 	return t
 }
 
 // aggregateTable adds the node and store of an aggregate.
-func aggregateTable[K, A any](b *Builder, parent *node, key Serde[K], value Serde[A], s settings) *Table[K, A] {
+func aggregateTable[K, A any](b *Builder, parent *node, key serde.Serde[K], value serde.Serde[A], s With) *Table[K, A] {
 	t := &Table[K, A]{b: b, key: key, value: value}
 	t.node = b.add(&node{op: "aggregate", parents: []*node{parent}}, s)
 	b.keep(t.node, s)
 	return t
 }
 
-// Count counts the records of each key.
-func (g *GroupedStream[K, V]) Count(opts ...Option) *Table[K, int64] {
-	return Aggregate(g, Aggregation[K, V, int64]{
+// Count counts the records of each key, or the rows of each group. A group that
+// has no rows any more is deleted.
+func (g *Grouped[K, V]) Count(opts ...With) *Table[K, int64] {
+	how := Aggregation[K, V, int64]{
 		Init: func() int64 { return 0 },
 		Add:  func(_ K, _ V, n int64) int64 { return n + 1 },
-	}, Int64{}, opts...)
+	}
+	if g.rows {
+		how.Subtract = func(_ K, _ V, n int64) int64 { return n - 1 }
+		how.Empty = func(n int64) bool { return n == 0 }
+	}
+	return Aggregate(g, how, serde.Int64{}, opts...)
 }
 
 // Reduce folds the records of each key with fn, which gets the result so far and
-// the next value. The first value of a key is its first result.
-func (g *GroupedStream[K, V]) Reduce(fn func(V, V) V, value Serde[V], opts ...Option) *Table[K, V] {
+// the next value. The first value of a key is its first result. Rows of a table
+// are not reduced but aggregated: it takes more to take one away again.
+func (g *Grouped[K, V]) Reduce(fn func(V, V) V, value serde.Serde[V], opts ...With) *Table[K, V] {
 	s := gather(opts)
 	t := aggregateTable(g.b, g.node, g.key, value, s)
+	if g.rows {
+		g.b.fault("streams.reduce.table", t.node.name, "the rows of a table cannot be reduced", "use Aggregate with Subtract")
+	}
 	t.node.build = func(tk *task) (any, error) {
 		inst := &reduceNode[K, V]{rowStore: openRows(tk, t.spec(), g.key, value), fn: fn}
 		return inst, wire(tk, g.node, receiver[K, V](inst))

@@ -22,46 +22,48 @@ func NewBuilder() *Builder {
 	return &Builder{names: map[string]bool{}, stores: map[string]*storeSpec{}}
 }
 
-// Option sets an optional property of an operator.
-type Option func(*settings)
-
-type settings struct {
-	name       string
-	store      string
-	uncached   bool
-	partitions int
+// With sets the optional properties of an operator; what does not apply to it is
+// ignored. Where operators take any number of them, later ones add to the first.
+type With struct {
+	// Name is the operator's name, from which those of its internal topics
+	// derive. Without it the name follows from the structure: the input's name
+	// and the operation. Name whatever keeps state or repartitions, and the
+	// topology can be changed around it without losing what it has.
+	Name string
+	// Store keeps a table in the store of this name, which can be queried.
+	Store string
+	// Uncached makes a table pass on every update at once, instead of the last
+	// one of each key at every commit.
+	Uncached bool
+	// Partitions is the number of partitions of a repartition topic.
+	Partitions int
+	// Join says which records or rows a join has results for; Inner when unset.
+	Join JoinKind
 }
 
-func gather(opts []Option) (s settings) {
+// gather puts several With into one.
+func gather(opts []With) (s With) {
 	for _, o := range opts {
-		o(&s)
+		if o.Name != "" {
+			s.Name = o.Name
+		}
+		if o.Store != "" {
+			s.Store = o.Store
+		}
+		s.Uncached = s.Uncached || o.Uncached
+		s.Partitions = max(s.Partitions, o.Partitions)
+		s.Join = max(s.Join, o.Join)
 	}
 	return s
 }
 
-// Named gives an operator its name, from which those of its internal topics
-// derive. Without it the name follows from the structure: the input's name and
-// the operation. Name whatever keeps state or repartitions, and the topology can
-// be changed around it without losing what it has.
-func Named(name string) Option { return func(s *settings) { s.name = name } }
-
-// Materialized keeps a table in the named store, which can be queried.
-func Materialized(store string) Option { return func(s *settings) { s.store = store } }
-
-// Uncached makes a table pass on every update at once, instead of the last one of
-// each key at every commit.
-func Uncached() Option { return func(s *settings) { s.uncached = true } }
-
-// Partitions sets the number of partitions of a repartition topic.
-func Partitions(n int) Option { return func(s *settings) { s.partitions = n } }
-
 // add names a node and appends it.
-func (b *Builder) add(n *node, s settings) *node {
+func (b *Builder) add(n *node, s With) *node {
 	switch {
-	case s.name != "" && b.names[s.name]:
-		b.fault("streams.name.taken", s.name, "two operators have this name", "give each its own with Named")
-	case s.name != "":
-		n.name = s.name
+	case s.Name != "" && b.names[s.Name]:
+		b.fault("streams.name.taken", s.Name, "two operators have this name", "give each its own with With{Name: …}")
+	case s.Name != "":
+		n.name = s.Name
 	case n.isSource:
 		n.name = b.free(n.topic)
 	default:
@@ -89,15 +91,15 @@ func (b *Builder) fault(code, place, message, mend string) {
 }
 
 // keep gives n a store of its own.
-func (b *Builder) keep(n *node, s settings) *storeSpec {
-	name := s.store
+func (b *Builder) keep(n *node, s With) *storeSpec {
+	name := s.Store
 	if name == "" {
 		name = n.name
 	}
 	if b.stores[name] != nil {
-		b.fault("streams.store.taken", name, "two tables keep their rows in this store", "give each its own name with Materialized")
+		b.fault("streams.store.taken", name, "two tables keep their rows in this store", "give each its own name with With{Store: …}")
 	}
-	spec := &storeSpec{name: name, cached: !s.uncached, owner: n}
+	spec := &storeSpec{name: name, cached: !s.Uncached, owner: n}
 	b.stores[name] = spec
 	n.stores = append(n.stores, spec)
 	return spec

@@ -3,8 +3,8 @@ package streams
 import (
 	"bytes"
 
-
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/streams/serde"
 	"github.com/tidemill/tidemill/streams/state"
 )
 
@@ -17,37 +17,37 @@ const unavailable = "__debezium_unavailable_value"
 type CDC struct {
 	Topic string
 	// Key and Envelope read the topic.
-	Key, Envelope Serde[connect.Value]
+	Key, Envelope serde.Serde[connect.Value]
 	// Row is the schema of the table's rows. Columns are found by name; one the
 	// event does not have is null.
 	Row *connect.Schema
 	// StoredKey writes keys to the store; Key when nil.
-	StoredKey Serde[connect.Value]
+	StoredKey serde.Serde[connect.Value]
 	// TrustBefore takes the old row from the event when it is there, and keeps
 	// no store for it. This needs REPLICA IDENTITY FULL, and a record that is
 	// processed twice counts twice.
 	TrustBefore bool
 }
 
-// CDCTable reads a topic of change events as a table: the row after the change is
+// Table reads a topic of change events as a table: the row after the change is
 // the row. Create, update and snapshot reads set it, delete and records without
 // value remove it, truncate removes all rows of the partition, messages are passed
 // over. The old row is the one the table's store has, which is right even when
 // events come twice; see CDC.TrustBefore.
-func CDCTable(b *Builder, c CDC, opts ...Option) *Table[connect.Value, connect.Value] {
+func (c CDC) Table(b *Builder, opts ...With) *Table[connect.Value, connect.Value] {
 	s := gather(opts)
-	name := s.name
+	name := s.Name
 	if name == "" {
 		name = b.free(c.Topic)
 	}
-	key, value := c.StoredKey, RowSerde(c.Row)
+	key, value := c.StoredKey, serde.Row(c.Row)
 	if key == nil {
 		key = c.Key
 	}
 	t := &Table[connect.Value, connect.Value]{b: b, key: key, value: value}
-	in := source(b, c.Topic, c.Key, c.Envelope, settings{name: b.free(name + "-source")})
-	t.node = b.add(&node{op: "table", parents: []*node{in}}, settings{name: name})
-	if s.store != "" {
+	in := source(b, c.Topic, c.Key, c.Envelope, With{Name: b.free(name + "-source")})
+	t.node = b.add(&node{op: "table", parents: []*node{in}}, With{Name: name})
+	if s.Store != "" {
 		b.keep(t.node, s)
 	}
 	if !c.TrustBefore {
@@ -158,12 +158,12 @@ func (n *cdcNode) clear(r *Record[connect.Value, connect.Value]) error {
 	return nil
 }
 
-// CDCStream reads a topic of change events as a stream of the events themselves,
+// Stream reads a topic of change events as a stream of the events themselves,
 // one Change for each record: what was before, if the event says so, and after.
 // Records without value are dropped: the delete before them has said it.
-func CDCStream(b *Builder, c CDC, opts ...Option) *Stream[connect.Value, Change[connect.Value]] {
+func (c CDC) Stream(b *Builder, opts ...With) *Stream[connect.Value, Change[connect.Value]] {
 	in := source(b, c.Topic, c.Key, c.Envelope, gather(opts))
-	n := operator[connect.Value, connect.Value](b, in, "changes", settings{}, func(*task) *cdcEvents {
+	n := operator[connect.Value, connect.Value](b, in, "changes", With{}, func(*task) *cdcEvents {
 		return &cdcEvents{cdc: cdcNode{row: newProjection(c.Row)}}
 	})
 	return &Stream[connect.Value, Change[connect.Value]]{b: b, node: n}
@@ -193,5 +193,3 @@ func (n *cdcEvents) receive(r *Record[connect.Value, connect.Value]) error {
 	}
 	return n.forward(&n.rec)
 }
-
-

@@ -10,17 +10,17 @@
 // are functions.
 //
 //	b := streams.NewBuilder()
-//	orders := streams.From(b, "orders", streams.Text{}, streams.Int64{})
+//	orders := streams.From(b, "orders", serde.Text{}, serde.Int64{})
 //	orders.Filter(func(_ string, cents int64) bool { return cents > 0 }).
-//		GroupByKey(streams.Text{}, streams.Int64{}).
-//		Count(streams.Materialized("orders-by-customer")).
+//		GroupByKey(serde.Text{}, serde.Int64{}).
+//		Count(streams.With{Store: "orders-by-customer"}).
 //		ToStream().
-//		To("order-counts", streams.Text{}, streams.Int64{})
+//		To("order-counts", serde.Text{}, serde.Int64{})
 //	topology, err := b.Build()
 //
 // Between the operators of a table travels a [Change]: the row before and after.
 // An aggregate of a table subtracts the one and adds the other, and so always is
-// the aggregate of the rows there are. [CDCTable] reads a topic of change events,
+// the aggregate of the rows there are. [CDC] reads a topic of change events,
 // with its inserts, updates, deletes and truncates, as such a table.
 //
 // # Running it
@@ -38,7 +38,7 @@
 // process that dies at any moment finds the database as of some commit and catches
 // up from the changelog.
 //
-// [Rows] and [View] read stores from outside, and follow their changes, without
+// A [View] reads stores from outside, and follow their changes, without
 // standing in the way. [Local], and package streamstest around it, runs a topology
 // without a broker.
 package streams

@@ -3,14 +3,14 @@ package streams
 // Filter keeps the records whose key and value satisfy keep. A record without
 // value has nothing to ask about and passes: where it meets a table it is a
 // delete, which must not be lost.
-func (s *Stream[K, V]) Filter(keep func(K, V) bool, opts ...Option) *Stream[K, V] {
+func (s *Stream[K, V]) Filter(keep func(K, V) bool, opts ...With) *Stream[K, V] {
 	return s.next(operator[K, V](s.b, s.node, "filter", gather(opts), func(*task) *filterNode[K, V] {
 		return &filterNode[K, V]{keep: keep}
 	}))
 }
 
 // FilterNot drops the records that satisfy drop.
-func (s *Stream[K, V]) FilterNot(drop func(K, V) bool, opts ...Option) *Stream[K, V] {
+func (s *Stream[K, V]) FilterNot(drop func(K, V) bool, opts ...With) *Stream[K, V] {
 	return s.Filter(func(k K, v V) bool { return !drop(k, v) }, opts...)
 }
 
@@ -28,7 +28,7 @@ func (n *filterNode[K, V]) receive(r *Record[K, V]) error {
 
 // Filter keeps the rows that satisfy keep. A row that stops to satisfy it is
 // deleted from the result.
-func (t *Table[K, V]) Filter(keep func(K, V) bool, opts ...Option) *Table[K, V] {
+func (t *Table[K, V]) Filter(keep func(K, V) bool, opts ...With) *Table[K, V] {
 	s := gather(opts)
 	n := operator[K, Change[V]](t.b, t.node, "filter", s, func(*task) *tableFilterNode[K, V] {
 		return &tableFilterNode[K, V]{keep: keep}

@@ -3,52 +3,46 @@ package streams
 import (
 	"encoding/binary"
 	"errors"
+	"github.com/tidemill/tidemill/streams/serde"
 )
 
-// GroupedStream is a stream whose records of one key are in one partition, ready
-// to be aggregated.
-type GroupedStream[K, V any] struct {
+// Grouped is a stream or a table whose records of one group are in one partition,
+// ready to be aggregated. A change of a table's row reaches the aggregate as the
+// row to take away and the row to add.
+type Grouped[K, V any] struct {
 	b    *Builder
 	node *node
-	key  Serde[K]
+	key  serde.Serde[K]
+	rows bool // records are changes of rows
 }
 
 // GroupByKey groups the records by the key they have. Records whose key may have
 // changed since the last topic go through a repartition topic.
-func (s *Stream[K, V]) GroupByKey(key Serde[K], value Serde[V], opts ...Option) *GroupedStream[K, V] {
-	return &GroupedStream[K, V]{b: s.b, node: s.grouped(key, value, gather(opts)).node, key: key}
+func (s *Stream[K, V]) GroupByKey(key serde.Serde[K], value serde.Serde[V], opts ...With) *Grouped[K, V] {
+	return &Grouped[K, V]{b: s.b, node: s.grouped(key, value, gather(opts)).node, key: key}
 }
 
 // GroupBy groups the records by a new key; key and value write them to the
 // repartition topic this takes.
-func GroupBy[K, V, K2 any](s *Stream[K, V], fn func(K, V) K2, key Serde[K2], value Serde[V], opts ...Option) *GroupedStream[K2, V] {
+func GroupBy[K, V, K2 any](s *Stream[K, V], fn func(K, V) K2, key serde.Serde[K2], value serde.Serde[V], opts ...With) *Grouped[K2, V] {
 	return SelectKey(s, fn).GroupByKey(key, value, opts...)
-}
-
-// GroupedTable is a table whose rows are grouped by something other than their
-// key, ready to be aggregated. A change of a row reaches the aggregate as the row
-// to take away and the row to add.
-type GroupedTable[K, V any] struct {
-	b    *Builder
-	node *node
-	key  Serde[K]
 }
 
 // GroupTable groups the rows of a table: fn gives each row the key of its group
 // and what the aggregate needs of it. It must give the same for the same row.
-func GroupTable[K, V, K2, V2 any](t *Table[K, V], fn func(K, V) (K2, V2), key Serde[K2], value Serde[V2], opts ...Option) *GroupedTable[K2, V2] {
+func GroupTable[K, V, K2, V2 any](t *Table[K, V], fn func(K, V) (K2, V2), key serde.Serde[K2], value serde.Serde[V2], opts ...With) *Grouped[K2, V2] {
 	set := gather(opts)
-	name := set.name
+	name := set.Name
 	if name == "" {
 		name = t.b.free(t.node.name + "-groupby")
 	}
 	t.node.requireOld()
 	changes := changeSerde[V2]{row: value}
-	n := operator[K, Change[V]](t.b, t.node, "groupby", settings{name: t.b.free(name + "-select")}, func(tk *task) *regroupNode[K, V, K2, V2] {
+	n := operator[K, Change[V]](t.b, t.node, "groupby", With{Name: t.b.free(name + "-select")}, func(tk *task) *regroupNode[K, V, K2, V2] {
 		return &regroupNode[K, V, K2, V2]{t: tk, fn: fn, key: key}
 	})
-	s := (&Stream[K2, Change[V2]]{b: t.b, node: n}).Repartition(key, changes, Named(name), Partitions(set.partitions))
-	return &GroupedTable[K2, V2]{b: t.b, node: s.node, key: key}
+	s := (&Stream[K2, Change[V2]]{b: t.b, node: n}).Repartition(key, changes, With{Name: name, Partitions: set.Partitions})
+	return &Grouped[K2, V2]{b: t.b, node: s.node, key: key, rows: true}
 }
 
 // regroupNode gives changes the keys of their groups.
@@ -56,7 +50,7 @@ type regroupNode[K, V, K2, V2 any] struct {
 	fan[K2, Change[V2]]
 	t          *task
 	fn         func(K, V) (K2, V2)
-	key        Serde[K2]
+	key        serde.Serde[K2]
 	rec        Record[K2, Change[V2]]
 	kbuf, obuf []byte // scratch
 }
@@ -114,7 +108,7 @@ func (n *regroupNode[K, V, K2, V2]) same(a, b K2) (bool, error) {
 // changeSerde writes a change of a row for a repartition topic. The last byte
 // tells the forms apart, as in Kafka Streams since KIP-904: the new row and 1,
 // the old row and 0, or the length of the new row, both, and 2.
-type changeSerde[V any] struct{ row Serde[V] }
+type changeSerde[V any] struct{ row serde.Serde[V] }
 
 const (
 	changeOld  = 0
@@ -124,9 +118,9 @@ const (
 
 var errChange = errors.New("the bytes are no change of a row")
 
-// Bind implements Binder.
-func (s changeSerde[V]) Bind(topic string, key bool) Serde[Change[V]] {
-	return changeSerde[V]{bind(s.row, topic, key)}
+// Bind implements serde.Binder.
+func (s changeSerde[V]) Bind(topic string, key bool) serde.Serde[Change[V]] {
+	return changeSerde[V]{serde.Bind(s.row, topic, key)}
 }
 
 // Append implements Serde.

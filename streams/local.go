@@ -1,13 +1,14 @@
 package streams
 
 import (
-	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/tidemill/tidemill/streams/query"
 	"github.com/tidemill/tidemill/streams/state"
 )
 
@@ -24,24 +25,17 @@ type Local struct {
 	pending  []*kgo.Record
 	out      map[string][]*kgo.Record
 	err      error
-	hub      *hub
+	hub      *query.Hub
+	open     sync.RWMutex
 }
 
-// LocalConfig says how a Local runs.
-type LocalConfig struct {
-	// App is the application id, from which internal topics are named.
-	App string
-	// SkipUnreadable passes over records that cannot be decoded.
-	SkipUnreadable bool
-	// Start is the wall clock's first time.
-	Start time.Time
-}
-
-// NewLocal opens a topology with empty stores in memory.
-func NewLocal(t *Topology, c LocalConfig) (*Local, error) {
-	l := &Local{topology: t, now: c.Start, offsets: map[string]int64{}, out: map[string][]*kgo.Record{}, hub: newHub()}
+// NewLocal opens a topology with empty stores in memory. app is the application
+// id, from which internal topics are named. The wall clock stands at the start of
+// the year 2000, UTC.
+func NewLocal(t *Topology, app string) (*Local, error) {
+	l := &Local{topology: t, now: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), offsets: map[string]int64{}, out: map[string][]*kgo.Record{}, hub: query.NewHub()}
 	l.env = &taskEnv{
-		app: c.App, db: state.NewMemory(), out: l, metrics: &Metrics{}, skipUnreadable: c.SkipUnreadable,
+		app: app, db: state.NewMemory(), out: l, metrics: &Metrics{},
 		cacheBytes: 1 << 20, now: func() time.Time { return l.now },
 	}
 	for _, sub := range t.subs {
@@ -137,7 +131,7 @@ func (l *Local) Commit() error {
 			}
 			t.write(b)
 		}
-		if err := l.hub.apply(b, l.tasks); err != nil {
+		if err := applyBatch(l.hub, b, l.tasks); err != nil {
 			return err
 		}
 		l.env.metrics.Commits.Add(1)
@@ -164,7 +158,16 @@ func (l *Local) Take(topic string) []*kgo.Record {
 // Metrics returns the counters.
 func (l *Local) Metrics() *Metrics { return l.env.metrics }
 
-// Rows returns the committed rows of a store, for reading.
-func (l *Local) Rows(_ context.Context, store string) (*Rows, error) {
-	return openRowsOf(l.topology, l.env.app, store, l.env.db, l.hub, func() []int32 { return []int32{0} })
+// SkipUnreadable passes over records that cannot be decoded, from now on.
+func (l *Local) SkipUnreadable() { l.env.skipUnreadable = true }
+
+// Rows reads the committed rows of a store.
+func (l *Local) Rows(store string) (*query.Rows, error) {
+	if err := l.topology.knows(l.env.app, store); err != nil {
+		return nil, err
+	}
+	return &query.Rows{Source: query.Source{
+		App: l.env.app, Store: store, Name: storeName(l.env.app, store), DB: l.env.db, Open: &l.open, Hub: l.hub,
+		Here: func() []int32 { return []int32{0} }, Total: func() int { return 1 }, Place: partitionOf,
+	}}, nil
 }

@@ -1,8 +1,10 @@
 package streams
 
+import "github.com/tidemill/tidemill/streams/serde"
+
 // Map turns each record into another, key included. fn gets records without key
 // or value too.
-func Map[K, V, K2, V2 any](s *Stream[K, V], fn func(Record[K, V]) Record[K2, V2], opts ...Option) *Stream[K2, V2] {
+func Map[K, V, K2, V2 any](s *Stream[K, V], fn func(Record[K, V]) Record[K2, V2], opts ...With) *Stream[K2, V2] {
 	n := operator[K, V](s.b, s.node, "map", gather(opts), func(*task) *mapNode[K, V, K2, V2] {
 		return &mapNode[K, V, K2, V2]{fn: fn}
 	})
@@ -22,7 +24,7 @@ func (n *mapNode[K, V, K2, V2]) receive(r *Record[K, V]) error {
 
 // MapValues turns each value into another and leaves the key. A record without
 // value stays one.
-func MapValues[K, V, V2 any](s *Stream[K, V], fn func(K, V) V2, opts ...Option) *Stream[K, V2] {
+func MapValues[K, V, V2 any](s *Stream[K, V], fn func(K, V) V2, opts ...With) *Stream[K, V2] {
 	n := operator[K, V](s.b, s.node, "mapvalues", gather(opts), func(*task) *mapValuesNode[K, V, V2] {
 		return &mapValuesNode[K, V, V2]{fn: fn}
 	})
@@ -44,7 +46,7 @@ func (n *mapValuesNode[K, V, V2]) receive(r *Record[K, V]) error {
 }
 
 // SelectKey gives each record a new key.
-func SelectKey[K, V, K2 any](s *Stream[K, V], fn func(K, V) K2, opts ...Option) *Stream[K2, V] {
+func SelectKey[K, V, K2 any](s *Stream[K, V], fn func(K, V) K2, opts ...With) *Stream[K2, V] {
 	n := operator[K, V](s.b, s.node, "selectkey", gather(opts), func(*task) *mapNode[K, V, K2, V] {
 		return &mapNode[K, V, K2, V]{fn: func(r Record[K, V]) Record[K2, V] {
 			return Record[K2, V]{Key: fn(r.Key, r.Value), Value: r.Value, NoValue: r.NoValue, Time: r.Time, Headers: r.Headers}
@@ -54,7 +56,7 @@ func SelectKey[K, V, K2 any](s *Stream[K, V], fn func(K, V) K2, opts ...Option) 
 }
 
 // FlatMap turns each record into any number of records: fn calls emit for each.
-func FlatMap[K, V, K2, V2 any](s *Stream[K, V], fn func(r Record[K, V], emit func(Record[K2, V2])), opts ...Option) *Stream[K2, V2] {
+func FlatMap[K, V, K2, V2 any](s *Stream[K, V], fn func(r Record[K, V], emit func(Record[K2, V2])), opts ...With) *Stream[K2, V2] {
 	n := operator[K, V](s.b, s.node, "flatmap", gather(opts), func(*task) *flatMapNode[K, V, K2, V2] {
 		n := &flatMapNode[K, V, K2, V2]{fn: fn}
 		n.emit = n.pass
@@ -86,7 +88,7 @@ func (n *flatMapNode[K, V, K2, V2]) receive(r *Record[K, V]) error {
 
 // MapTable turns each row into another and leaves the key. fn must give the same
 // result for the same row: old rows pass through it as well.
-func MapTable[K, V, V2 any](t *Table[K, V], fn func(K, V) V2, value Serde[V2], opts ...Option) *Table[K, V2] {
+func MapTable[K, V, V2 any](t *Table[K, V], fn func(K, V) V2, value serde.Serde[V2], opts ...With) *Table[K, V2] {
 	s := gather(opts)
 	n := operator[K, Change[V]](t.b, t.node, "mapvalues", s, func(*task) *mapTableNode[K, V, V2] {
 		return &mapTableNode[K, V, V2]{fn: fn}

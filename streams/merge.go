@@ -1,7 +1,7 @@
 package streams
 
 // Merge returns the records of both streams, those of each in their order.
-func (s *Stream[K, V]) Merge(other *Stream[K, V], opts ...Option) *Stream[K, V] {
+func (s *Stream[K, V]) Merge(other *Stream[K, V], opts ...With) *Stream[K, V] {
 	n := s.b.add(&node{op: "merge", parents: []*node{s.node, other.node}}, gather(opts))
 	n.build = func(t *task) (any, error) {
 		inst := &mergeNode[K, V]{}

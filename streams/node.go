@@ -59,7 +59,7 @@ func wire[K, V any](t *task, parent *node, to receiver[K, V]) error {
 }
 
 // operator adds a node with one input whose instances make returns.
-func operator[K, V any, N receiver[K, V]](b *Builder, parent *node, op string, s settings, make func(t *task) N) *node {
+func operator[K, V any, N receiver[K, V]](b *Builder, parent *node, op string, s With, make func(t *task) N) *node {
 	n := b.add(&node{op: op, parents: []*node{parent}}, s)
 	n.build = func(t *task) (any, error) {
 		inst := make(t)

@@ -2,7 +2,7 @@ package streams
 
 // Peek shows each record to fn and passes it on unchanged. After a failure
 // records are processed again, so fn may see one more than once.
-func (s *Stream[K, V]) Peek(fn func(Record[K, V]), opts ...Option) *Stream[K, V] {
+func (s *Stream[K, V]) Peek(fn func(Record[K, V]), opts ...With) *Stream[K, V] {
 	return s.next(operator[K, V](s.b, s.node, "peek", gather(opts), func(*task) *peekNode[K, V] {
 		return &peekNode[K, V]{fn: fn}
 	}))

@@ -1,25 +1,27 @@
 package streams
 
+import "github.com/tidemill/tidemill/streams/serde"
+
 // Repartition writes the stream to a topic of the topology's own and reads it
 // back, so that all records of one key are in one partition.
-func (s *Stream[K, V]) Repartition(key Serde[K], value Serde[V], opts ...Option) *Stream[K, V] {
+func (s *Stream[K, V]) Repartition(key serde.Serde[K], value serde.Serde[V], opts ...With) *Stream[K, V] {
 	set := gather(opts)
-	name := set.name
+	name := set.Name
 	if name == "" {
 		name = s.b.free(s.node.name + "-repartition")
 	}
 	topic := internalMark + name
-	out := sink(s, topic, key, value, settings{name: name + "-sink"})
-	in := source(s.b, topic, key, value, settings{name: name})
+	out := sink(s, topic, key, value, With{Name: name + "-sink"})
+	in := source(s.b, topic, key, value, With{Name: name})
 	out.internal, in.internal = true, true
-	in.partitions = set.partitions
+	in.partitions = set.Partitions
 	return &Stream[K, V]{b: s.b, node: in}
 }
 
 // grouped returns s with records of one key in one partition.
-func (s *Stream[K, V]) grouped(key Serde[K], value Serde[V], set settings) *Stream[K, V] {
+func (s *Stream[K, V]) grouped(key serde.Serde[K], value serde.Serde[V], set With) *Stream[K, V] {
 	if !s.rekeyed {
 		return s
 	}
-	return s.Repartition(key, value, func(to *settings) { *to = settings{name: set.name, partitions: set.partitions} })
+	return s.Repartition(key, value, With{Name: set.Name, Partitions: set.Partitions})
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/streams/serde"
 )
 
 // sourceNode is the instance of a source: where a task puts records in.
@@ -17,8 +18,8 @@ type sourceNode interface {
 type streamSource[K, V any] struct {
 	fan[K, V]
 	t     *task
-	key   Serde[K]
-	value Serde[V]
+	key   serde.Serde[K]
+	value serde.Serde[V]
 	rec   Record[K, V]
 }
 
@@ -63,17 +64,17 @@ func (t *task) unreadable(r *kgo.Record, part string, cause error) error {
 }
 
 // From reads a topic as a stream: every record for itself.
-func From[K, V any](b *Builder, topic string, key Serde[K], value Serde[V], opts ...Option) *Stream[K, V] {
+func From[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Serde[V], opts ...With) *Stream[K, V] {
 	n := source(b, topic, key, value, gather(opts))
 	return &Stream[K, V]{b: b, node: n}
 }
 
 // source adds the node of a stream source.
-func source[K, V any](b *Builder, topic string, key Serde[K], value Serde[V], s settings) *node {
+func source[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Serde[V], s With) *node {
 	n := b.add(&node{op: "source", topic: topic, isSource: true}, s)
 	n.build = func(t *task) (any, error) {
 		kafka := topicName(t.env.app, topic)
-		src := &streamSource[K, V]{t: t, key: bind(key, kafka, true), value: bind(value, kafka, false)}
+		src := &streamSource[K, V]{t: t, key: serde.Bind(key, kafka, true), value: serde.Bind(value, kafka, false)}
 		t.read(topic, src)
 		return src, nil
 	}

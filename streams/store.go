@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/streams/serde"
 	"github.com/tidemill/tidemill/streams/state"
 )
 
@@ -30,8 +31,8 @@ type rowStore[K, V any] struct {
 	fan[K, Change[V]]
 	t     *task
 	st    *taskStore
-	key   Serde[K]
-	value Serde[V]
+	key   serde.Serde[K]
+	value serde.Serde[V]
 
 	kbuf, vbuf, tbuf, gbuf []byte // scratch
 	rec                    Record[K, Change[V]]
@@ -39,13 +40,13 @@ type rowStore[K, V any] struct {
 
 // openRows gives a task the store of spec. A nil spec gives a rowStore that keeps
 // nothing and passes everything on.
-func openRows[K, V any](t *task, spec *storeSpec, key Serde[K], value Serde[V]) *rowStore[K, V] {
+func openRows[K, V any](t *task, spec *storeSpec, key serde.Serde[K], value serde.Serde[V]) *rowStore[K, V] {
 	s := &rowStore[K, V]{t: t, key: key, value: value}
 	if spec == nil {
 		return s
 	}
 	s.st = t.stores[spec]
-	s.key, s.value = bind(key, s.st.changelog, true), bind(value, s.st.changelog, false)
+	s.key, s.value = serde.Bind(key, s.st.changelog, true), serde.Bind(value, s.st.changelog, false)
 	if spec.cached {
 		s.st.emit, s.st.withOld = s.emit, spec.owner.wantOld
 	}
@@ -53,9 +54,9 @@ func openRows[K, V any](t *task, spec *storeSpec, key Serde[K], value Serde[V]) 
 }
 
 // view reads a store that another operator of the task owns.
-func viewRows[K, V any](t *task, spec *storeSpec, key Serde[K], value Serde[V]) *rowStore[K, V] {
+func viewRows[K, V any](t *task, spec *storeSpec, key serde.Serde[K], value serde.Serde[V]) *rowStore[K, V] {
 	st := t.stores[spec]
-	return &rowStore[K, V]{t: t, st: st, key: bind(key, st.changelog, true), value: bind(value, st.changelog, false)}
+	return &rowStore[K, V]{t: t, st: st, key: serde.Bind(key, st.changelog, true), value: serde.Bind(value, st.changelog, false)}
 }
 
 // encodeKey returns the key's bytes, valid until the next call.

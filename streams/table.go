@@ -1,12 +1,14 @@
 package streams
 
+import "github.com/tidemill/tidemill/streams/serde"
+
 // Table is a changing set of rows, one for each key. It is made from a topic, a
 // stream or an aggregate; each record is the new row of its key.
 type Table[K, V any] struct {
 	b     *Builder
 	node  *node
-	key   Serde[K]
-	value Serde[V]
+	key   serde.Serde[K]
+	value serde.Serde[V]
 	store *storeSpec // nil when the table keeps no rows itself
 }
 
@@ -22,26 +24,30 @@ func (t *Table[K, V]) StoreName() string {
 // TableFrom reads a topic as a table: each record is the row of its key, one
 // without value deletes it, one without key is dropped. Rows are kept in a store
 // when Materialized says so or an operator needs them.
-func TableFrom[K, V any](b *Builder, topic string, key Serde[K], value Serde[V], opts ...Option) *Table[K, V] {
+func TableFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Serde[V], opts ...With) *Table[K, V] {
 	s := gather(opts)
-	name := s.name
+	name := s.Name
 	if name == "" {
 		name = b.free(topic)
 	}
-	in := source(b, topic, key, value, settings{name: b.free(name + "-source")})
-	s.name = name
+	in := source(b, topic, key, value, With{Name: b.free(name + "-source")})
+	s.Name = name
 	return upserts(&Stream[K, V]{b: b, node: in}, key, value, s)
 }
 
 // ToTable reads the stream as changes of a table: each record is the new row of
 // its key.
-func (s *Stream[K, V]) ToTable(key Serde[K], value Serde[V], opts ...Option) *Table[K, V] {
+func (s *Stream[K, V]) ToTable(key serde.Serde[K], value serde.Serde[V], opts ...With) *Table[K, V] {
 	set := gather(opts)
-	return upserts(s.grouped(key, value, set), key, value, set)
+	in := With{Partitions: set.Partitions}
+	if set.Name != "" {
+		in.Name = set.Name + "-in"
+	}
+	return upserts(s.grouped(key, value, in), key, value, set)
 }
 
 // upserts adds the operator that turns records into changes.
-func upserts[K, V any](s *Stream[K, V], key Serde[K], value Serde[V], set settings) *Table[K, V] {
+func upserts[K, V any](s *Stream[K, V], key serde.Serde[K], value serde.Serde[V], set With) *Table[K, V] {
 	t := &Table[K, V]{b: s.b, key: key, value: value}
 	t.node = s.b.add(&node{op: "table", parents: []*node{s.node}}, set)
 	t.keepRows(set)
@@ -54,15 +60,15 @@ func upserts[K, V any](s *Stream[K, V], key Serde[K], value Serde[V], set settin
 
 // keepRows gives the table's node a store now when the user asks for one, else
 // when an operator asks for old rows.
-func (t *Table[K, V]) keepRows(s settings) {
-	if s.store != "" {
+func (t *Table[K, V]) keepRows(s With) {
+	if s.Store != "" {
 		t.b.keep(t.node, s)
 	}
 	t.node.pullOld = func() { t.materialize(s) }
 }
 
 // materialize makes the table keep its rows.
-func (t *Table[K, V]) materialize(s settings) {
+func (t *Table[K, V]) materialize(s With) {
 	if t.spec() == nil {
 		t.b.keep(t.node, s)
 	}
@@ -102,16 +108,16 @@ func (n *upsertNode[K, V]) receive(r *Record[K, V]) error {
 
 // derived returns the table after n. With a store named by the user, or one that
 // is needed to answer what n cannot, a further operator keeps its rows.
-func (t *Table[K, V]) derived(n *node, s settings) *Table[K, V] {
+func (t *Table[K, V]) derived(n *node, s With) *Table[K, V] {
 	d := &Table[K, V]{b: t.b, node: n, key: t.key, value: t.value}
-	if s.store == "" {
+	if s.Store == "" {
 		return d
 	}
-	return d.kept(settings{name: t.b.free(n.name + "-store"), store: s.store, uncached: s.uncached})
+	return d.kept(With{Name: t.b.free(n.name + "-store"), Store: s.Store, Uncached: s.Uncached})
 }
 
 // kept adds an operator that keeps the rows of t.
-func (t *Table[K, V]) kept(s settings) *Table[K, V] {
+func (t *Table[K, V]) kept(s With) *Table[K, V] {
 	d := &Table[K, V]{b: t.b, key: t.key, value: t.value}
 	d.node = t.b.add(&node{op: "keep", parents: []*node{t.node}}, s)
 	t.b.keep(d.node, s)
@@ -128,10 +134,10 @@ func (t *Table[K, V]) stored() *Table[K, V] {
 		return t
 	}
 	if t.node.op == "table" {
-		t.materialize(settings{})
+		t.materialize(With{})
 		return t
 	}
-	return t.kept(settings{name: t.b.free(t.node.name + "-store")})
+	return t.kept(With{Name: t.b.free(t.node.name + "-store")})
 }
 
 // keepNode stores the rows of a table. The old rows it sends are those it has.
@@ -147,7 +153,7 @@ func (n *keepNode[K, V]) receive(r *Record[K, Change[V]]) error {
 
 // ToStream returns the table's changes as a stream: the new row of each change,
 // or a record without value for a delete.
-func (t *Table[K, V]) ToStream(opts ...Option) *Stream[K, V] {
+func (t *Table[K, V]) ToStream(opts ...With) *Stream[K, V] {
 	n := operator[K, Change[V]](t.b, t.node, "tostream", gather(opts), func(*task) *toStreamNode[K, V] {
 		return &toStreamNode[K, V]{}
 	})

@@ -1,27 +1,11 @@
 package streams
 
-// JoinKind says which keys a join of two tables has rows for.
-type JoinKind int
+import "github.com/tidemill/tidemill/streams/serde"
 
-// The joins: rows for keys that both tables have, for those the left one has,
-// and for those either has.
-const (
-	Inner JoinKind = iota
-	Left
-	Outer
-)
-
-// Pair is what a join of two tables gives to its function: the rows of one key.
-type Pair[V, W any] struct {
-	Left              V
-	Right             W
-	HasLeft, HasRight bool
-}
-
-// JoinTables joins two tables on their key; fn makes a row of a pair of rows. A
-// change on either side changes the result. The result is kept in a store, so
+// JoinTables joins two tables on their key, as With.Join says; fn makes a row of a
+// pair of rows. A // change on either side changes the result. The result is kept in a store, so
 // that the old rows it sends are those it sent before.
-func JoinTables[K, V, W, R any](l *Table[K, V], r *Table[K, W], kind JoinKind, fn func(K, Pair[V, W]) R, value Serde[R], opts ...Option) *Table[K, R] {
+func JoinTables[K, V, W, R any](l *Table[K, V], r *Table[K, W], fn func(K, Pair[V, W]) R, value serde.Serde[R], opts ...With) *Table[K, R] {
 	set := gather(opts)
 	l, r = l.stored(), r.stored()
 	out := &Table[K, R]{b: l.b, key: l.key, value: value}
@@ -30,7 +14,7 @@ func JoinTables[K, V, W, R any](l *Table[K, V], r *Table[K, W], kind JoinKind, f
 	out.node.stores = append(out.node.stores, l.spec(), r.spec())
 	out.node.build = func(tk *task) (any, error) {
 		inst := &tableJoinNode[K, V, W, R]{
-			rowStore: openRows(tk, out.spec(), l.key, value), kind: kind, fn: fn,
+			rowStore: openRows(tk, out.spec(), l.key, value), kind: set.Join, fn: fn,
 			left: viewRows(tk, l.spec(), l.key, l.value), right: viewRows(tk, r.spec(), r.key, r.value),
 		}
 		err := wire(tk, l.node, receiver[K, Change[V]](leftInput[K, V, W, R]{inst}))
@@ -92,16 +76,4 @@ func (n *tableJoinNode[K, V, W, R]) result(k K, p Pair[V, W], ms int64) error {
 		return nil
 	}
 	return n.update(key, &n.in, true)
-}
-
-// keeps tells whether a pair makes a row.
-func (k JoinKind) keeps(left, right bool) bool {
-	switch k {
-	case Inner:
-		return left && right
-	case Left:
-		return left
-	default:
-		return left || right
-	}
 }

@@ -1,15 +1,17 @@
 package streams
 
+import "github.com/tidemill/tidemill/streams/serde"
+
 // To writes the stream to a topic, partitioned by key as Kafka's own producers
 // do.
-func (s *Stream[K, V]) To(topic string, key Serde[K], value Serde[V], opts ...Option) {
+func (s *Stream[K, V]) To(topic string, key serde.Serde[K], value serde.Serde[V], opts ...With) {
 	sink(s, topic, key, value, gather(opts))
 }
 
-func sink[K, V any](s *Stream[K, V], topic string, key Serde[K], value Serde[V], set settings) *node {
+func sink[K, V any](s *Stream[K, V], topic string, key serde.Serde[K], value serde.Serde[V], set With) *node {
 	n := operator[K, V](s.b, s.node, "sink", set, func(t *task) *sinkNode[K, V] {
 		kafka := topicName(t.env.app, topic)
-		return &sinkNode[K, V]{t: t, topic: kafka, key: bind(key, kafka, true), value: bind(value, kafka, false)}
+		return &sinkNode[K, V]{t: t, topic: kafka, key: serde.Bind(key, kafka, true), value: serde.Bind(value, kafka, false)}
 	})
 	n.topic, n.isSink = topic, true
 	return n
@@ -18,8 +20,8 @@ func sink[K, V any](s *Stream[K, V], topic string, key Serde[K], value Serde[V],
 type sinkNode[K, V any] struct {
 	t          *task
 	topic      string
-	key        Serde[K]
-	value      Serde[V]
+	key        serde.Serde[K]
+	value      serde.Serde[V]
 	kbuf, vbuf []byte // scratch
 }
 

@@ -1,4 +1,4 @@
-package streams
+package serde
 
 import (
 	"encoding/binary"
@@ -25,8 +25,8 @@ type Binder[T any] interface {
 	Bind(topic string, key bool) Serde[T]
 }
 
-// bind returns s for a topic.
-func bind[T any](s Serde[T], topic string, key bool) Serde[T] {
+// Bind returns s made for one topic, if that is something it can be.
+func Bind[T any](s Serde[T], topic string, key bool) Serde[T] {
 	if b, ok := s.(Binder[T]); ok {
 		return b.Bind(topic, key)
 	}

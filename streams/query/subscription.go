@@ -1,4 +1,4 @@
-package streams
+package query
 
 import (
 	"context"
@@ -10,15 +10,6 @@ import (
 	"github.com/tidemill/tidemill/streams/state"
 )
 
-// Subscribe says what a subscription delivers.
-type Subscribe struct {
-	// Snapshot delivers the rows there are before the changes to them.
-	Snapshot bool
-	// MaxBytes bounds what waits to be read; 8 MiB when zero. A subscriber that
-	// falls further behind is cut off.
-	MaxBytes int
-}
-
 // Subscription delivers the changes of a store, each commit's in one piece, a key
 // that changed several times between two commits once. Next and Close are called
 // by one goroutine.
@@ -26,7 +17,7 @@ type Subscription struct {
 	rows *Rows
 	max  int
 
-	mu    sync.Mutex // guards the following; taken under hub.mu, never the other way
+	mu    sync.Mutex // guards the following; taken under Hub.mu, never the other way
 	wait  []Row
 	bytes int
 	err   error
@@ -41,51 +32,6 @@ type Subscription struct {
 // rowOverhead is what a waiting row costs beyond its bytes.
 const rowOverhead = 64
 
-// hub passes commits on to subscribers. Its lock makes a commit and the news of
-// it one step for whoever takes a snapshot and subscribes.
-type hub struct {
-	mu   sync.Mutex
-	subs map[string][]*Subscription // by store
-}
-
-func newHub() *hub { return &hub{subs: map[string][]*Subscription{}} }
-
-// apply commits b and tells subscribers what it changed.
-func (h *hub) apply(b state.Batch, tasks []*task) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if err := b.Commit(); err != nil {
-		return err
-	}
-	for _, t := range tasks {
-		for _, st := range t.ordered {
-			if len(h.subs[st.spec.name]) == 0 {
-				continue
-			}
-			if err := h.tell(t, st); err != nil {
-				return err
-			}
-		}
-		t.committed()
-	}
-	return nil
-}
-
-func (h *hub) tell(t *task, st *taskStore) error {
-	subs := h.subs[st.spec.name]
-	return st.cache.Flush(false, func(e state.Entry) error {
-		row := Row{Key: t.slab.copy(e.Key), Deleted: !e.HasNew, Time: t.streamTime}
-		if e.HasNew {
-			ms, value := state.SplitTimed(e.New)
-			row.Time, row.Value = ms, t.slab.copy(value)
-		}
-		for _, s := range subs {
-			s.push(row)
-		}
-		return nil
-	})
-}
-
 // push appends a change, or cuts the subscriber off when it is too far behind.
 func (s *Subscription) push(row Row) {
 	s.mu.Lock()
@@ -97,7 +43,7 @@ func (s *Subscription) push(row Row) {
 	if s.bytes > s.max {
 		s.err = &connect.Error{
 			Code: "streams.subscription.slow", Class: connect.ClassRetriable,
-			Place:   fmt.Sprintf("subscription to store %s of %s", s.rows.store, s.rows.app),
+			Place:   fmt.Sprintf("subscription to store %s of %s", s.rows.Store, s.rows.App),
 			Message: fmt.Sprintf("more than %d bytes of changes waited to be read", s.max),
 			Mend:    "read faster, raise the bound, or subscribe again with a snapshot",
 		}
@@ -115,48 +61,30 @@ func (s *Subscription) wake() {
 	}
 }
 
-// cut ends the subscriptions to the named stores, to all when there is none.
-func (h *hub) cut(why error, stores ...string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for store, subs := range h.subs {
-		if len(stores) > 0 && !slices.Contains(stores, store) {
-			continue
-		}
-		for _, s := range subs {
-			s.mu.Lock()
-			if s.err == nil {
-				s.err = why
-			}
-			s.wake()
-			s.mu.Unlock()
-			s.endWalk()
-		}
-		delete(h.subs, store)
-	}
-}
-
 // Subscribe follows the changes of the store in the partitions this process has.
 // No change is missed or repeated between the snapshot and what follows it. When
 // a partition comes or goes, or the application ends, the subscription ends with
 // an error that says so.
-func (r *Rows) Subscribe(o Subscribe) (*Subscription, error) {
-	s := &Subscription{rows: r, max: o.MaxBytes, news: make(chan struct{}, 1)}
+//
+// With snapshot the rows there are come first. maxBytes bounds what waits to be
+// read, 8 MiB when zero; a subscriber that falls further behind is cut off.
+func (r *Rows) Subscribe(snapshot bool, maxBytes int) (*Subscription, error) {
+	s := &Subscription{rows: r, max: maxBytes, news: make(chan struct{}, 1)}
 	if s.max == 0 {
 		s.max = 8 << 20
 	}
-	r.hub.mu.Lock()
-	defer r.hub.mu.Unlock()
-	if o.Snapshot {
-		r.open.RLock()
-		defer r.open.RUnlock()
-		snap, err := r.db.Snapshot()
+	r.Hub.mu.Lock()
+	defer r.Hub.mu.Unlock()
+	if snapshot {
+		r.Open.RLock()
+		defer r.Open.RUnlock()
+		snap, err := r.DB.Snapshot()
 		if err != nil {
-			return nil, fmt.Errorf("taking a snapshot of store %s: %w", r.store, err)
+			return nil, fmt.Errorf("taking a snapshot of store %s: %w", r.Store, err)
 		}
-		s.snap, s.partitions = snap, slices.Clone(r.here())
+		s.snap, s.partitions = snap, slices.Clone(r.Here())
 	}
-	r.hub.subs[r.store] = append(r.hub.subs[r.store], s)
+	r.Hub.subs[r.Store] = append(r.Hub.subs[r.Store], s)
 	return s, nil
 }
 
@@ -200,7 +128,7 @@ func (s *Subscription) fromSnapshot() (row Row, ok bool, err error) {
 			if len(s.partitions) == 0 {
 				return Row{}, false, s.closeWalk()
 			}
-			id, err := s.rows.db.Open(storeName(s.rows.app, s.rows.store), s.partitions[0])
+			id, err := s.rows.DB.Open(s.rows.Name, s.partitions[0])
 			if err != nil {
 				return Row{}, false, err
 			}
@@ -259,9 +187,9 @@ func (s *Subscription) SnapshotDone() bool {
 
 // Close ends the subscription.
 func (s *Subscription) Close() error {
-	h := s.rows.hub
+	h := s.rows.Hub
 	h.mu.Lock()
-	h.subs[s.rows.store] = slices.DeleteFunc(h.subs[s.rows.store], func(o *Subscription) bool { return o == s })
+	h.subs[s.rows.Store] = slices.DeleteFunc(h.subs[s.rows.Store], func(o *Subscription) bool { return o == s })
 	h.mu.Unlock()
 	s.walk.Lock()
 	defer s.walk.Unlock()

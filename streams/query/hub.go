@@ -1,0 +1,57 @@
+package query
+
+import (
+	"slices"
+	"sync"
+)
+
+// Hub passes commits on to subscribers. Its lock makes a commit and the news of
+// it one step for whoever takes a snapshot and subscribes.
+type Hub struct {
+	mu   sync.Mutex                 // guards the following
+	subs map[string][]*Subscription // by store
+}
+
+// NewHub returns a Hub without subscribers.
+func NewHub() *Hub { return &Hub{subs: map[string][]*Subscription{}} }
+
+// Feed passes on what a commit changed.
+type Feed struct{ h *Hub }
+
+// Step runs a commit that tells the Feed what it changed.
+func (h *Hub) Step(commit func(*Feed) error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return commit(&Feed{h})
+}
+
+// Wanted tells whether anybody follows the store.
+func (f *Feed) Wanted(store string) bool { return len(f.h.subs[store]) > 0 }
+
+// Push gives a row to those who follow the store. Its bytes stay as they are.
+func (f *Feed) Push(store string, row Row) {
+	for _, s := range f.h.subs[store] {
+		s.push(row)
+	}
+}
+
+// Cut ends the subscriptions to the named stores, to all when there is none.
+func (h *Hub) Cut(why error, stores ...string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for store, subs := range h.subs {
+		if len(stores) > 0 && !slices.Contains(stores, store) {
+			continue
+		}
+		for _, s := range subs {
+			s.mu.Lock()
+			if s.err == nil {
+				s.err = why
+			}
+			s.wake()
+			s.mu.Unlock()
+			s.endWalk()
+		}
+		delete(h.subs, store)
+	}
+}

@@ -1,0 +1,428 @@
+package streamstest_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/tidemill/tidemill/streams"
+	"github.com/tidemill/tidemill/streams/serde"
+	"github.com/tidemill/tidemill/streams/streamstest"
+)
+
+type (
+	text = serde.Text
+	num  = serde.Int64
+)
+
+func build(t *testing.T, b *streams.Builder) *streamstest.Driver {
+	t.Helper()
+	topology, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return streamstest.New(t, topology)
+}
+
+// show writes records as text: key=value, key=∅ for a delete.
+func show[V any](rs []streams.Record[string, V]) string {
+	var out []string
+	for _, r := range rs {
+		if r.NoValue {
+			out = append(out, r.Key+"=∅")
+		} else {
+			out = append(out, fmt.Sprintf("%s=%v", r.Key, r.Value))
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func expect[V any](t *testing.T, o *streamstest.Output[string, V], want string) {
+	t.Helper()
+	if got := show(o.Read()); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestStateless runs each operator without state over the same records.
+func TestStateless(t *testing.T) {
+	type s = *streams.Stream[string, int64]
+	for _, c := range []struct {
+		name string
+		op   func(s) s
+		want string
+	}{
+		{"filter", func(x s) s { return x.Filter(func(_ string, v int64) bool { return v > 1 }) }, "b=2 c=3 a=∅"},
+		{"filterNot", func(x s) s { return x.FilterNot(func(_ string, v int64) bool { return v > 1 }) }, "a=1 a=∅"},
+		{"mapValues", func(x s) s { return streams.MapValues(x, func(_ string, v int64) int64 { return v * 10 }) }, "a=10 b=20 c=30 a=∅"},
+		{"selectKey", func(x s) s { return streams.SelectKey(x, func(k string, v int64) string { return k + fmt.Sprint(v) }) }, "a1=1 b2=2 c3=3 a0=∅"},
+		{"map", func(x s) s {
+			return streams.Map(x, func(r streams.Record[string, int64]) streams.Record[string, int64] {
+				r.Key += "!"
+				return r
+			})
+		}, "a!=1 b!=2 c!=3 a!=∅"},
+		{"flatMap", func(x s) s {
+			return streams.FlatMap(x, func(r streams.Record[string, int64], emit func(streams.Record[string, int64])) {
+				for i := range r.Value {
+					emit(streams.Record[string, int64]{Key: r.Key, Value: i})
+				}
+			})
+		}, "a=0 b=0 b=1 c=0 c=1 c=2"},
+		{"merge", func(x s) s { return x.Merge(x.Filter(func(string, int64) bool { return false })) }, "a=1 b=2 c=3 a=∅ a=∅"},
+		{"repartition", func(x s) s { return x.Repartition(text{}, num{}) }, "a=1 b=2 c=3 a=∅"},
+		{"toTable and back", func(x s) s { return x.ToTable(text{}, num{}, streams.With{Store: "t"}).ToStream() }, "a=1 b=2 c=3 a=∅"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := streams.NewBuilder()
+			peeked := 0
+			in := streams.From(b, "in", text{}, num{}).Peek(func(streams.Record[string, int64]) { peeked++ })
+			c.op(in).To("out", text{}, num{})
+			d := build(t, b)
+			input := streamstest.In(d, "in", text{}, num{})
+			for i, k := range []string{"a", "b", "c"} {
+				input.Pipe(k, int64(i+1))
+			}
+			input.Delete("a")
+			expect(t, streamstest.Out(d, "out", text{}, num{}), c.want)
+			if peeked != 4 {
+				t.Errorf("peek saw %d records, want 4", peeked)
+			}
+		})
+	}
+}
+
+func TestHeadersAndTimesTravel(t *testing.T) {
+	b := streams.NewBuilder()
+	streams.MapValues(streams.From(b, "in", text{}, num{}), func(_ string, v int64) string { return fmt.Sprint(v) }).To("out", text{}, text{})
+	d := build(t, b)
+	streamstest.In(d, "in", text{}, num{}).Record(streams.Record[string, int64]{
+		Key: "k", Value: 5, Time: 77, Headers: []streams.Header{{Key: "h", Value: []byte("x")}},
+	})
+	r := streamstest.Out(d, "out", text{}, text{}).Read()[0]
+	if r.Time != 77 || len(r.Headers) != 1 || string(r.Headers[0].Value) != "x" || r.Value != "5" {
+		t.Errorf("got %+v", r)
+	}
+}
+
+func TestCountByNewKey(t *testing.T) {
+	b := streams.NewBuilder()
+	in := streams.From(b, "in", text{}, text{})
+	counts := streams.GroupBy(in, func(_, city string) string { return city }, text{}, text{}, streams.With{Name: "by-city"}).
+		Count(streams.With{Store: "counts"})
+	counts.ToStream().To("out", text{}, num{})
+	d := build(t, b)
+	input, out := streamstest.In(d, "in", text{}, text{}), streamstest.Out(d, "out", text{}, num{})
+	input.Pipe("1", "basel")
+	input.Pipe("2", "bern")
+	input.Pipe("1", "basel")
+	input.Delete("1")
+	expect(t, out, "basel=1 bern=1 basel=2")
+	if got := fmt.Sprint(streamstest.Table(d, counts)); got != "map[basel:2 bern:1]" {
+		t.Errorf("the store has %s", got)
+	}
+	if n := len(streamstest.Out(d, "test-by-city-repartition", text{}, text{}).Read()); n != 4 {
+		t.Errorf("%d records in the repartition topic, want 4", n)
+	}
+	if got := show(streamstest.Out(d, "test-counts-changelog", text{}, num{}).Read()); got != "basel=1 bern=1 basel=2" {
+		t.Errorf("the changelog has %q", got)
+	}
+	if n := d.Metrics().Dropped.Load(); n != 1 {
+		t.Errorf("%d dropped, want the one without value", n)
+	}
+}
+
+func TestReduce(t *testing.T) {
+	b := streams.NewBuilder()
+	streams.From(b, "in", text{}, num{}).GroupByKey(text{}, num{}).
+		Reduce(func(a, b int64) int64 { return max(a, b) }, num{}).ToStream().To("out", text{}, num{})
+	d := build(t, b)
+	input := streamstest.In(d, "in", text{}, num{})
+	for _, v := range []int64{3, 9, 4} {
+		input.Pipe("k", v)
+	}
+	expect(t, streamstest.Out(d, "out", text{}, num{}), "k=3 k=9 k=9")
+}
+
+// TestCacheDedupes checks that updates of a key between two commits go out as
+// one when the table is cached, and each for itself when it is not.
+func TestCacheDedupes(t *testing.T) {
+	for name, c := range map[string]struct {
+		opts []streams.With
+		want string
+	}{
+		"cached":   {nil, "a=3 b=1"},
+		"uncached": {[]streams.With{streams.With{Uncached: true}}, "a=1 a=2 b=1 a=3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := streams.NewBuilder()
+			streams.From(b, "in", text{}, num{}).GroupByKey(text{}, num{}).Count(c.opts...).ToStream().To("out", text{}, num{})
+			d := build(t, b)
+			d.Hold()
+			input := streamstest.In(d, "in", text{}, num{})
+			for _, k := range []string{"a", "a", "b", "a"} {
+				input.Pipe(k, 0)
+			}
+			d.Commit()
+			expect(t, streamstest.Out(d, "out", text{}, num{}), c.want)
+		})
+	}
+}
+
+// TestTableAggregateUndo moves rows between groups and deletes them: the sums
+// are always those of the rows there are.
+func TestTableAggregateUndo(t *testing.T) {
+	for name, opts := range map[string][]streams.With{"cached": nil, "uncached": {streams.With{Uncached: true}}} {
+		t.Run(name, func(t *testing.T) {
+			b := streams.NewBuilder()
+			people := streams.TableFrom(b, "people", text{}, text{}, opts...)
+			byCity := streams.GroupTable(people, func(_ string, v string) (string, int64) {
+				city, money, _ := strings.Cut(v, " ")
+				var n int64
+				fmt.Sscan(money, &n)
+				return city, n
+			}, text{}, num{})
+			sums := streams.Aggregate(byCity, streams.Aggregation[string, int64, int64]{
+				Init:     func() int64 { return 0 },
+				Add:      func(_ string, v, sum int64) int64 { return sum + v },
+				Subtract: func(_ string, v, sum int64) int64 { return sum - v },
+			}, num{}, append(opts, streams.With{Store: "sums"})...)
+			counts := byCity.Count(append(opts, streams.With{Store: "counts"})...)
+			d := build(t, b)
+			in := streamstest.In(d, "people", text{}, text{})
+			state := func() string {
+				return fmt.Sprint(streamstest.Table(d, sums), streamstest.Table(d, counts))
+			}
+			for _, step := range []struct{ key, value, want string }{
+				{"ada", "basel 5", "map[basel:5] map[basel:1]"},
+				{"bob", "basel 7", "map[basel:12] map[basel:2]"},
+				{"ada", "basel 6", "map[basel:13] map[basel:2]"},
+				{"ada", "bern 6", "map[basel:7 bern:6] map[basel:1 bern:1]"},
+				{"bob", "", "map[basel:0 bern:6] map[bern:1]"},
+				{"cyd", "", "map[basel:0 bern:6] map[bern:1]"},
+			} {
+				if step.value == "" {
+					in.Delete(step.key)
+				} else {
+					in.Pipe(step.key, step.value)
+				}
+				if got := state(); got != step.want {
+					t.Errorf("after %s=%s: %s, want %s", step.key, step.value, got, step.want)
+				}
+			}
+		})
+	}
+}
+
+func TestTableFilterAndMap(t *testing.T) {
+	b := streams.NewBuilder()
+	in := streams.TableFrom(b, "in", text{}, num{}, streams.With{Store: "rows"})
+	big := in.Filter(func(_ string, v int64) bool { return v >= 10 })
+	streams.MapTable(big, func(_ string, v int64) string { return fmt.Sprint("v", v) }, text{}, streams.With{Store: "big"}).
+		ToStream().To("out", text{}, text{})
+	d := build(t, b)
+	input, out := streamstest.In(d, "in", text{}, num{}), streamstest.Out(d, "out", text{}, text{})
+	input.Pipe("a", 10)
+	input.Pipe("a", 11)
+	input.Pipe("a", 3)
+	input.Pipe("b", 30)
+	input.Delete("b")
+	expect(t, out, "a=v10 a=v11 a=∅ b=v30 b=∅")
+}
+
+func TestStreamTableJoin(t *testing.T) {
+	b := streams.NewBuilder()
+	cities := streams.TableFrom(b, "cities", text{}, text{})
+	orders := streams.From(b, "orders", text{}, num{})
+	streams.Join(orders, cities, func(_ string, p streams.Pair[int64, string]) string {
+		return fmt.Sprint(p.Left, p.Right)
+	}, num{}).To("inner", text{}, text{})
+	streams.Join(orders, cities, func(_ string, p streams.Pair[int64, string]) string {
+		return fmt.Sprint(p.Left, p.Right, p.HasRight)
+	}, num{}, streams.With{Join: streams.Left}).To("left", text{}, text{})
+	d := build(t, b)
+	c, o := streamstest.In(d, "cities", text{}, text{}), streamstest.In(d, "orders", text{}, num{})
+	o.Pipe("ada", 1)
+	c.Pipe("ada", "basel")
+	o.Pipe("ada", 2)
+	c.Pipe("ada", "bern")
+	o.Pipe("ada", 3)
+	c.Delete("ada")
+	o.Pipe("ada", 4)
+	expect(t, streamstest.Out(d, "inner", text{}, text{}), "ada=2basel ada=3bern")
+	expect(t, streamstest.Out(d, "left", text{}, text{}), "ada=1false ada=2baseltrue ada=3berntrue ada=4false")
+}
+
+// TestTableTableJoin runs the same changes through each kind of join; "." is a
+// delete, l and r are the sides.
+func TestTableTableJoin(t *testing.T) {
+	steps := []struct{ side, value string }{{"l", "A"}, {"r", "a"}, {"l", "B"}, {"r", "."}, {"l", "."}, {"r", "b"}, {"r", "."}}
+	for _, c := range []struct {
+		kind streams.JoinKind
+		want string
+	}{
+		{streams.Inner, "k=Aa k=Ba k=∅"},
+		{streams.Left, "k=A k=Aa k=Ba k=B k=∅"},
+		{streams.Outer, "k=A k=Aa k=Ba k=B k=∅ k=b k=∅"},
+	} {
+		t.Run(fmt.Sprint(c.kind), func(t *testing.T) {
+			b := streams.NewBuilder()
+			l, r := streams.TableFrom(b, "l", text{}, text{}), streams.TableFrom(b, "r", text{}, text{})
+			streams.JoinTables(l, r, func(_ string, p streams.Pair[string, string]) string {
+				return p.Left + p.Right
+			}, text{}, streams.With{Join: c.kind}).ToStream().To("out", text{}, text{})
+			d := build(t, b)
+			for _, s := range steps {
+				in := streamstest.In(d, s.side, text{}, text{})
+				if s.value == "." {
+					in.Delete("k")
+				} else {
+					in.Pipe("k", s.value)
+				}
+			}
+			expect(t, streamstest.Out(d, "out", text{}, text{}), c.want)
+		})
+	}
+}
+
+// TestJoinedTableAggregates changes both sides of a join within one commit; the
+// aggregate of the result must not take away what was never added.
+func TestJoinedTableAggregates(t *testing.T) {
+	b := streams.NewBuilder()
+	l, r := streams.TableFrom(b, "l", text{}, num{}), streams.TableFrom(b, "r", text{}, num{})
+	joined := streams.JoinTables(l, r, func(_ string, p streams.Pair[int64, int64]) int64 { return p.Left * p.Right }, num{})
+	total := streams.Aggregate(streams.GroupTable(joined, func(_ string, v int64) (string, int64) { return "all", v }, text{}, num{}),
+		streams.Aggregation[string, int64, int64]{
+			Init:     func() int64 { return 0 },
+			Add:      func(_ string, v, sum int64) int64 { return sum + v },
+			Subtract: func(_ string, v, sum int64) int64 { return sum - v },
+		}, num{}, streams.With{Store: "total"})
+	d := build(t, b)
+	d.Hold()
+	left, right := streamstest.In(d, "l", text{}, num{}), streamstest.In(d, "r", text{}, num{})
+	for _, step := range []struct{ l, r int64 }{{2, 3}, {4, 5}, {7, 7}} {
+		left.Pipe("k", step.l)
+		right.Pipe("k", step.r)
+		left.Pipe("j", 1)
+		right.Pipe("j", step.r)
+		d.Commit()
+		if got := streamstest.Table(d, total)["all"]; got != step.l*step.r+step.r {
+			t.Errorf("the total is %d, want %d", got, step.l*step.r+step.r)
+		}
+	}
+}
+
+func TestBuildFaults(t *testing.T) {
+	b := streams.NewBuilder()
+	in := streams.From(b, "in", text{}, num{})
+	in.Filter(func(string, int64) bool { return true }, streams.With{Name: "x"})
+	in.Filter(func(string, int64) bool { return true }, streams.With{Name: "x"})
+	in.GroupByKey(text{}, num{}).Count(streams.With{Store: "s"})
+	in.GroupByKey(text{}, num{}).Count(streams.With{Store: "s"})
+	_, err := b.Build()
+	for _, code := range []string{"streams.name.taken: x", "streams.store.taken: s"} {
+		if err == nil || !strings.Contains(err.Error(), code) {
+			t.Errorf("%q is missing from: %v", code, err)
+		}
+	}
+	if _, err := streams.NewBuilder().Build(); err == nil {
+		t.Error("an empty topology was built")
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	b := streams.NewBuilder()
+	streams.GroupBy(streams.From(b, "in", text{}, text{}), func(_, v string) string { return v }, text{}, text{}, streams.With{Name: "g"}).
+		Count(streams.With{Name: "c"}).ToStream().To("out", text{}, num{})
+	topology, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `Sub-topology: 0
+  Source: in, source (topic: in)
+    --> in-selectkey
+  Processor: in-selectkey, selectkey
+    --> g-sink
+  Sink: g-sink, sink (topic: -g-repartition)
+Sub-topology: 1
+  Source: g, source (topic: -g-repartition)
+    --> c
+  Processor: c, aggregate (stores: c)
+    --> c-tostream
+  Processor: c-tostream, tostream
+    --> c-tostream-sink
+  Sink: c-tostream-sink, sink (topic: out)
+`
+	if got := topology.Describe(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := fmt.Sprint(topology.InternalTopics("app"), topology.Sources(), topology.Sinks()); got != "[app-c-changelog app-g-repartition] [in] [out]" {
+		t.Errorf("topics %s", got)
+	}
+}
+
+func TestUnreadableStops(t *testing.T) {
+	b := streams.NewBuilder()
+	streams.From(b, "in", text{}, num{}).To("out", text{}, num{})
+	topology, _ := b.Build()
+	for _, skip := range []bool{false, true} {
+		local, err := streams.NewLocal(topology, "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if skip {
+			local.SkipUnreadable()
+		}
+		local.Put("in", []byte("k"), []byte("not eight"), 1)
+		err = local.Commit()
+		if skip && err != nil {
+			t.Errorf("skipping, got %v", err)
+		}
+		if !skip && (err == nil || !strings.Contains(err.Error(), "topic in, partition 0, offset 0")) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func TestSubscription(t *testing.T) {
+	b := streams.NewBuilder()
+	table := streams.TableFrom(b, "in", text{}, num{}, streams.With{Store: "t"})
+	d := build(t, b)
+	in := streamstest.In(d, "in", text{}, num{})
+	in.Pipe("a", 1)
+	in.Pipe("b", 2)
+	view := table.View(d.Rows("t"))
+	sub, err := view.Subscribe(true, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tight, err := view.Subscribe(false, 200)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Pipe("a", 3)
+	in.Delete("b")
+	in.Pipe("c", 4)
+	var got []streams.Record[string, int64]
+	for range 5 {
+		row, err := sub.Next(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec, err := view.Decode(row)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, rec)
+	}
+	if s := show(got); s != "a=1 b=2 a=3 b=∅ c=4" {
+		t.Errorf("the subscriber got %s", s)
+	}
+	if err := sub.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := tight.Next(context.Background()); err == nil || !strings.Contains(err.Error(), "streams.subscription.slow") {
+		t.Errorf("the slow subscriber got %v", err)
+	}
+}
