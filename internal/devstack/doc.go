@@ -37,5 +37,8 @@
 //	}
 //	defer kafka.Stop()
 //
+// [Registry] serves the schema registry of package registry; tests use
+// [TestRegistry].
+//
 // Nothing here is meant for production, and what users see of it says so.
 package devstack
