@@ -1,0 +1,203 @@
+package postgres
+
+import (
+	"encoding/hex"
+	"strings"
+	"time"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// The words of decimal.handling.mode, time.precision.mode and binary.handling.mode,
+// as the codecs ask for them.
+const (
+	decimalsPrecise, decimalsDouble, decimalsString = 0, 1, 2
+
+	timesAdaptive, timesAdaptiveMicros, timesConnect, timesISO, timesMicros, timesNanos = 0, 1, 2, 3, 4, 5
+
+	binaryBytes, binaryBase64, binaryBase64URL, binaryHex = 0, 1, 2, 3
+)
+
+// modes are the settings that shape values.
+type modes struct {
+	decimals, times, binary int
+	intervalText, hstoreMap bool
+	moneyScale              int
+	unknown                 bool   // include.unknown.datatypes
+	placeholder             string // unavailable.value.placeholder
+	fallback                bool   // before.missing.values=fallback
+	onFault                 string // event.converting.failure.handling.mode
+	schemaName, fieldName   func(string) string
+}
+
+// settings are a task's settings, parsed once.
+type settings struct {
+	host, user, password, database string
+	port                           int
+	ssl                            map[string]string // sslmode and so on.
+	initialStatements              []string
+	connectTimeout                 time.Duration
+
+	prefix, delimiter string
+	slot, publication string
+	publicationMode   string
+	viaRoot           bool // Only with viaRootGiven; otherwise it follows from the tables.
+	viaRootGiven      bool
+	slotDrop          bool
+	slotFailover      bool
+	streamParams      []string
+	slotRetries       int
+	slotRetryWait     time.Duration
+	confirm           bool // lsn.flush.mode is not manual.
+	acceptGap         bool
+	statusInterval    time.Duration
+
+	filter  *filter
+	modes   *modes
+	skipped map[string]bool // Operations left out.
+	// skipUnchanged leaves out updates that change nothing.
+	skipUnchanged bool
+	tombstones    bool
+	headers       bool
+
+	heartbeat      time.Duration
+	heartbeatTopic string
+	heartbeatQuery string
+
+	snapshotMode    string
+	snapshotThreads int
+	snapshotOrder   string
+	snapshotDelay   time.Duration
+	streamDelay     time.Duration
+	selects         map[string]string // Statements of one's own, by schema.table.
+
+	batchRecords, queueBatches int
+	batchBytes                 int
+	pollInterval               time.Duration
+	retries                    int
+	retryWait                  time.Duration
+}
+
+// newSettings parses a configuration. The error lists all faults.
+func newSettings(config connect.Config) (*settings, error) {
+	s, err := configDef().Parse(config)
+	if err != nil {
+		return nil, err
+	}
+	return buildSettings(s)
+}
+
+func buildSettings(s connect.Settings) (*settings, error) {
+	f, err := newFilter(s)
+	if err != nil {
+		return nil, err
+	}
+	set := &settings{
+		host: s.String("database.hostname"), port: s.Int("database.port"), user: s.String("database.user"),
+		password: s.String("database.password"), database: s.String("database.dbname"),
+		ssl: map[string]string{
+			"sslmode": strings.ToLower(s.String("database.sslmode")), "sslcert": s.String("database.sslcert"), "sslkey": s.String("database.sslkey"),
+			"sslpassword": s.String("database.sslpassword"), "sslrootcert": s.String("database.sslrootcert"),
+		},
+		initialStatements: splitStatements(s.String("database.initial.statements")), connectTimeout: s.Duration("connection.timeout.ms"),
+		prefix: s.String("topic.prefix"), delimiter: s.String("topic.delimiter"),
+		slot: s.String("slot.name"), publication: s.String("publication.name"), publicationMode: strings.ToLower(s.String("publication.autocreate.mode")),
+		viaRoot: s.Bool("publish.via.partition.root"), viaRootGiven: s.Given("publish.via.partition.root"),
+		slotDrop: s.Bool("slot.drop.on.stop"), slotFailover: s.Bool("slot.failover"), streamParams: splitTrimmed(s.String("slot.stream.params"), ";"),
+		slotRetries: s.Int("slot.max.retries"), slotRetryWait: s.Duration("slot.retry.delay.ms"),
+		confirm:        strings.ToLower(s.String("lsn.flush.mode")) != "manual" && s.Bool("flush.lsn.source"),
+		acceptGap:      strings.ToLower(s.String("offset.mismatch.strategy")) != "trust_offset",
+		statusInterval: min(s.Duration("status.update.interval.ms"), 20*time.Second),
+		filter:         f, modes: newModes(s), skipped: map[string]bool{},
+		skipUnchanged: s.Bool("skip.messages.without.change"), tombstones: s.Bool("tombstones.on.delete"), headers: s.Bool("extended.headers.enabled"),
+		heartbeat: s.Duration("heartbeat.interval.ms"), heartbeatTopic: s.String("topic.heartbeat.name"), heartbeatQuery: s.String("heartbeat.action.query"),
+		snapshotMode: strings.ToLower(s.String("snapshot.mode")), snapshotThreads: max(1, s.Int("snapshot.max.threads")),
+		snapshotOrder: strings.ToLower(s.String("snapshot.tables.order.by.row.count")),
+		snapshotDelay: s.Duration("snapshot.delay.ms"), streamDelay: s.Duration("streaming.delay.ms"), selects: map[string]string{},
+		batchRecords: max(1, s.Int("max.batch.size")), pollInterval: max(time.Millisecond, s.Duration("poll.interval.ms")),
+		retries: s.Int("errors.max.retries"), retryWait: s.Duration("retriable.restart.connector.wait.ms"),
+	}
+	if set.heartbeatTopic == "" {
+		set.heartbeatTopic = s.String("topic.heartbeat.prefix") + set.delimiter + set.prefix
+	}
+	return set, set.derive(s).OrNil()
+}
+
+// derive fills what follows from several settings and returns what does not fit.
+func (set *settings) derive(s connect.Settings) (faults connect.Errors) {
+	for _, op := range s.List("skipped.operations") {
+		switch op = strings.ToLower(op); op {
+		case "c", "u", "d", "t", "none":
+			set.skipped[op] = true
+		default:
+			faults = append(faults, connect.ConfigError("skipped.operations", "%q is none of c, u, d, t and none", op))
+		}
+	}
+	for _, table := range s.List("snapshot.select.statement.overrides") {
+		name := "snapshot.select.statement.overrides." + table
+		if statement := s.Config()[name]; statement != "" {
+			set.selects[table] = strings.TrimSuffix(strings.TrimSpace(statement), ";")
+		} else {
+			faults = append(faults, connect.ConfigError(name, "snapshot.select.statement.overrides names the table, but its statement is missing"))
+		}
+	}
+	switch set.snapshotMode {
+	case "never":
+		set.snapshotMode = "no_data"
+	case "exported":
+		set.snapshotMode = "initial"
+	}
+	const defaultBytes, leastBytes = 32 << 20, 64 << 10
+	bytes := s.Int64("max.queue.size.in.bytes")
+	if bytes <= 0 {
+		bytes = defaultBytes
+	}
+	set.queueBatches = min(max(1, s.Int("max.queue.size")/set.batchRecords), 64)
+	// The batches in the queue, the one being filled and the one being taken share
+	// the memory.
+	set.batchBytes = max(leastBytes, int(bytes)/(set.queueBatches+2))
+	return faults
+}
+
+func newModes(s connect.Settings) *modes {
+	index := func(name string, words ...string) int {
+		for i, w := range words {
+			if strings.EqualFold(w, s.String(name)) {
+				return i
+			}
+		}
+		return 0
+	}
+	m := &modes{
+		decimals:     index("decimal.handling.mode", "precise", "double", "string"),
+		times:        index("time.precision.mode", "adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds"),
+		binary:       index("binary.handling.mode", "bytes", "base64", "base64-url-safe", "hex"),
+		intervalText: index("interval.handling.mode", "numeric", "string") == 1,
+		hstoreMap:    index("hstore.handling.mode", "json", "map") == 1,
+		moneyScale:   s.Int("money.fraction.digits"),
+		unknown:      s.Bool("include.unknown.datatypes"),
+		placeholder:  s.String("unavailable.value.placeholder"),
+		fallback:     strings.EqualFold(s.String("before.missing.values"), "fallback"),
+		onFault:      strings.ToLower(s.String("event.converting.failure.handling.mode")),
+		schemaName:   nameAdjuster(s.String("schema.name.adjustment.mode"), true),
+		fieldName:    nameAdjuster(s.String("field.name.adjustment.mode"), false),
+	}
+	if digits, ok := strings.CutPrefix(m.placeholder, "hex:"); ok {
+		if b, err := hex.DecodeString(digits); err == nil {
+			m.placeholder = string(b)
+		}
+	}
+	return m
+}
+
+// splitStatements splits SQL at semicolons; two of them stand for one in the text.
+func splitStatements(sql string) []string {
+	const kept = "\x00"
+	var list []string
+	for _, part := range strings.Split(strings.ReplaceAll(sql, ";;", kept), ";") {
+		if part = strings.TrimSpace(strings.ReplaceAll(part, kept, ";")); part != "" {
+			list = append(list, part)
+		}
+	}
+	return list
+}

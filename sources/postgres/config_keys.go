@@ -1,0 +1,304 @@
+package postgres
+
+import (
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// configDef is the table of settings: those of Debezium's PostgreSQL connector, by
+// their names, and a few of our own. Each is in one of three classes: it works; it
+// is accepted and has no effect, its Doc saying why that is harmless; or it is
+// refused with the reason, because leaving it out of account would change results.
+func configDef() *connect.ConfigDef {
+	var keys []connect.ConfigKey
+	for _, group := range [][]connect.ConfigKey{
+		connectionKeys(), replicationKeys(), filterKeys(), valueKeys(), topicKeys(), snapshotKeys(), queueKeys(), idleKeys(), refusedKeys(),
+	} {
+		keys = append(keys, group...)
+	}
+	return connect.NewConfigDef(keys...).OpenTo(open)
+}
+
+// open accepts names that are not declared: the worker's own, those passed through
+// to a driver, and the families whose names hold a parameter.
+func open(name string) bool {
+	for _, own := range []string{"name", "connector.class", "tasks.max", "tasks.max.enforce", "exactly.once.support", "offsets.storage.topic", "config.action.reload"} {
+		if name == own {
+			return true
+		}
+	}
+	for _, prefix := range []string{
+		"key.converter", "value.converter", "header.converter", "transforms", "predicates", "topic.creation.", "errors.",
+		"producer.override.", "consumer.override.", "admin.override.", "transaction.boundary",
+		"database.", "driver.", "signal.consumer.", "column.mask.", "column.truncate.to.", "snapshot.select.statement.overrides.",
+	} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func text(name, def, doc string) connect.ConfigKey {
+	return connect.ConfigKey{Name: name, Default: def, Doc: doc, Importance: connect.Medium}
+}
+
+func typed(name string, t connect.ConfigType, def, doc string) connect.ConfigKey {
+	return connect.ConfigKey{Name: name, Type: t, Default: def, Optional: def == "", Doc: doc, Importance: connect.Medium}
+}
+
+func choice(name, doc string, words ...string) connect.ConfigKey {
+	return connect.ConfigKey{Name: name, Default: words[0], Check: connect.OneOf(words...), Doc: doc, Importance: connect.Medium,
+		Recommend: func(connect.Settings) []string { return words }}
+}
+
+func required(k connect.ConfigKey) connect.ConfigKey {
+	k.Required, k.Optional, k.Importance = true, false, connect.High
+	return k
+}
+
+func checked(k connect.ConfigKey, check func(string) error) connect.ConfigKey {
+	k.Check = connect.CheckText(check)
+	return k
+}
+
+func former(k connect.ConfigKey, names ...string) connect.ConfigKey {
+	k.Aliases = names
+	return k
+}
+
+func connectionKeys() []connect.ConfigKey {
+	return []connect.ConfigKey{
+		required(text("database.hostname", "", "Host name or address of the server.")),
+		typed("database.port", connect.TypeInt, "5432", "Port of the server."),
+		required(text("database.user", "", "The user to log in as; it needs REPLICATION and SELECT.")),
+		typed("database.password", connect.TypePassword, "", "Its password."),
+		required(text("database.dbname", "", "The database to capture.")),
+		choice("database.sslmode", "Whether and how the connection is encrypted.", "prefer", "disable", "allow", "require", "verify-ca", "verify-full"),
+		text("database.sslcert", "", "File with the client's certificate."),
+		text("database.sslkey", "", "File with the client's key."),
+		typed("database.sslpassword", connect.TypePassword, "", "Password of that key."),
+		text("database.sslrootcert", "", "File with the certificates to trust."),
+		text("database.initial.statements", "", "SQL run on each ordinary connection, separated by semicolons (;; stands for one)."),
+		former(typed("connection.timeout.ms", connect.TypeDuration, "30000", "How long to wait for a connection."), "database.connection.timeout.ms"),
+	}
+}
+
+var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
+
+func replicationKeys() []connect.ConfigKey {
+	return []connect.ConfigKey{
+		checked(text("plugin.name", "pgoutput", "The output plugin; pgoutput is part of every server."), func(s string) error {
+			if s != "pgoutput" {
+				return errors.New("only pgoutput is supported; it needs no installation on the server and gives the same events: set plugin.name=pgoutput, and let the connector create a new slot (another slot.name), since a slot keeps its plugin")
+			}
+			return nil
+		}),
+		checked(text("slot.name", "debezium", "The replication slot."), func(s string) error {
+			if !slotName.MatchString(s) {
+				return errors.New("a slot's name has up to 63 lower-case letters, digits and underscores")
+			}
+			return nil
+		}),
+		typed("slot.drop.on.stop", connect.TypeBoolean, "false", "Drop the slot when the connector stops; changes made until the next start are then lost."),
+		typed("slot.failover", connect.TypeBoolean, "false", "Create the slot so that standbys keep a copy of it (PostgreSQL 17)."),
+		text("slot.stream.params", "", "Further options of the stream, as name=value;name=value."),
+		typed("slot.max.retries", connect.TypeInt, "6", "How often to try to use a slot that is in use."),
+		typed("slot.retry.delay.ms", connect.TypeDuration, "10000", "The longest wait between such attempts."),
+		text("publication.name", "dbz_publication", "The publication."),
+		choice("publication.autocreate.mode", "What to create when the publication does not exist.", "filtered", "all_tables", "disabled", "no_tables"),
+		typed("publish.via.partition.root", connect.TypeBoolean, "", "Changes of partitions under the name of the partitioned table. Default: when a partitioned table is captured."),
+		choice("lsn.flush.mode", "Whether positions are confirmed to the server. connector_and_driver is the same as connector, which confirms keepalives as well.", "connector", "manual", "connector_and_driver"),
+		typed("flush.lsn.source", connect.TypeBoolean, "true", "Former name of lsn.flush.mode: false is manual."),
+		choice("offset.mismatch.strategy", "What to do when the slot is ahead of the stored offset: fail (trust_offset), or go on from the slot and accept the gap.", "trust_offset", "no_validation", "trust_slot", "trust_greater_lsn"),
+		typed("status.update.interval.ms", connect.TypeDuration, "10000", "The longest time between two reports to the server."),
+	}
+}
+
+func filterKeys() []connect.ConfigKey {
+	list := func(name, doc, old string) connect.ConfigKey {
+		k := checked(typed(name, connect.TypeList, "", doc), checkPatterns)
+		return former(k, old)
+	}
+	return []connect.ConfigKey{
+		list("schema.include.list", "Schemas to capture: regular expressions that match whole names.", "schema.whitelist"),
+		list("schema.exclude.list", "Schemas not to capture.", "schema.blacklist"),
+		list("table.include.list", "Tables to capture, as schema.table.", "table.whitelist"),
+		list("table.exclude.list", "Tables not to capture.", "table.blacklist"),
+		list("column.include.list", "Columns that values have, as schema.table.column. Keys keep theirs.", "column.whitelist"),
+		list("column.exclude.list", "Columns that values do not have.", "column.blacklist"),
+		checked(text("message.key.columns", "", "Keys of one's own: schema.table:column,column;…"), checkKeyColumns),
+		typed("skip.messages.without.change", connect.TypeBoolean, "false", "Leave out updates that change no captured column; takes effect where the replica identity is FULL."),
+		typed("skipped.operations", connect.TypeList, "t", "Operations to leave out: c, u, d, t or none."),
+		checked(typed("message.prefix.include.list", connect.TypeList, "", "Prefixes of logical messages to capture."), checkPatterns),
+		checked(typed("message.prefix.exclude.list", connect.TypeList, "", "Prefixes of logical messages not to capture."), checkPatterns),
+	}
+}
+
+func valueKeys() []connect.ConfigKey {
+	return []connect.ConfigKey{
+		choice("decimal.handling.mode", "How numeric and money travel.", "precise", "double", "string"),
+		choice("time.precision.mode", "How dates and times travel.", "adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds"),
+		choice("interval.handling.mode", "Intervals as microseconds or as ISO 8601 text.", "numeric", "string"),
+		choice("hstore.handling.mode", "hstore as JSON text or as a map.", "json", "map"),
+		choice("binary.handling.mode", "bytea as bytes or as text.", "bytes", "base64", "base64-url-safe", "hex"),
+		typed("money.fraction.digits", connect.TypeShort, "2", "Digits after the point that the server writes for money."),
+		typed("include.unknown.datatypes", connect.TypeBoolean, "false", "Columns of types without a mapping as opaque bytes instead of leaving them out with a warning."),
+		former(text("unavailable.value.placeholder", "__debezium_unavailable_value", "Stands for a large value that the log does not hold because it did not change; hex: before it gives bytes."), "toasted.value.placeholder"),
+		choice("before.missing.values", "What the before image of a deletion has for columns that the log does not hold, when the replica identity is not FULL: null, with non-key columns optional in the schema, or made-up zeros, as Debezium has them.", "null", "fallback"),
+		choice("event.converting.failure.handling.mode", "When a value cannot be converted: fail, or null with a warning (warn), or null (skip).", "warn", "fail", "skip"),
+		choice("schema.name.adjustment.mode", "How schema names are adjusted.", "none", "avro", "avro_unicode"),
+		choice("field.name.adjustment.mode", "How field names are adjusted.", "none", "avro", "avro_unicode"),
+		typed("tombstones.on.delete", connect.TypeBoolean, "true", "A record without a value after each deletion, so that compaction removes the key."),
+		typed("extended.headers.enabled", connect.TypeBoolean, "false", "Headers that name the connector and the task on every record."),
+	}
+}
+
+func topicKeys() []connect.ConfigKey {
+	return []connect.ConfigKey{
+		former(required(checked(text("topic.prefix", "", "First part of all topic names, and the name under which offsets are kept."), func(s string) error {
+			if s == "" || strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != "" {
+				return errors.New("letters, digits, dots, hyphens and underscores may stand here, because topics are named after it")
+			}
+			return nil
+		})), "database.server.name"),
+		checked(text("topic.naming.strategy", "io.debezium.schema.SchemaTopicNamingStrategy", "How topics are named: prefix.schema.table."), func(s string) error {
+			if simple := s[strings.LastIndexByte(s, '.')+1:]; simple != "SchemaTopicNamingStrategy" && simple != "DefaultTopicNamingStrategy" {
+				return errors.New("only io.debezium.schema.SchemaTopicNamingStrategy is supported; rename topics with a transform such as RegexRouter or ByLogicalTableRouter")
+			}
+			return nil
+		}),
+		text("topic.delimiter", ".", "Stands between the parts of topic names."),
+		text("topic.heartbeat.prefix", "__debezium-heartbeat", "First part of the heartbeat topic."),
+		text("topic.heartbeat.name", "", "Name of the heartbeat topic, when it is not made of prefixes."),
+		typed("heartbeat.interval.ms", connect.TypeDuration, "0", "How often heartbeat records are sent; 0: never. They are not needed to keep the log short."),
+		text("heartbeat.action.query", "", "SQL run with each heartbeat."),
+	}
+}
+
+func snapshotKeys() []connect.ConfigKey {
+	return []connect.ConfigKey{
+		choice("snapshot.mode", "When to read the tables before the log.", "initial", "always", "initial_only", "no_data", "never", "when_needed", "exported"),
+		checked(typed("snapshot.include.collection.list", connect.TypeList, "", "Captured tables to read in the snapshot; default: all."), checkPatterns),
+		typed("snapshot.select.statement.overrides", connect.TypeList, "", "Tables whose rows a statement of one's own selects, each given in snapshot.select.statement.overrides.<schema>.<table>."),
+		typed("snapshot.max.threads", connect.TypeInt, "1", "Connections that read tables at once, all with one view of the data."),
+		choice("snapshot.tables.order.by.row.count", "Order of tables by their estimated size.", "disabled", "ascending", "descending"),
+		typed("snapshot.delay.ms", connect.TypeDuration, "0", "Wait before the snapshot."),
+		typed("streaming.delay.ms", connect.TypeDuration, "0", "Wait between snapshot and stream."),
+	}
+}
+
+func queueKeys() []connect.ConfigKey {
+	return []connect.ConfigKey{
+		typed("max.batch.size", connect.TypeInt, "2048", "Most records in a batch."),
+		typed("max.queue.size", connect.TypeInt, "8192", "Most records that wait for the worker."),
+		typed("max.queue.size.in.bytes", connect.TypeLong, "33554432", "Most memory that waiting records take; 0 is the default, since memory is always bounded."),
+		typed("poll.interval.ms", connect.TypeDuration, "500", "How long the worker waits for records before it looks around; records never wait for it."),
+		typed("errors.max.retries", connect.TypeInt, "-1", "How often in a row to connect anew after a fault that may pass; -1: without end, once the connector has run."),
+		typed("retriable.restart.connector.wait.ms", connect.TypeDuration, "10000", "The longest wait between such attempts."),
+	}
+}
+
+// idleKeys are accepted and have no effect; each says why that is harmless.
+func idleKeys() []connect.ConfigKey {
+	var keys []connect.ConfigKey
+	for _, k := range []struct{ name, why string }{
+		{"database.tcpKeepAlive", "keepalives are always on"},
+		{"database.sslfactory", "it names a Java class; the other ssl settings suffice"},
+		{"database.query.timeout.ms", "statements end with the task, and the snapshot's must not be cut short"},
+		{"connection.validation.timeout.ms", "the caller's deadline bounds validation"},
+		{"xmin.fetch.interval.ms", "source.xmin stays null, which consumers must expect anyway"},
+		{"lsn.flush.timeout.ms", "confirming never blocks"},
+		{"lsn.flush.timeout.action", "confirming never blocks"},
+		{"internal.log.position.check.enable", "the position is always checked"},
+		{"internal.create.slot.command.timeout", "creating a slot ends with the task"},
+		{"internal.offset.activity.monitor.interval.ms", "metrics tell the lag"},
+		{"table.ignore.builtin", "system tables cannot be published"},
+		{"schema.refresh.mode", "the shape of a table is taken from the log itself"},
+		{"event.processing.failure.handling.mode", "a message that cannot be read always fails the task, so that nothing is lost unseen"},
+		{"include.schema.comments", "it has no effect on PostgreSQL"},
+		{"include.schema.changes", "it has no effect on PostgreSQL"},
+		{"schemas.storage.class", "schemas are held in memory"},
+		{"tables.storage.class", "schemas are held in memory"},
+		{"topic.cache.size", "topic names are made once for each table"},
+		{"snapshot.isolation.mode", "the snapshot always reads one consistent view"},
+		{"snapshot.locking.mode", "the snapshot needs no locks"},
+		{"snapshot.lock.timeout.ms", "the snapshot needs no locks"},
+		{"snapshot.fetch.size", "rows are streamed"},
+		{"snapshot.max.threads.multiplier", "a connection reads a whole table"},
+		{"legacy.snapshot.max.threads", "a connection reads a whole table"},
+		{"query.fetch.size", "rows are streamed"},
+		{"queue.provider.type", "the buffer is in memory and bounded in bytes"},
+		{"poll.dispatch.interval.ms", "batches grow by themselves when there is much to send"},
+		{"executor.shutdown.timeout.ms", "the worker's own time limit holds"},
+		{"statistics.metrics.enabled", "metrics are always on"},
+		{"custom.metric.tags", "the worker labels the metrics"},
+		{"custom.sanitize.pattern", "secrets are always hidden"},
+		{"signal.poll.interval.ms", "signals are not read"},
+		{"signal.emit.failure.max.retries", "signals are not read"},
+		{"signal.emit.failure.backoff.ms", "signals are not read"},
+		{"incremental.snapshot.chunk.size", "it speaks of incremental snapshots, which only signals start"},
+		{"incremental.snapshot.watermarking.strategy", "it speaks of incremental snapshots, which only signals start"},
+		{"incremental.snapshot.allow.schema.changes", "it speaks of incremental snapshots, which only signals start"},
+		{"read.only", "it speaks of incremental snapshots, which only signals start"},
+	} {
+		keys = append(keys, connect.ConfigKey{Name: k.name, Optional: true, Importance: connect.Low, Doc: "Accepted, no effect: " + k.why + "."})
+	}
+	return keys
+}
+
+// refusedKeys would change results if they were left out of account. The values
+// listed with each are those that ask for nothing.
+func refusedKeys() []connect.ConfigKey {
+	signals := "signals and incremental snapshots are not supported"
+	var keys []connect.ConfigKey
+	for _, k := range []struct {
+		name, why string
+		harmless  []string
+	}{
+		{"signal.data.collection", signals, nil},
+		{"signal.enabled.channels", signals, []string{"source"}},
+		{"signal.kafka.topic", signals, nil},
+		{"signal.kafka.bootstrap.servers", signals, nil},
+		{"signal.kafka.groupId", signals, nil},
+		{"signal.kafka.poll.timeout.ms", signals, nil},
+		{"signal.file", signals, nil},
+		{"notification.enabled.channels", "notifications are not supported; GET /connectors/<name>/status and the metrics tell the progress", nil},
+		{"notification.sink.topic.name", "notifications are not supported", nil},
+		{"provide.transaction.metadata", "the transaction topic is not supported; source.txId and source.lsn tell transactions apart", []string{"false"}},
+		{"topic.transaction", "the transaction topic is not supported", []string{"transaction"}},
+		{"transaction.metadata.factory", "Java classes cannot be loaded", nil},
+		{"database.connection.factory.class", "Java classes cannot be loaded; name a user and a password", nil},
+		{"sourceinfo.struct.maker", "Java classes cannot be loaded", nil},
+		{"converters", "custom converters are Java classes, which cannot be loaded; use a transform", nil},
+		{"post.processors", "post processors are Java classes, which cannot be loaded; REPLICA IDENTITY FULL gives unchanged large values", nil},
+		{"replica.identity.autoset.values", "replica identities are not changed; run ALTER TABLE … REPLICA IDENTITY … yourself", nil},
+		{"column.propagate.source.type", "source types are not propagated", nil},
+		{"datatype.propagate.source.type", "source types are not propagated", nil},
+		{"guardrail.collections.max", "the number of tables is not limited", []string{"0"}},
+		{"guardrail.collections.limit.action", "the number of tables is not limited", []string{"warn", "fail"}},
+		{"snapshot.mode.custom.name", "Java classes cannot be loaded", nil},
+		{"snapshot.mode.configuration.based.snapshot.data", "snapshot.mode=configuration_based is not supported", []string{"false"}},
+		{"snapshot.mode.configuration.based.snapshot.schema", "snapshot.mode=configuration_based is not supported", []string{"false"}},
+		{"snapshot.mode.configuration.based.start.stream", "snapshot.mode=configuration_based is not supported", []string{"false"}},
+		{"snapshot.mode.configuration.based.snapshot.on.schema.error", "snapshot.mode=configuration_based is not supported", []string{"false"}},
+		{"snapshot.mode.configuration.based.snapshot.on.data.error", "snapshot.mode=configuration_based is not supported", []string{"false"}},
+		{"snapshot.locking.mode.custom.name", "Java classes cannot be loaded", nil},
+		{"snapshot.query.mode", "only select_all is supported; see snapshot.select.statement.overrides", []string{"select_all"}},
+		{"snapshot.query.mode.custom.name", "Java classes cannot be loaded", nil},
+		{"openlineage.integration.enabled", "OpenLineage is not supported", []string{"false"}},
+	} {
+		keys = append(keys, connect.ConfigKey{Name: k.name, Optional: true, Importance: connect.Low, Doc: "Refused: " + k.why + ".",
+			Check: connect.CheckText(func(s string) error {
+				if s == "" || slices.Contains(k.harmless, strings.ToLower(s)) {
+					return nil
+				}
+				return errors.New(k.why)
+			})})
+	}
+	return keys
+}

@@ -1,0 +1,56 @@
+// Package postgres reads PostgreSQL: a consistent snapshot of the captured tables
+// first, then every committed change from the write-ahead log, in commit order. It
+// takes the configuration of Debezium's PostgreSQL connector as it is and writes
+// events of the same shape, so that consumers need not know who wrote them.
+//
+// # Where to read first
+//
+// task.go tells the life of a task. From there the way of one row:
+//
+//	wire.go      the replication connection: frames in one reusable buffer
+//	stream.go    the one goroutine that owns it; keepalives, confirmed positions
+//	decode.go    pgoutput messages, bounds-checked, without copies
+//	relation.go  the columns as they were at that position in the log
+//	plan.go      a relation compiled: column → field, decoder, key, topic
+//	types.go     one table of types; a family of types per types_*.go file
+//	event.go     key, envelope, headers, tombstones
+//	offset.go    the position each record carries, and how it is stored
+//	batch.go     the memory the rows of one batch share
+//
+// snapshot.go reads rows in the same text form and sends them through the same
+// plans, so a column has one value whichever way it came. slot.go, publication.go
+// and preflight.go set up the other side and say what is missing there.
+//
+// # Positions
+//
+// A change is known by the commit position of its transaction and its ordinal in
+// it, never by its own position in the log: rows of one COPY share one, and those
+// of interleaved transactions go backwards. Reading resumes at the end of the last
+// complete transaction; transactions that committed strictly before it are skipped
+// whole, and of a partial one the changes that are known to be safe.
+//
+// A position is confirmed to the server only after Commit has said that it is
+// stored. When nothing is in flight, the positions of keepalives travel the same
+// way as marks without a topic, so that an idle database never keeps its log.
+//
+// # What differs from Debezium
+//
+// The defaults of plugin.name (pgoutput) and publication.autocreate.mode
+// (filtered) are the ones that work; the buffer is bounded in bytes; heartbeats are
+// not needed. Values that the log does not hold are never made up: where the
+// replica identity is not FULL, the before image of a deletion has its key and
+// nulls, and non-key columns are optional in the schema
+// (before.missing.values=fallback gives Debezium's shape). bit(n) keeps its
+// leading zero bytes. The key of a row follows the primary key as the log tells
+// it, not as the catalogue has it today.
+//
+// # Example
+//
+//	{
+//	  "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
+//	  "database.hostname": "db", "database.port": "5432",
+//	  "database.user": "tidemill", "database.password": "${env:DB_PASSWORD}",
+//	  "database.dbname": "shop", "topic.prefix": "shop",
+//	  "table.include.list": "public.customers,public.orders"
+//	}
+package postgres

@@ -1,0 +1,203 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// plan is a relation compiled: everything that is the same for all its rows. It is
+// made once for each version of a table's shape and only read after.
+type plan struct {
+	relation *relation
+	table    tableName
+	topic    string
+	columns  []columnPlan // One for each column of the relation.
+	fields   int
+	row      *connect.Schema // Optional, as the envelope's before and after have it.
+	envelope *connect.Schema
+	key      *connect.Schema // Nil when rows have no key.
+	keyParts []keyPart
+	source   []connect.Value // The source block with all that does not change.
+	unknown  []string        // Columns left out because their types have no mapping.
+}
+
+// columnPlan is what becomes of one column.
+type columnPlan struct {
+	name     string
+	masked   bool
+	field    int // Where it stands in the row; -1 when the row does not have it.
+	decode   decodeFunc
+	required bool
+	missing  connect.Value // Stands for a large value that did not change.
+	absent   connect.Value // Stands for a value that the before image does not hold.
+}
+
+// keyPart is one field of the key: taken from the row when it stands there as it
+// is, and read anew otherwise.
+type keyPart struct {
+	column int
+	field  int // -1: read anew.
+	decode decodeFunc
+}
+
+// compiler makes plans.
+type compiler struct {
+	set     *settings
+	types   *typeTable
+	source  *connect.Schema
+	version string
+	// relaxed are columns, by table and name, in which a null came although the
+	// catalogue calls them NOT NULL today.
+	relaxed map[string]bool
+}
+
+func newCompiler(set *settings, types *typeTable, version string) *compiler {
+	return &compiler{set: set, types: types, source: sourceSchema(), version: version, relaxed: map[string]bool{}}
+}
+
+// compile returns the plan for a relation.
+func (c *compiler) compile(r *relation, facts *tableFacts) (*plan, error) {
+	p := &plan{relation: r, table: r.table(), columns: make([]columnPlan, len(r.columns))}
+	p.topic = topicName(c.set.prefix + c.set.delimiter + r.schema + c.set.delimiter + r.name)
+	keys := r.keyColumns(facts, c.set.filter.keyOf(p.table))
+	isKey := make([]bool, len(r.columns))
+	for _, i := range keys {
+		isKey[i] = true
+	}
+	codecs := make([]codec, len(r.columns))
+	var fields []connect.Field
+	for i, col := range r.columns {
+		p.columns[i] = columnPlan{name: col.name, field: -1}
+		cd, err := c.columnCodec(p, col)
+		if err != nil {
+			return nil, err
+		}
+		codecs[i] = cd
+		if cd.schema == nil || !c.set.filter.column(p.table, col.name) {
+			continue
+		}
+		field := c.field(r, col, cd, facts.columns[col.name], isKey[i])
+		p.columns[i] = c.column(p, col, cd, field.Schema)
+		p.columns[i].field = len(fields)
+		fields = append(fields, field)
+	}
+	if err := c.schemas(p, fields); err != nil {
+		return nil, err
+	}
+	return p, c.key(p, keys, codecs, facts)
+}
+
+// columnCodec returns how to read a column; its schema is nil when the column is
+// left out because its type has no mapping.
+func (c *compiler) columnCodec(p *plan, col relationColumn) (codec, error) {
+	cd, err := c.types.compile(col.typ, col.mod)
+	if !errors.Is(err, errUnknownType) {
+		return cd, err
+	}
+	if c.set.modes.unknown {
+		return c.types.opaque(), nil
+	}
+	p.unknown = append(p.unknown, fmt.Sprintf("%s.%s (%v)", p.table, col.name, err))
+	return codec{}, nil
+}
+
+// field returns the row's field for a column. It is optional when the column may be
+// null, and when a before image may lack it.
+func (c *compiler) field(r *relation, col relationColumn, cd codec, facts columnFacts, isKey bool) connect.Field {
+	def := cd.schema.Def()
+	required := facts.notNull || isKey && col.key && r.identity == 'd'
+	def.Optional = !required || c.relaxed[r.table().String()+"."+col.name] ||
+		r.identity != 'f' && !isKey && !c.set.modes.fallback
+	if !def.Optional {
+		def.Default = defaultOf(facts.expression, cd)
+	}
+	return connect.Field{Name: c.set.modes.fieldName(col.name), Schema: def.MustBuild()}
+}
+
+// column returns what becomes of a column that the row has.
+func (c *compiler) column(p *plan, col relationColumn, cd codec, field *connect.Schema) columnPlan {
+	cp := columnPlan{name: col.name, decode: cd.decode, required: !field.Optional(), missing: cd.missing}
+	if cp.missing.IsNull() {
+		cp.missing = missing(cd.schema, c.set.modes.placeholder)
+	}
+	if cp.required {
+		cp.absent = zero(cd.schema)
+		if !field.Default().IsNull() {
+			cp.absent = field.Default()
+		}
+	}
+	if masks := c.set.filter.maskOf(p.table, col.name); masks != nil && cd.schema.Kind() == connect.KindString {
+		cp.masked, cp.decode = true, masked(cd.decode, masks, max(0, int(col.mod)-4))
+	}
+	return cp
+}
+
+// masked wraps a decoder of strings with masks.
+func masked(decode decodeFunc, masks []func(string, int) string, length int) decodeFunc {
+	return func(a *arena, text []byte) (connect.Value, error) {
+		v, err := decode(a, text)
+		if err != nil || v.IsNull() {
+			return v, err
+		}
+		s := v.Str()
+		for _, mask := range masks {
+			s = mask(s, length)
+		}
+		return connect.String(s), nil
+	}
+}
+
+// schemas builds the schemas of the row and the envelope and the source block.
+func (c *compiler) schemas(p *plan, fields []connect.Field) error {
+	base := c.set.modes.schemaName(c.set.prefix + "." + p.table.schema + "." + p.table.name)
+	row, err := connect.SchemaDef{Kind: connect.KindStruct, Optional: true, Name: base + ".Value", Fields: fields}.Build()
+	if err != nil {
+		return c.badShape(p, err)
+	}
+	p.row = row
+	if p.envelope, err = connect.EnvelopeSchema(base+".Envelope", row, c.source); err != nil {
+		return c.badShape(p, err)
+	}
+	p.source = sourceTemplate(c.set, c.version, p.table)
+	return nil
+}
+
+func (c *compiler) badShape(p *plan, err error) error {
+	e := fatal("pg.table.shape", "no schema can be made for this table", err, "rename the column, leave it out with column.exclude.list or change field.name.adjustment.mode")
+	e.Place = p.table.String()
+	return e
+}
+
+// key builds the key's schema and says where its parts come from.
+func (c *compiler) key(p *plan, keys []int, codecs []codec, facts *tableFacts) error {
+	var fields []connect.Field
+	for _, i := range keys {
+		if codecs[i].schema == nil {
+			e := fatal("pg.key.type", "a key column has a type without a mapping", nil, "set include.unknown.datatypes=true or name other key columns in message.key.columns")
+			e.Place = p.table.String() + "." + p.relation.columns[i].name
+			return e
+		}
+		s := codecs[i].schema
+		if !p.relation.columns[i].key && !facts.columns[p.relation.columns[i].name].notNull {
+			s = s.AsOptional()
+		}
+		fields = append(fields, connect.Field{Name: c.set.modes.fieldName(p.relation.columns[i].name), Schema: s})
+		part := keyPart{column: i, field: p.columns[i].field, decode: codecs[i].decode}
+		if p.columns[i].masked {
+			part.field = -1
+		}
+		p.keyParts = append(p.keyParts, part)
+	}
+	if len(fields) == 0 {
+		return nil
+	}
+	base := c.set.modes.schemaName(c.set.prefix + "." + p.table.schema + "." + p.table.name)
+	s, err := connect.SchemaDef{Kind: connect.KindStruct, Name: base + ".Key", Fields: fields}.Build()
+	if err != nil {
+		return c.badShape(p, err)
+	}
+	p.key = s
+	return nil
+}

@@ -1,0 +1,241 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// decodeFunc reads the text form of one value. text is valid during the call only:
+// what is kept of it is copied into the arena.
+type decodeFunc func(a *arena, text []byte) (connect.Value, error)
+
+// codec is a column's type, compiled: the schema of its values and how to read one.
+type codec struct {
+	schema *connect.Schema // Required; the plan makes it optional.
+	decode decodeFunc
+	// missing is what stands for a value the log does not hold because it is stored
+	// apart and did not change. Null: derived from the schema.
+	missing connect.Value
+}
+
+// typeInfo is what pg_type says of a type.
+type typeInfo struct {
+	oid          uint32
+	schema, name string
+	kind         byte // typtype: b base, c composite, d domain, e enum, r range, m multirange, p pseudo.
+	array        bool
+	elem         uint32
+	delim        byte
+	base         uint32
+	baseMod      int32
+	labels       []string
+}
+
+func (t *typeInfo) builtin() bool { return t.schema == "pg_catalog" }
+
+// typeEntry is one PostgreSQL type. To add a type, add an entry to its family's
+// list; allTypes gathers them.
+type typeEntry struct {
+	name string
+	// extension entries are found in any schema, others in pg_catalog only.
+	extension bool
+	compile   func(m *modes, mod int32) codec
+}
+
+// allTypes lists every type that has a mapping of its own, by family. Enums,
+// ranges, domains and arrays are built from what pg_type says of them.
+func allTypes() map[string]typeEntry {
+	all := map[string]typeEntry{}
+	for _, family := range [][]typeEntry{numberTypes(), textTypes(), binaryTypes(), timeTypes(), shapeTypes()} {
+		for _, e := range family {
+			all[e.name] = e
+		}
+	}
+	return all
+}
+
+// typeTable compiles types. It keeps what it has learnt of the server's types; it
+// is used by one goroutine at a time.
+type typeTable struct {
+	modes   *modes
+	entries map[string]typeEntry
+	infos   map[uint32]*typeInfo
+	// load asks the server about a type; nil with a nil error when there is none.
+	load func(oid uint32) (*typeInfo, error)
+}
+
+func newTypeTable(m *modes, load func(uint32) (*typeInfo, error)) *typeTable {
+	return &typeTable{modes: m, entries: allTypes(), infos: map[uint32]*typeInfo{}, load: load}
+}
+
+// errUnknownType says that a type has no mapping.
+var errUnknownType = errors.New("no mapping for this type")
+
+// forget drops what changes about a type over time, the labels of an enum, so that
+// it is asked for again.
+func (t *typeTable) forget() {
+	for oid, info := range t.infos {
+		if info == nil || !info.builtin() {
+			delete(t.infos, oid)
+		}
+	}
+}
+
+func (t *typeTable) info(oid uint32) (*typeInfo, error) {
+	if info, ok := t.infos[oid]; ok {
+		return info, nil
+	}
+	info, err := t.load(oid)
+	if err != nil {
+		return nil, err
+	}
+	t.infos[oid] = info
+	return info, nil
+}
+
+// compile returns the codec for a type with its modifier. The error wraps
+// errUnknownType when the type has no mapping.
+func (t *typeTable) compile(oid uint32, mod int32) (codec, error) {
+	info, err := t.info(oid)
+	if err != nil {
+		return codec{}, err
+	}
+	if info == nil {
+		return codec{}, fmt.Errorf("type %d is not in the catalogue any more: %w", oid, errUnknownType)
+	}
+	switch {
+	case info.array:
+		return t.compileArray(info, mod)
+	case info.kind == 'd':
+		if mod < 0 {
+			mod = info.baseMod
+		}
+		return t.compile(info.base, mod)
+	case info.kind == 'e':
+		return enumCodec(info), nil
+	case info.kind == 'r':
+		return textCodec(connect.Of(connect.KindString)), nil
+	}
+	if e, ok := t.entries[info.name]; ok && (info.builtin() || e.extension) {
+		return e.compile(t.modes, mod), nil
+	}
+	return codec{}, fmt.Errorf("%s.%s: %w", info.schema, info.name, errUnknownType)
+}
+
+// opaque is the codec of types without a mapping: their text as bytes.
+func (t *typeTable) opaque() codec {
+	return binaryCodec(t.modes, func(dst, text []byte) ([]byte, error) { return append(dst, text...), nil })
+}
+
+func enumCodec(info *typeInfo) codec {
+	return textCodec(connect.SchemaDef{
+		Kind: connect.KindString, Name: "io.debezium.data.Enum", Version: 1,
+		Params: []connect.Param{{Key: "allowed", Value: strings.Join(info.labels, ",")}},
+	}.MustBuild())
+}
+
+// missing returns the value that stands for one the log does not hold: the
+// placeholder itself where text or bytes may stand, and otherwise the nearest the
+// schema allows, always the same so that it can be recognised.
+func missing(s *connect.Schema, placeholder string) connect.Value {
+	switch s.Kind() {
+	case connect.KindString:
+		if s.Name() == "io.debezium.data.Uuid" {
+			return connect.String(nameUUID(placeholder))
+		}
+		return connect.String(placeholder)
+	case connect.KindBytes:
+		return connect.Bytes([]byte(placeholder))
+	case connect.KindArray:
+		return missingArray(s.Elem(), placeholder)
+	case connect.KindMap:
+		return connect.Map([]connect.MapEntry{{Key: missing(s.Key(), placeholder), Value: missing(s.Elem(), placeholder)}})
+	case connect.KindStruct:
+		values := make([]connect.Value, len(s.Fields()))
+		for i, f := range s.Fields() {
+			if !f.Schema.Optional() {
+				values[i] = missing(f.Schema, placeholder)
+			}
+		}
+		return connect.StructValue(s.StructOf(values))
+	case connect.KindFloat32:
+		return connect.Float32(0)
+	case connect.KindFloat64:
+		return connect.Float64(0)
+	case connect.KindBool:
+		return connect.Bool(false)
+	}
+	return connect.IntOf(s.Kind(), 0)
+}
+
+// missingArray is the placeholder as one element, or as the numbers of its bytes.
+func missingArray(elem *connect.Schema, placeholder string) connect.Value {
+	var elems []connect.Value
+	for _, c := range []byte(placeholder) {
+		switch elem.Kind() {
+		case connect.KindInt16, connect.KindInt32, connect.KindInt64:
+			elems = append(elems, connect.IntOf(elem.Kind(), int64(c)))
+		case connect.KindFloat32:
+			elems = append(elems, connect.Float32(float32(c)))
+		case connect.KindFloat64:
+			elems = append(elems, connect.Float64(float64(c)))
+		default:
+			return connect.Array([]connect.Value{missing(elem, placeholder)})
+		}
+	}
+	return connect.Array(elems)
+}
+
+// zero returns the value of a schema that stands for a missing one where Debezium's
+// shape leaves no room for null.
+func zero(s *connect.Schema) connect.Value {
+	switch s.Kind() {
+	case connect.KindString:
+		if allowed, ok := s.Param("allowed"); ok {
+			first, _, _ := strings.Cut(allowed, ",")
+			return connect.String(first)
+		}
+		return connect.String("")
+	case connect.KindBytes:
+		if _, ok := s.DecimalScale(); ok {
+			return connect.Bytes([]byte{0})
+		}
+		return connect.Bytes(nil)
+	case connect.KindArray:
+		return connect.Array(nil)
+	case connect.KindMap:
+		return connect.Map(nil)
+	case connect.KindStruct:
+		values := make([]connect.Value, len(s.Fields()))
+		for i, f := range s.Fields() {
+			if !f.Schema.Optional() {
+				values[i] = zero(f.Schema)
+			}
+		}
+		return connect.StructValue(s.StructOf(values))
+	case connect.KindFloat32:
+		return connect.Float32(0)
+	case connect.KindFloat64:
+		return connect.Float64(0)
+	case connect.KindBool:
+		return connect.Bool(false)
+	}
+	return connect.IntOf(s.Kind(), 0)
+}
+
+// semantic returns a required schema of a kind with a name, in version 1.
+func semantic(k connect.Kind, name string, params ...connect.Param) *connect.Schema {
+	return connect.SchemaDef{Kind: k, Name: name, Version: 1, Params: params}.MustBuild()
+}
+
+// badText is the error of a value that is not in the form its type has.
+func badText(typ string, text []byte) error {
+	const most = 60
+	if len(text) > most {
+		text = text[:most]
+	}
+	return fmt.Errorf("%q is not a value of type %s as it is read here", text, typ)
+}
