@@ -1,0 +1,254 @@
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"path"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tidemill/tidemill/config"
+	"github.com/tidemill/tidemill/connect"
+)
+
+// answer is what is written in return: a status, a JSON body unless it is nil, and
+// where what was created stands.
+type answer struct {
+	status   int
+	body     any
+	location string
+}
+
+func ok(body any) (answer, error) { return answer{status: http.StatusOK, body: body}, nil }
+
+// handler builds what answers the chosen routes: the routes themselves inside, the
+// checks every request passes around them.
+func (s *Server) handler(chosen func(route) bool) http.Handler {
+	mux := http.NewServeMux()
+	methods := map[string][]string{}
+	for _, r := range s.routes() {
+		if !chosen(r) {
+			continue
+		}
+		mux.Handle(r.method+" "+r.path, s.serve(r))
+		methods[r.path] = append(methods[r.path], r.method)
+	}
+	for path, allowed := range methods {
+		slices.Sort(allowed)
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			s.writeError(w, r, httpStatus(http.StatusMethodNotAllowed))
+		})
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.writeError(w, r, httpStatus(http.StatusNotFound))
+	})
+	return s.guard(s.authenticate(s.tidyPath(mux)))
+}
+
+// serve runs one route within the request's time.
+func (s *Server) serve(r route) http.Handler {
+	if r.stream != nil {
+		return r.stream
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		ctx, cancel := context.WithTimeout(req.Context(), s.timeout)
+		defer cancel()
+		control := http.NewResponseController(w)
+		// A connection without deadlines, such as a recorder in tests, does without.
+		_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
+		_ = control.SetWriteDeadline(time.Now().Add(s.timeout + bodyTimeout))
+		req = req.WithContext(ctx)
+		req.Body = http.MaxBytesReader(w, req.Body, s.maxBody)
+		a, err := r.answer(req)
+		if err != nil {
+			s.writeError(w, req, err)
+			return
+		}
+		s.write(w, a)
+	})
+}
+
+// write answers with a status and JSON.
+func (s *Server) write(w http.ResponseWriter, a answer) {
+	if a.location != "" {
+		w.Header().Set("Location", a.location)
+	}
+	if a.body == nil {
+		w.WriteHeader(a.status)
+		return
+	}
+	text, err := appendJSON(a.body)
+	if err != nil {
+		s.log.Error("an answer cannot be written as JSON", "err", err)
+		http.Error(w, "", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(a.status)
+	_, _ = w.Write(text) // The client may be gone; there is nobody left to tell.
+}
+
+// appendJSON writes JSON as Connect does: <, > and & as they are, no line end.
+func appendJSON(v any) ([]byte, error) {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return []byte(strings.TrimSuffix(b.String(), "\n")), err
+}
+
+// body reads a request's body, which must be JSON if it has a type.
+func (s *Server) body(r *http.Request) ([]byte, error) {
+	if err := checkType(r, "application/json"); err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(r.Body)
+	if err != nil {
+		if _, large := errors.AsType[*http.MaxBytesError](err); large {
+			return nil, err
+		}
+		return nil, fail(http.StatusBadRequest, "The request's body could not be read: "+err.Error())
+	}
+	return data, nil
+}
+
+// checkType refuses a body of another media type than those accepted. A client that
+// names none is taken to mean the first.
+func checkType(r *http.Request, accepted ...string) error {
+	text := r.Header.Get("Content-Type")
+	if text == "" {
+		return nil
+	}
+	media, _, err := mime.ParseMediaType(text)
+	if err != nil || !slices.Contains(accepted, media) {
+		return httpStatus(http.StatusUnsupportedMediaType)
+	}
+	return nil
+}
+
+// settings reads a body that is a flat object of settings. With nulls, they are
+// reported as Connect does.
+func (s *Server) settings(r *http.Request) (connect.Config, error) {
+	data, err := s.body(r)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := config.ParseMap(data)
+	if err != nil {
+		return nil, err
+	}
+	return nonNull(raw)
+}
+
+func nonNull(raw map[string]*string) (connect.Config, error) {
+	settings, nulls := config.NonNull(raw)
+	if len(nulls) > 0 {
+		var messages []string
+		for _, e := range nulls {
+			messages = append(messages, e.Message+" ("+e.Place+")")
+		}
+		return nil, invalid(messages)
+	}
+	return settings, nil
+}
+
+// redact takes known secrets out of a text.
+func (s *Server) redact(text string) string {
+	if s.o.Redactor == nil {
+		return text
+	}
+	return s.o.Redactor.Text(text)
+}
+
+// tidyPath takes a slash off the end of the path, as the Java server does. A path
+// with empty or dotted parts names nothing; the multiplexer would redirect it.
+func (s *Server) tidyPath(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		escaped := r.URL.EscapedPath()
+		if trimmed := strings.TrimSuffix(escaped, "/"); trimmed != escaped && trimmed != "" && trimmed != "/ui" {
+			u := *r.URL
+			u.Path, u.RawPath = strings.TrimSuffix(u.Path, "/"), strings.TrimSuffix(u.RawPath, "/")
+			copied := *r
+			copied.URL = &u
+			r, escaped = &copied, trimmed
+		}
+		if clean := path.Clean(escaped); clean != escaped && clean+"/" != escaped {
+			s.writeError(w, r, httpStatus(http.StatusNotFound))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// recorder remembers the status for the log.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController find what lies beneath.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// guard is what stands around every request: its line in the log, the end of a
+// panic, common headers, and the refusal of requests another site makes a browser
+// send.
+func (s *Server) guard(next http.Handler) http.Handler {
+	inner := s.crossOrigin(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rec := &recorder{ResponseWriter: w}
+		start := time.Now()
+		defer func() {
+			if p := recover(); p != nil && p != http.ErrAbortHandler {
+				s.log.Error("a request made the server panic", "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+				if rec.status == 0 {
+					s.writeError(rec, r, fail(http.StatusInternalServerError, "Internal error; the log tells more"))
+				}
+			}
+			s.logRequest(r, rec.status, time.Since(start))
+		}()
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-store")
+		for _, extra := range s.headers {
+			if extra.add {
+				h.Add(extra.name, extra.value)
+			} else {
+				h.Set(extra.name, extra.value)
+			}
+		}
+		inner.ServeHTTP(rec, r)
+	})
+}
+
+// logRequest writes one line for each request; those that change something are for
+// the record, the others for whoever looks closely.
+func (s *Server) logRequest(r *http.Request, status int, took time.Duration) {
+	level := -4 // slog.LevelDebug
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		level = 0
+	}
+	if status == 0 {
+		status = http.StatusOK
+	}
+	user, _, _ := r.BasicAuth()
+	if len(s.users) == 0 {
+		user = "" // Nobody has checked it.
+	}
+	s.logAt(r.Context(), level, "request", "method", r.Method, "path", r.URL.EscapedPath(), "status", status,
+		"ms", took.Milliseconds(), "user", user, "from", r.RemoteAddr)
+}

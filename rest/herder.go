@@ -1,0 +1,63 @@
+package rest
+
+import (
+	"context"
+
+	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/worker"
+)
+
+// Herder is what answers the questions about connectors: *worker.Herder. Its methods
+// are called from any number of goroutines; their errors carry the codes that
+// errors.go maps to statuses.
+type Herder interface {
+	viewer
+	editor
+	operator
+	offsetKeeper
+	pluginKeeper
+}
+
+// viewer shows connectors.
+type viewer interface {
+	Connectors() []string
+	Connector(name string) (worker.ConnectorInfo, error)
+	Status(name string) (worker.ConnectorStatus, error)
+	TaskStatus(id worker.TaskID) (worker.TaskStatus, error)
+	TaskConfigs(name string) ([]worker.TaskInfo, error)
+}
+
+// editor changes which connectors there are.
+type editor interface {
+	Create(ctx context.Context, r worker.CreateRequest) (worker.ConnectorInfo, error)
+	PutConfig(ctx context.Context, name string, config connect.Config) (info worker.ConnectorInfo, created bool, err error)
+	PatchConfig(ctx context.Context, name string, patch map[string]*string) (worker.ConnectorInfo, error)
+	Delete(ctx context.Context, name string) error
+}
+
+// operator changes what connectors do.
+type operator interface {
+	SetState(ctx context.Context, name string, state worker.TargetState) error
+	Restart(ctx context.Context, name string, o worker.RestartOptions) (*worker.ConnectorStatus, error)
+	RestartTask(ctx context.Context, id worker.TaskID) error
+	Info() worker.ServerInfo
+	Health(ctx context.Context) worker.Health
+}
+
+// offsetKeeper shows and changes positions and topics.
+type offsetKeeper interface {
+	Offsets(ctx context.Context, name string) ([]worker.OffsetEntry, error)
+	AlterOffsets(ctx context.Context, name string, entries []worker.OffsetEntry) (message string, err error)
+	ResetOffsets(ctx context.Context, name string) (message string, err error)
+	Topics(name string) ([]string, error)
+	ResetTopics(ctx context.Context, name string) error
+}
+
+// pluginKeeper shows plugins and checks configurations.
+type pluginKeeper interface {
+	Plugins() []worker.PluginInfo
+	PluginConfig(class string) ([]connect.ConfigKey, error)
+	Validate(ctx context.Context, class string, config connect.Config) (worker.Validation, error)
+}
+
+var _ Herder = (*worker.Herder)(nil)

@@ -1,0 +1,55 @@
+package rest
+
+import (
+	"github.com/tidemill/tidemill/config"
+	"github.com/tidemill/tidemill/connect"
+)
+
+// shown returns a configuration as it may be shown.
+func (s *Server) shown(settings connect.Config) connect.Config {
+	if settings == nil {
+		return connect.Config{}
+	}
+	if !s.mask {
+		return settings
+	}
+	return config.Mask(settings, s.secretsOf(settings["connector.class"]))
+}
+
+// unmasked replaces masked settings by those the connector has now: a mask that is
+// written back means "unchanged".
+func (s *Server) unmasked(name string, settings connect.Config) (connect.Config, error) {
+	info, err := s.o.Herder.Connector(name)
+	if err != nil {
+		info.Config = nil // There is none yet, which Unmask has a word for.
+	}
+	return config.Unmask(settings, info.Config, s.secretsOf(info.Config["connector.class"]))
+}
+
+// secretsOf returns a table of the PASSWORD settings of a plugin, nil when it is not
+// known. Plugins do not change, so that a table is made once.
+func (s *Server) secretsOf(class string) *connect.ConfigDef {
+	if table, known := s.tables.Load(class); known {
+		return table.(*connect.ConfigDef)
+	}
+	keys, err := s.o.Herder.PluginConfig(class)
+	if err != nil {
+		return nil
+	}
+	var secrets []connect.ConfigKey
+	seen := map[string]bool{}
+	for _, k := range keys {
+		if k.Type != connect.TypePassword {
+			continue
+		}
+		for _, name := range append([]string{k.Name}, k.Aliases...) {
+			if !seen[name] {
+				seen[name] = true
+				secrets = append(secrets, connect.ConfigKey{Name: name, Type: connect.TypePassword, Optional: true})
+			}
+		}
+	}
+	table := connect.NewConfigDef(secrets...)
+	s.tables.Store(class, table)
+	return table
+}

@@ -1,0 +1,243 @@
+package rest
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tidemill/tidemill/config"
+	"github.com/tidemill/tidemill/connect"
+)
+
+// Times that guard against clients that do nothing. They are not settings, because
+// no honest client meets them.
+const (
+	headerTimeout   = 5 * time.Second
+	idleTimeout     = 2 * time.Minute
+	bodyTimeout     = 30 * time.Second
+	shutdownTimeout = 5 * time.Second
+	maxHeaderBytes  = 64 << 10
+)
+
+// Options are what a server is made from. Settings and Herder are needed.
+type Options struct {
+	Settings connect.Settings // ConfigDef().Parse of the worker's settings, references resolved.
+	Herder   Herder
+	// Metrics answers /metrics and UI answers /ui/; both may be nil.
+	Metrics, UI http.Handler
+	// Loggers are the levels behind /admin/loggers; nil: one of the root alone.
+	Loggers *Loggers
+	// Redactor takes known secrets out of messages; nil for none.
+	Redactor *config.Redactor
+	Log      *slog.Logger
+}
+
+// Server answers REST requests.
+type Server struct {
+	o       Options
+	log     *slog.Logger
+	strict  bool
+	mask    bool
+	maxBody int64
+	timeout time.Duration
+	users   users
+	headers []header
+	tls     *tls.Config
+	// tables are the secrets of each plugin class, filled in as they are asked for.
+	tables sync.Map
+
+	mu    sync.Mutex // Guards doors.
+	doors []*door
+	// streams ends when the server begins to stop: answers that go on for ever end
+	// with it.
+	streams    context.Context
+	endStreams context.CancelFunc
+}
+
+// door is one listener and what is served behind it.
+type door struct {
+	listener
+	net    net.Listener
+	server *http.Server
+}
+
+// New checks the settings and returns a server that does not listen yet. The error
+// lists all faults.
+func New(o Options) (*Server, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Loggers == nil {
+		o.Loggers = NewLoggers(slog.LevelInfo)
+	}
+	c := o.Settings
+	s := &Server{
+		o: o, log: o.Log, strict: c.String("rest.compat.errors") == "strict", mask: c.Bool("rest.mask.secrets"),
+		maxBody: c.Int64("rest.max.body.bytes"), timeout: c.Duration("rest.request.timeout.ms"),
+	}
+	s.streams, s.endStreams = context.WithCancel(context.Background())
+	s.headers, _ = parseHeaders(c.String("response.http.headers.config"))
+	var faults connect.Errors
+	var err error
+	if s.users, err = parseUsers(c); err != nil {
+		faults = append(faults, config.Faults(err)...)
+	}
+	public, admin := s.listeners()
+	if err := s.loadTLS(append(public, admin...)); err != nil {
+		faults = append(faults, config.Faults(err)...)
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return s, nil
+}
+
+// listeners returns where to listen, and where for /admin alone.
+func (s *Server) listeners() (public, admin []listener) {
+	c := s.o.Settings
+	public = parseListeners(c.List("listeners"))
+	if len(public) == 0 {
+		public = []listener{{address: net.JoinHostPort(c.String("rest.host.name"), strconv.Itoa(c.Int("rest.port")))}}
+	}
+	return public, parseListeners(c.List("admin.listeners"))
+}
+
+func (s *Server) loadTLS(all []listener) error {
+	c := s.o.Settings
+	for _, l := range all {
+		if !l.tls {
+			continue
+		}
+		pair, err := tls.LoadX509KeyPair(c.String("ssl.certificate.location"), c.String("ssl.key.location"))
+		if err != nil {
+			return &connect.Error{
+				Code: "rest.tls", Class: connect.ClassConfig, Place: "ssl.certificate.location",
+				Message: "the https listener " + l.address + " has no usable certificate", Cause: err,
+				Mend: "set ssl.certificate.location and ssl.key.location to PEM files",
+			}
+		}
+		s.tls = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+		return nil
+	}
+	return nil
+}
+
+// Handler returns what answers requests on the listeners, without a socket.
+func (s *Server) Handler() http.Handler {
+	separate := s.o.Settings.Given("admin.listeners")
+	return s.handler(func(r route) bool { return !r.admin || !separate })
+}
+
+// Listen opens the listeners; Run does so too, if it has not been done. It is
+// separate for those who want to know the address before anything runs. The error
+// has the code "rest.listen".
+func (s *Server) Listen(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.doors != nil {
+		return nil
+	}
+	public, admin := s.listeners()
+	var doors []*door
+	open := func(all []listener, handler http.Handler) error {
+		for _, l := range all {
+			d, err := s.open(ctx, l, handler)
+			if err != nil {
+				return err
+			}
+			doors = append(doors, d)
+		}
+		return nil
+	}
+	err := open(public, s.Handler())
+	if err == nil {
+		err = open(admin, s.handler(func(r route) bool { return r.admin }))
+	}
+	if err != nil {
+		for _, d := range doors {
+			d.net.Close()
+		}
+		return err
+	}
+	s.doors = doors
+	return nil
+}
+
+func (s *Server) open(ctx context.Context, l listener, handler http.Handler) (*door, error) {
+	var listen net.ListenConfig
+	n, err := listen.Listen(ctx, "tcp", l.address)
+	if err != nil {
+		return nil, &connect.Error{
+			Code: "rest.listen", Class: connect.ClassFatal, Place: l.address, Message: "the REST interface cannot listen here", Cause: err,
+			Mend: "free the address, or set listeners (or --rest-port) to another",
+		}
+	}
+	if l.tls {
+		n = tls.NewListener(n, s.tls)
+	}
+	if l.loopback() {
+		handler = s.checkHost(handler)
+	} else if len(s.users) == 0 {
+		s.log.Warn("the REST interface can be reached from other machines and asks for no password; set rest.basic.auth.users, or listen on 127.0.0.1",
+			"address", n.Addr().String())
+	}
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		Protocols: new(http.Protocols), ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetHTTP2(true)
+	// Clients of push queries speak HTTP/2 without TLS.
+	server.Protocols.SetUnencryptedHTTP2(true)
+	return &door{listener: l, net: n, server: server}, nil
+}
+
+// Addrs returns the addresses the server listens on, those of listeners first.
+func (s *Server) Addrs() []net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []net.Addr
+	for _, d := range s.doors {
+		all = append(all, d.net.Addr())
+	}
+	return all
+}
+
+// Run serves until ctx is done. It then lets requests finish for a few seconds, ends
+// push queries at once, and returns nil. It is called once.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.endStreams()
+	if err := s.Listen(ctx); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, d := range s.doors {
+		group.Go(func() error {
+			if err := d.server.Serve(d.net); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		s.endStreams()
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		for _, d := range s.doors {
+			if d.server.Shutdown(grace) != nil {
+				d.server.Close()
+			}
+		}
+		return nil
+	})
+	return group.Wait()
+}

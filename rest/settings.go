@@ -1,0 +1,127 @@
+package rest
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// ConfigDef returns the table of the REST server's settings. It is open to others:
+// they belong to the worker.
+func ConfigDef() *connect.ConfigDef {
+	return connect.NewConfigDef(
+		connect.ConfigKey{Name: "listeners", Type: connect.TypeList, Optional: true, Check: checkListeners, Importance: connect.High, Group: "REST",
+			Doc: "Where to listen, such as http://0.0.0.0:8083 or https://:8443, separated by commas. Without it: rest.host.name and rest.port."},
+		connect.ConfigKey{Name: "rest.host.name", Default: "127.0.0.1", Importance: connect.Medium, Group: "REST",
+			Doc: "The address to listen on when there are no listeners."},
+		connect.ConfigKey{Name: "rest.port", Type: connect.TypeInt, Default: "8083", Check: connect.Between(0, 65535), Importance: connect.Medium, Group: "REST",
+			Doc: "The port to listen on when there are no listeners; 0 takes a free one."},
+		connect.ConfigKey{Name: "admin.listeners", Type: connect.TypeList, Optional: true, Check: checkListeners, Importance: connect.Low, Group: "REST",
+			Doc: "Where /admin is served instead of on the listeners; empty switches it off."},
+		connect.ConfigKey{Name: "rest.allowed.hosts", Type: connect.TypeList, Optional: true, Importance: connect.Low, Group: "REST",
+			Doc: "Host names by which a loopback listener may be asked, besides localhost and addresses. Another is refused, against DNS rebinding."},
+		connect.ConfigKey{Name: "rest.basic.auth.users", Type: connect.TypePassword, Optional: true, Importance: connect.High, Group: "REST",
+			Doc: "user:password pairs separated by commas; when set, every route asks for one. Best given as a reference such as ${file:/run/secrets/rest.properties:users}."},
+		connect.ConfigKey{Name: "rest.extension.classes", Type: connect.TypeList, Optional: true, Importance: connect.Low, Group: "REST",
+			Doc: "Only the basic authentication extension of Kafka Connect is known; it asks for rest.basic.auth.users."},
+		connect.ConfigKey{Name: "ssl.certificate.location", Optional: true, Importance: connect.Medium, Group: "REST",
+			Doc: "PEM file with the certificate chain of https listeners."},
+		connect.ConfigKey{Name: "ssl.key.location", Optional: true, Importance: connect.Medium, Group: "REST",
+			Doc: "PEM file with the private key of https listeners."},
+		connect.ConfigKey{Name: "access.control.allow.origin", Optional: true, Importance: connect.Low, Group: "REST",
+			Doc: "Origins, separated by commas, whose pages may use the interface from a browser; * for all, to read only."},
+		connect.ConfigKey{Name: "access.control.allow.methods", Optional: true, Importance: connect.Low, Group: "REST",
+			Doc: "Methods such pages may use; without it GET, POST and HEAD."},
+		connect.ConfigKey{Name: "response.http.headers.config", Optional: true, Check: connect.CheckText(checkHeaders), Importance: connect.Low, Group: "REST",
+			Doc: "Headers of every answer: a list of \"set|add name: value\", separated by commas."},
+		connect.ConfigKey{Name: "rest.compat.errors", Default: "kafka", Check: connect.OneOf("kafka", "strict"), Importance: connect.Low, Group: "REST",
+			Doc: "kafka answers 500 where Kafka Connect does although the client is at fault (malformed JSON, unknown class); strict answers 400."},
+		connect.ConfigKey{Name: "rest.mask.secrets", Type: connect.TypeBoolean, Default: "true", Importance: connect.Medium, Group: "REST",
+			Doc: "Whether secrets in configurations are shown as ********. The mask written back means unchanged."},
+		connect.ConfigKey{Name: "rest.max.body.bytes", Type: connect.TypeInt, Default: "1048576", Check: connect.Between(1024, 256<<20), Importance: connect.Low, Group: "REST",
+			Doc: "The largest request body that is read."},
+		connect.ConfigKey{Name: "rest.request.timeout.ms", Type: connect.TypeDuration, Default: "90000", Check: connect.Between(1, 24*3600*1000), Importance: connect.Low, Group: "REST",
+			Doc: "How long a request may take."},
+	).OpenTo(func(string) bool { return true })
+}
+
+var checkListeners = connect.CheckText(func(text string) error {
+	for one := range strings.SplitSeq(text, ",") {
+		if one = strings.TrimSpace(one); one == "" {
+			continue
+		}
+		if _, err := parseListener(one); err != nil {
+			return err
+		}
+	}
+	return nil
+})
+
+// listener is one place to listen on.
+type listener struct {
+	tls     bool
+	address string // host:port
+}
+
+func parseListener(text string) (listener, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Path != "" && u.Path != "/" {
+		return listener{}, fmt.Errorf("%q is not of the form http://host:port", text)
+	}
+	scheme := strings.ToLower(u.Scheme)
+	if scheme != "http" && scheme != "https" {
+		return listener{}, fmt.Errorf("the listener %q must begin with http:// or https://", text)
+	}
+	port := u.Port()
+	if port == "" {
+		return listener{}, fmt.Errorf("the listener %q names no port", text)
+	}
+	return listener{tls: scheme == "https", address: net.JoinHostPort(u.Hostname(), port)}, nil
+}
+
+// loopback tells whether only this machine can reach the listener.
+func (l listener) loopback() bool {
+	host, _, _ := net.SplitHostPort(l.address)
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// parseListeners returns the listeners of a setting that was checked.
+func parseListeners(texts []string) (all []listener) {
+	for _, text := range texts {
+		if l, err := parseListener(text); err == nil {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// header is one header of every answer.
+type header struct {
+	add         bool
+	name, value string
+}
+
+func parseHeaders(text string) (all []header, err error) {
+	for one := range strings.SplitSeq(text, ",") {
+		one = strings.Trim(strings.TrimSpace(one), `"`)
+		if one == "" {
+			continue
+		}
+		action, rest, _ := strings.Cut(one, " ")
+		name, value, ok := strings.Cut(rest, ":")
+		if !ok || action != "set" && action != "add" || strings.TrimSpace(name) == "" {
+			return nil, fmt.Errorf("%q is not of the form set|add name: value", one)
+		}
+		all = append(all, header{add: action == "add", name: strings.TrimSpace(name), value: strings.TrimSpace(value)})
+	}
+	return all, nil
+}
+
+func checkHeaders(text string) error {
+	_, err := parseHeaders(text)
+	return err
+}

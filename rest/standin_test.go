@@ -1,0 +1,277 @@
+package rest_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/worker"
+)
+
+// standIn keeps connectors in a map. It stands in for a worker where a test is about
+// what HTTP makes of the worker's answers, also of those a worker gives seldom.
+type standIn struct {
+	mu     sync.Mutex
+	all    map[string]connect.Config
+	states map[string]worker.TargetState
+	health worker.Health
+	// fails is returned by every call that can fail, when it is set.
+	fails error
+	// validated is the last configuration that was to be validated.
+	validated connect.Config
+}
+
+func newStandIn() *standIn {
+	return &standIn{all: map[string]connect.Config{}, states: map[string]worker.TargetState{}, health: worker.Health{Status: "healthy", Message: "Worker has completed startup and is ready to handle requests."}}
+}
+
+func coded(code, format string, args ...any) error {
+	return &connect.Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// find returns a connector's settings; it is called with mu held.
+func (h *standIn) find(name string) (connect.Config, error) {
+	if h.fails != nil {
+		return nil, h.fails
+	}
+	c, ok := h.all[name]
+	if !ok {
+		return nil, coded("connector.not_found", "Connector %s not found", name)
+	}
+	return c, nil
+}
+
+func (h *standIn) Info() worker.ServerInfo {
+	return worker.ServerInfo{Version: "4.0.0", Commit: "abc", KafkaClusterID: "cluster-1"}
+}
+
+func (h *standIn) Health(context.Context) worker.Health { return h.health }
+
+func (h *standIn) Connectors() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Sorted(maps.Keys(h.all))
+}
+
+func (h *standIn) info(name string) worker.ConnectorInfo {
+	info := worker.ConnectorInfo{Name: name, Config: h.all[name], Type: "source"}
+	if h.states[name] != worker.Stopped {
+		info.Tasks = []worker.TaskID{{Connector: name}}
+	}
+	return info
+}
+
+func (h *standIn) Connector(name string) (worker.ConnectorInfo, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, err := h.find(name); err != nil {
+		return worker.ConnectorInfo{}, err
+	}
+	return h.info(name), nil
+}
+
+func check(c connect.Config) error {
+	if c["connector.class"] == "" {
+		return coded("config.invalid", "Connector config contains no connector type")
+	}
+	if c["connector.class"] != "FileSource" {
+		return &connect.Error{Code: "plugin.unknown", Class: connect.ClassConfig, Message: "Failed to find any class that implements Connector and which name matches " + c["connector.class"], Mend: "did you mean FileSource?"}
+	}
+	return nil
+}
+
+func (h *standIn) Create(_ context.Context, r worker.CreateRequest) (worker.ConnectorInfo, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fails != nil {
+		return worker.ConnectorInfo{}, h.fails
+	}
+	if _, exists := h.all[r.Name]; exists {
+		return worker.ConnectorInfo{}, coded("connector.exists", "Connector %s already exists", r.Name)
+	}
+	if err := check(r.Config); err != nil {
+		return worker.ConnectorInfo{}, err
+	}
+	h.all[r.Name], h.states[r.Name] = r.Config, r.InitialState
+	return h.info(r.Name), nil
+}
+
+func (h *standIn) PutConfig(ctx context.Context, name string, c connect.Config) (worker.ConnectorInfo, bool, error) {
+	if _, err := h.Connector(name); err != nil {
+		info, err := h.Create(ctx, worker.CreateRequest{Name: name, Config: c})
+		return info, true, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := check(c); err != nil {
+		return worker.ConnectorInfo{}, false, err
+	}
+	h.all[name] = c
+	return h.info(name), false, nil
+}
+
+func (h *standIn) PatchConfig(_ context.Context, name string, patch map[string]*string) (worker.ConnectorInfo, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	old, err := h.find(name)
+	if err != nil {
+		return worker.ConnectorInfo{}, err
+	}
+	c := maps.Clone(old)
+	for key, text := range patch {
+		delete(c, key)
+		if text != nil {
+			c[key] = *text
+		}
+	}
+	h.all[name] = c
+	return h.info(name), nil
+}
+
+func (h *standIn) Delete(_ context.Context, name string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, err := h.find(name)
+	delete(h.all, name)
+	return err
+}
+
+func (h *standIn) Status(name string) (worker.ConnectorStatus, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, err := h.find(name); err != nil {
+		return worker.ConnectorStatus{}, coded("connector.not_found", "No status found for connector %s", name)
+	}
+	state := map[worker.TargetState]string{worker.Paused: "PAUSED", worker.Stopped: "STOPPED"}[h.states[name]]
+	if state == "" {
+		state = "RUNNING"
+	}
+	status := worker.ConnectorStatus{Name: name, Connector: worker.ConnectorState{State: state, WorkerID: "w:8083"}, Type: "source"}
+	if state != "STOPPED" {
+		status.Tasks = []worker.TaskStatus{{State: "FAILED", WorkerID: "w:8083", Trace: "pg.auth: password=hunter2 is wrong"}}
+	}
+	return status, nil
+}
+
+func (h *standIn) TaskStatus(id worker.TaskID) (worker.TaskStatus, error) {
+	status, err := h.Status(id.Connector)
+	if err != nil || id.Task >= len(status.Tasks) {
+		return worker.TaskStatus{}, coded("connector.not_found", "No status found for task %s", id)
+	}
+	return status.Tasks[id.Task], nil
+}
+
+func (h *standIn) TaskConfigs(name string) ([]worker.TaskInfo, error) {
+	info, err := h.Connector(name)
+	var all []worker.TaskInfo
+	for _, id := range info.Tasks {
+		c := maps.Clone(info.Config)
+		c["task.class"] = "FileTask"
+		all = append(all, worker.TaskInfo{ID: id, Config: c})
+	}
+	return all, err
+}
+
+func (h *standIn) SetState(_ context.Context, name string, state worker.TargetState) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, err := h.find(name); err != nil {
+		return err
+	}
+	h.states[name] = state
+	return nil
+}
+
+func (h *standIn) Restart(_ context.Context, name string, o worker.RestartOptions) (*worker.ConnectorStatus, error) {
+	status, err := h.Status(name)
+	if err != nil || o == (worker.RestartOptions{}) {
+		return nil, err
+	}
+	status.Connector.State = "RESTARTING"
+	return &status, nil
+}
+
+func (h *standIn) RestartTask(_ context.Context, id worker.TaskID) error {
+	if id.Task != 0 {
+		return coded("connector.not_found", "Unknown task: %s", id)
+	}
+	_, err := h.Status(id.Connector)
+	return err
+}
+
+func (h *standIn) Offsets(_ context.Context, name string) ([]worker.OffsetEntry, error) {
+	if _, err := h.Connector(name); err != nil || h.states[name] == worker.Stopped {
+		return nil, err
+	}
+	return []worker.OffsetEntry{{Partition: json.RawMessage(`{"file":"<a>"}`), Offset: json.RawMessage(`{"pos":5}`)}, {Partition: json.RawMessage(`{}`)}}, nil
+}
+
+func (h *standIn) AlterOffsets(_ context.Context, name string, entries []worker.OffsetEntry) (string, error) {
+	if _, err := h.Connector(name); err != nil {
+		return "", err
+	}
+	if h.states[name] != worker.Stopped {
+		return "", coded("request.invalid", "Connectors must be in the STOPPED state before their offsets can be modified.")
+	}
+	return fmt.Sprintf("altered %d: %s %s", len(entries), entries[0].Partition, entries[0].Offset), nil
+}
+
+func (h *standIn) ResetOffsets(ctx context.Context, name string) (string, error) {
+	if _, err := h.Connector(name); err != nil {
+		return "", err
+	}
+	return "The offsets for this connector have been reset successfully", nil
+}
+
+func (h *standIn) Topics(name string) ([]string, error) {
+	if _, err := h.Connector(name); err != nil {
+		return nil, nil
+	}
+	return []string{"a", "b"}, nil
+}
+
+func (h *standIn) ResetTopics(context.Context, string) error {
+	return coded("request.forbidden", "Topic tracking reset is disabled.")
+}
+
+func (h *standIn) Plugins() []worker.PluginInfo {
+	return []worker.PluginInfo{{Class: "a.FileSink", Type: "sink", Version: "1"}, {Class: "FileSource", Type: "source"}, {Class: "a.Json", Type: "converter", Version: "1"}}
+}
+
+func keys() []connect.ConfigKey {
+	return []connect.ConfigKey{
+		{Name: "file", Required: true, Importance: connect.High, Doc: "What <file> to read.", Group: "File", DisplayName: "File"},
+		{Name: "batch", Type: connect.TypeInt, Default: "10", Importance: connect.Low, Group: "File", Dependents: []string{"file"}},
+		{Name: "pin", Type: connect.TypePassword, Optional: true, Importance: connect.Medium},
+	}
+}
+
+func (h *standIn) PluginConfig(class string) ([]connect.ConfigKey, error) {
+	if class != "FileSource" {
+		return nil, coded("plugin.unknown", "no")
+	}
+	return keys(), nil
+}
+
+func (h *standIn) Validate(_ context.Context, class string, c connect.Config) (worker.Validation, error) {
+	h.mu.Lock()
+	h.validated = c
+	h.mu.Unlock()
+	if err := check(c); err != nil {
+		return worker.Validation{}, err
+	}
+	v := worker.Validation{Name: class, Groups: []string{"File"}}
+	def := connect.NewConfigDef(keys()...)
+	values := def.Validate(c)
+	for _, k := range keys() {
+		v.Configs = append(v.Configs, worker.ValidatedConfig{Key: &k, Value: *values[k.Name]})
+		if len(values[k.Name].Errors) > 0 {
+			v.ErrorCount++
+		}
+	}
+	return v, nil
+}
