@@ -198,14 +198,3 @@ func (k *Kafka) unlock() {
 		_ = k.lock.Close() // The lock goes with the descriptor in any case.
 	}
 }
-
-// TestKafka returns the addresses of a fresh broker in memory for one test.
-func TestKafka(tb TB) []string {
-	tb.Helper()
-	k, err := StartKafka(KafkaOptions{})
-	if err != nil {
-		tb.Fatalf("starting the in-process broker for this test: %v", err)
-	}
-	tb.Cleanup(k.Stop)
-	return k.Brokers()
-}

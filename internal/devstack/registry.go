@@ -100,18 +100,3 @@ func (r *Registry) Stop(ctx context.Context) error {
 	}
 	return nil
 }
-
-// TestRegistry returns the URL of a fresh registry in memory for one test.
-func TestRegistry(tb TB) string {
-	tb.Helper()
-	r, err := StartRegistry("127.0.0.1:0", "")
-	if err != nil {
-		tb.Fatalf("starting the schema registry for this test: %v", err)
-	}
-	tb.Cleanup(func() {
-		if err := r.Stop(context.Background()); err != nil {
-			tb.Fatalf("%v", err)
-		}
-	})
-	return r.URL()
-}

@@ -1,0 +1,158 @@
+//go:build kafka
+
+package devstack
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// TestKafka returns the addresses of the brokers that TIDEMILL_TEST_BROKERS
+// names (host:port, separated by commas). At the end of the test it deletes
+// the topics and consumer groups that appeared meanwhile.
+func TestKafka(tb TB) []string {
+	tb.Helper()
+	env := os.Getenv("TIDEMILL_TEST_BROKERS")
+	if env == "" {
+		tb.Fatalf("with the tag kafka, TIDEMILL_TEST_BROKERS must name a broker; make test-kafka starts one")
+	}
+	brokers := strings.Split(env, ",")
+	topics, groups, err := inventory(brokers)
+	if err != nil {
+		tb.Fatalf("asking %s for its topics: %v", env, err)
+	}
+	tb.Cleanup(func() {
+		if err := deleteNew(brokers, topics, groups); err != nil {
+			tb.Fatalf("deleting what this test left on %s: %v", env, err)
+		}
+	})
+	return brokers
+}
+
+// withAdmin calls do with a client for administration.
+func withAdmin(brokers []string, do func(ctx context.Context, adm *kadm.Client) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	return do(ctx, kadm.NewClient(cl))
+}
+
+// inventory lists the topics and the groups, without the broker's own topics.
+func inventory(brokers []string) (topics, groups []string, err error) {
+	err = withAdmin(brokers, func(ctx context.Context, adm *kadm.Client) error {
+		t, err := adm.ListTopics(ctx)
+		if err != nil {
+			return err
+		}
+		g, err := adm.ListGroups(ctx)
+		topics, groups = t.Names(), g.Groups()
+		return err
+	})
+	return topics, groups, err
+}
+
+// deleteNew deletes what is there now and was not before. A group that still
+// has members is let be: its members are about to leave.
+func deleteNew(brokers, oldTopics, oldGroups []string) error {
+	topics, groups, err := inventory(brokers)
+	if err != nil {
+		return err
+	}
+	old := func(in []string) func(string) bool {
+		return func(name string) bool { return slices.Contains(in, name) }
+	}
+	topics, groups = slices.DeleteFunc(topics, old(oldTopics)), slices.DeleteFunc(groups, old(oldGroups))
+	return withAdmin(brokers, func(ctx context.Context, adm *kadm.Client) error {
+		if len(groups) > 0 {
+			if _, err := adm.DeleteGroups(ctx, groups...); err != nil {
+				return err
+			}
+		}
+		if len(topics) == 0 {
+			return nil
+		}
+		deleted, err := adm.DeleteTopics(ctx, topics...)
+		if err != nil {
+			return err
+		}
+		return deleted.Error()
+	})
+}
+
+// TestRegistry returns the schema registry that TIDEMILL_TEST_REGISTRY names,
+// or else one of our own. At the end of the test it deletes the subjects that
+// appeared meanwhile.
+func TestRegistry(tb TB) string {
+	tb.Helper()
+	base := os.Getenv("TIDEMILL_TEST_REGISTRY")
+	if base == "" {
+		r, err := StartRegistry("127.0.0.1:0", "")
+		if err != nil {
+			tb.Fatalf("starting the schema registry for this test: %v", err)
+		}
+		tb.Cleanup(func() { _ = r.Stop(context.Background()) })
+		return r.URL()
+	}
+	before, err := subjects(base)
+	if err != nil {
+		tb.Fatalf("asking %s for its subjects: %v", base, err)
+	}
+	tb.Cleanup(func() {
+		if err := deleteSubjects(base, before); err != nil {
+			tb.Fatalf("deleting what this test left in %s: %v", base, err)
+		}
+	})
+	return base
+}
+
+// subjects lists a registry's subjects.
+func subjects(base string) (names []string, err error) {
+	resp, err := http.Get(base + "/subjects")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("GET /subjects: %s", resp.Status)
+	}
+	return names, json.NewDecoder(resp.Body).Decode(&names)
+}
+
+// deleteSubjects deletes the subjects that were not there before, for good.
+func deleteSubjects(base string, before []string) error {
+	now, err := subjects(base)
+	if err != nil {
+		return err
+	}
+	for _, name := range now {
+		if slices.Contains(before, name) {
+			continue
+		}
+		for _, query := range []string{"", "?permanent=true"} {
+			req, err := http.NewRequest(http.MethodDelete, base+"/subjects/"+url.PathEscape(name)+query, nil)
+			if err != nil {
+				return err
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return err
+			}
+			_ = resp.Body.Close() // A registry that deletes at once has nothing left to delete for good.
+		}
+	}
+	return nil
+}
