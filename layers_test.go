@@ -16,7 +16,7 @@ const module = "github.com/tidemill/tidemill/"
 // packages on lower floors; neighbours on one floor do not know each other.
 var floors = []string{
 	"connect  internal/kafkalog  streams/state",
-	"config  converters/*  transforms  registry  sources/*  sinks/*  streams/sql/functions  streams/serde  streams/query  connect/connecttest  streams/state/statetest",
+	"config  converters/*  transforms  registry  sources/*  sinks/*  streams/sql/functions  streams/serde  streams/query  streams/topics  connect/connecttest  streams/state/statetest",
 	"worker  streams  internal/devstack  internal/testenv/*",
 	"streams/sql  streams/streamstest",
 	"rest  pgwire",
@@ -27,7 +27,7 @@ var floors = []string{
 var owners = map[string]string{
 	"github.com/jackc/pglogrepl":    "sources/postgres bench torture",
 	"github.com/jackc/pgx":          "sources/postgres sinks/postgres pgwire internal/devstack cmd/* bench torture",
-	"github.com/twmb/franz-go":      "internal/kafkalog internal/devstack worker streams cmd/* bench torture",
+	"github.com/twmb/franz-go":      "internal/kafkalog internal/devstack worker streams streams/topics cmd/* bench torture",
 	"github.com/hamba/avro":         "converters/avro registry",
 	"github.com/riferrei/srclient":  "converters/avro",
 	"github.com/cockroachdb/pebble": "streams/state",

@@ -10,10 +10,16 @@ type queue struct {
 	records []*kgo.Record
 	head    int
 
-	next  int64 // the offset after the last processed record; -1 when none was
-	saved int64 // next as of the last commit
-	last  int64 // the offset after the last fetched record
-	end   int64 // the end of the partition when it was last heard of
+	next   int64 // the offset after the last processed record; -1 when none was
+	saved  int64 // next as of the last commit
+	last   int64 // the offset after the last fetched record
+	end    int64 // the end of the partition when it was last heard of
+	first  int64 // the first offset ever fetched; -1 before that
+	paused bool
+
+	// placed and known are where the partition was to be read from and where it
+	// ended when the task was restored; they are set by the restoring goroutine.
+	placed, known int64
 }
 
 // push appends fetched records.
@@ -23,6 +29,9 @@ func (q *queue) push(rs []*kgo.Record, end int64) {
 	}
 	q.records = append(q.records, rs...)
 	if n := len(rs); n > 0 {
+		if q.first < 0 {
+			q.first = rs[0].Offset
+		}
 		q.last = rs[n-1].Offset + 1
 	}
 	q.end = max(end, q.end)
@@ -56,9 +65,23 @@ func (q *queue) giveUp() {
 	}
 }
 
+// place says where the partition is read from and where it ends for now.
+func (q *queue) place(at, end int64) {
+	q.last, q.end = max(q.last, at), max(q.end, end)
+}
+
+// restart returns the offset to fetch from after a return to the last commit, -1
+// when nothing was fetched.
+func (q *queue) restart(running bool) int64 {
+	if running && q.first >= 0 && q.saved >= 0 {
+		return q.saved
+	}
+	return q.first
+}
+
 // reset drops what is buffered; the next record is the one at offset.
 func (q *queue) reset(offset int64) {
 	clear(q.records)
 	q.records, q.head = q.records[:0], 0
-	q.next, q.last = offset, max(offset, 0)
+	q.next, q.last = offset, max(offset, q.first, 0)
 }

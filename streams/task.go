@@ -67,7 +67,7 @@ func openTask(env *taskEnv, sub *subTopology, partition int32) (*task, error) {
 		return nil, fmt.Errorf("opening the positions of task %s: %w", t.id, err)
 	}
 	for _, topic := range sub.sources {
-		t.queues = append(t.queues, &queue{topic: topicName(env.app, topic), name: topic})
+		t.queues = append(t.queues, &queue{topic: topicName(env.app, topic), name: topic, first: -1})
 	}
 	for _, spec := range sub.stores {
 		if err := t.openStore(spec); err != nil {

@@ -102,7 +102,7 @@ func topicName(app, topic string) string {
 }
 
 // changelogName returns the changelog topic of a store.
-func changelogName(app, store string) string { return app + "-" + store + "-changelog" }
+func changelogName(app, store string) string { return app + "-" + store + changelogSuffix }
 
 // Sources lists the topics of others that the topology reads, sorted.
 func (t *Topology) Sources() []string { return t.topics(func(n *node) bool { return n.isSource }) }

@@ -1,0 +1,246 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// errCrash ends an application at once, as the death of its process would. Only
+// tests make it.
+var errCrash = errors.New("streams: crash")
+
+// reach passes a point of a commit at which tests may end everything.
+func (r *runner) reach(point string) error {
+	if r.a.e.crash == nil {
+		return nil
+	}
+	return r.a.e.crash(point)
+}
+
+func isOutOfRange(err error) bool { return errors.Is(err, kerr.OffsetOutOfRange) }
+
+// begin opens a transaction before the first record after a commit.
+func (r *runner) begin() error {
+	if r.group == nil || r.inTxn {
+		return nil
+	}
+	if err := r.group.Begin(); err != nil {
+		return fmt.Errorf("beginning a transaction of application %s: %w", r.a.ID, err)
+	}
+	r.inTxn = true
+	return nil
+}
+
+// commitIfDue commits when the interval is over, or earlier when the caches hold
+// more than they may.
+func (r *runner) commitIfDue(ctx context.Context) error {
+	dirty := false
+	var bytes int64
+	for _, t := range r.tasks {
+		dirty = dirty || t.dirty
+		bytes += t.dirtyBytes()
+	}
+	due := time.Since(r.lastDone) >= r.a.CommitInterval || r.a.paused.Load()
+	if !dirty || !due && bytes < r.a.e.cfg.CacheBytes {
+		return nil
+	}
+	return r.commit(ctx)
+}
+
+// commit makes what was processed since the last one lasting, in this order: the
+// caches go to the changelogs and downstream; everything written is acknowledged;
+// the consumed offsets are committed, with exactly once together with what was
+// written; rows and offsets go to the local DB in one batch. A crash in between
+// leaves the DB behind the changelog, from which it catches up. After an error
+// nothing here counts any more and the runner ends.
+func (r *runner) commit(ctx context.Context) error {
+	tasks := make([]*task, 0, len(r.tasks))
+	for _, t := range r.tasks {
+		if t.dirty {
+			tasks = append(tasks, t)
+		}
+	}
+	if len(tasks) == 0 {
+		return nil
+	}
+	if err := r.send(ctx, tasks); err != nil {
+		return err
+	}
+	done, err := r.commitOffsets(ctx, tasks)
+	if err != nil || !done {
+		return err
+	}
+	if err := r.reach("offsets committed"); err != nil {
+		return err
+	}
+	b := r.env.db.Batch()
+	var cached int64
+	for _, t := range tasks {
+		t.write(b)
+		for _, st := range t.ordered {
+			cached += st.cache.Bytes()
+		}
+	}
+	if err := applyBatch(r.a.hub, b, tasks); err != nil {
+		return err
+	}
+	r.a.metrics.CacheBytes.Store(cached)
+	r.a.metrics.Commits.Add(1)
+	r.lastDone = time.Now()
+	return r.reach("committed")
+}
+
+// send flushes the caches and waits until everything is written.
+func (r *runner) send(ctx context.Context, tasks []*task) error {
+	if err := r.reach("before flush"); err != nil {
+		return err
+	}
+	for _, t := range tasks {
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	if err := r.cl.Flush(ctx); err != nil {
+		return fmt.Errorf("waiting for what application %s has written: %w", r.a.ID, err)
+	}
+	if err := r.producerError(); err != nil {
+		return err
+	}
+	return r.reach("written")
+}
+
+// commitOffsets commits how far the inputs of tasks were processed. It returns
+// false when a transaction had to be aborted, after which everything since the
+// last commit will be done again.
+func (r *runner) commitOffsets(ctx context.Context, tasks []*task) (done bool, err error) {
+	offsets := map[string]map[int32]int64{}
+	for _, t := range tasks {
+		for _, q := range t.queues {
+			if q.next == q.saved {
+				continue
+			}
+			if offsets[q.topic] == nil {
+				offsets[q.topic] = map[int32]int64{}
+			}
+			offsets[q.topic][t.id.partition] = q.next
+		}
+	}
+	if r.group == nil {
+		return true, r.commitPlain(ctx, offsets)
+	}
+	// The session would commit everything that was fetched; what is fetched but
+	// not processed is taken out of its request.
+	ctx = kgo.PreTxnCommitFnContext(ctx, func(req *kmsg.TxnOffsetCommitRequest) error {
+		onlyProcessed(req, offsets)
+		return nil
+	})
+	committed, err := r.group.End(ctx, kgo.TryCommit)
+	if err != nil {
+		return false, fmt.Errorf("ending a transaction of application %s: %w", r.a.ID, err)
+	}
+	r.inTxn = false
+	if !committed {
+		r.rewind()
+		return false, nil
+	}
+	return true, nil
+}
+
+func (r *runner) commitPlain(ctx context.Context, offsets map[string]map[int32]int64) error {
+	commit := map[string]map[int32]kgo.EpochOffset{}
+	for topic, ps := range offsets {
+		commit[topic] = map[int32]kgo.EpochOffset{}
+		for p, o := range ps {
+			commit[topic][p] = kgo.EpochOffset{Epoch: -1, Offset: o}
+		}
+	}
+	var failed error
+	r.cl.CommitOffsetsSync(ctx, commit, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+		if err != nil {
+			failed = err
+			return
+		}
+		for _, t := range resp.Topics {
+			for _, p := range t.Partitions {
+				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+					failed = fmt.Errorf("topic %s, partition %d: %w", t.Topic, p.Partition, err)
+				}
+			}
+		}
+	})
+	if failed != nil {
+		return fmt.Errorf("committing the offsets of application %s: %w", r.a.ID, failed)
+	}
+	return nil
+}
+
+// onlyProcessed makes a request commit exactly offsets.
+func onlyProcessed(req *kmsg.TxnOffsetCommitRequest, offsets map[string]map[int32]int64) {
+	known := map[string]kmsg.TxnOffsetCommitRequestTopic{}
+	for _, t := range req.Topics {
+		known[t.Topic] = t
+	}
+	req.Topics = req.Topics[:0:0]
+	for topic, ps := range offsets {
+		t, ok := known[topic]
+		if !ok {
+			t = kmsg.NewTxnOffsetCommitRequestTopic()
+			t.Topic = topic
+		}
+		t.Partitions = nil
+		for p, o := range ps {
+			part := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+			part.Partition, part.Offset, part.LeaderEpoch = p, o, -1
+			part.Metadata = &req.MemberID
+			t.Partitions = append(t.Partitions, part)
+		}
+		req.Topics = append(req.Topics, t)
+	}
+}
+
+// abort ends the transaction, if there is one, and goes back to the last commit.
+// The session wants an end even without a transaction before it trusts the group
+// again after a rebalance.
+func (r *runner) abort(ctx context.Context) error {
+	if _, err := r.group.End(ctx, kgo.TryAbort); err != nil {
+		return fmt.Errorf("aborting a transaction of application %s: %w", r.a.ID, err)
+	}
+	r.inTxn, r.mustAbort = false, false
+	r.rewind()
+	return nil
+}
+
+// rewind takes every task back to the last commit and fetches from there again.
+func (r *runner) rewind() {
+	r.a.metrics.Aborts.Add(1)
+	r.stopRestoring()
+	r.mu.Lock()
+	r.prodErr = nil
+	r.mu.Unlock()
+	back := map[string]map[int32]kgo.EpochOffset{}
+	add := func(t *task, running bool) {
+		for _, q := range t.queues {
+			if at := q.restart(running); at >= 0 {
+				if back[q.topic] == nil {
+					back[q.topic] = map[int32]kgo.EpochOffset{}
+				}
+				back[q.topic][t.id.partition] = kgo.EpochOffset{Epoch: -1, Offset: at}
+			}
+		}
+		t.discard()
+	}
+	for _, t := range r.tasks {
+		add(t, true)
+	}
+	for _, t := range r.fresh {
+		add(t, false)
+	}
+	r.cl.SetOffsets(back)
+	r.lastDone = time.Now()
+}

@@ -1,0 +1,290 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/streams/state"
+	"github.com/tidemill/tidemill/streams/topics"
+)
+
+// restoration brings the stores of new tasks up to date, beside the running ones,
+// in a goroutine that its runner starts and waits for.
+type restoration struct {
+	tasks  map[taskID]*task
+	cancel context.CancelFunc
+	done   chan struct{} // closed at the end
+	err    error         // set before that
+}
+
+// restore starts what has to be restored and takes over what has been.
+func (r *runner) restore(ctx context.Context) error {
+	if r.pending != nil {
+		select {
+		case <-r.pending.done:
+			if r.pending.err != nil {
+				return r.pending.err
+			}
+			r.activate()
+		default:
+			return nil
+		}
+	}
+	if len(r.fresh) == 0 {
+		r.settled()
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	p := &restoration{tasks: r.fresh, cancel: cancel, done: make(chan struct{})}
+	r.fresh, r.pending = map[taskID]*task{}, p
+	r.a.metrics.Restoring.Store(int64(len(p.tasks)))
+	r.a.set(Restoring, nil)
+	go func() {
+		defer close(p.done)
+		p.err = p.run(ctx, r.a)
+	}()
+	return nil
+}
+
+// settled shows that all tasks run, once the group has given out its partitions.
+func (r *runner) settled() {
+	switch {
+	case r.a.paused.Load():
+		r.a.set(Paused, nil)
+	case r.joined:
+		r.a.set(Running, nil)
+	}
+}
+
+// activate lets restored tasks run.
+func (r *runner) activate() {
+	for id, t := range r.pending.tasks {
+		for _, q := range t.queues {
+			q.place(q.placed, q.known)
+		}
+		r.tasks[id] = t
+		r.a.setHere(id, true)
+	}
+	r.pending.cancel()
+	r.pending = nil
+	r.a.metrics.Restoring.Store(0)
+}
+
+// stopRestoring ends a restoration; its tasks start over from where it came to.
+func (r *runner) stopRestoring() {
+	if r.pending == nil {
+		return
+	}
+	r.pending.cancel()
+	<-r.pending.done
+	if err := r.pending.err; err != nil && !errors.Is(err, context.Canceled) && r.broken == nil {
+		r.broken = err
+	}
+	for id, t := range r.pending.tasks {
+		r.fresh[id] = t
+	}
+	r.pending = nil
+	r.a.metrics.Restoring.Store(0)
+}
+
+// run restores all tasks.
+func (p *restoration) run(ctx context.Context, a *application) error {
+	partitions := map[string][]int32{}
+	for id, t := range p.tasks {
+		for _, q := range t.queues {
+			partitions[q.topic] = append(partitions[q.topic], id.partition)
+		}
+	}
+	committed, err := a.e.client.Committed(ctx, a.ID, partitions)
+	if err != nil {
+		return err
+	}
+	if err := p.placeQueues(ctx, a, committed); err != nil {
+		return err
+	}
+	var behind []*task
+	for _, t := range p.tasks {
+		if !t.stands(committed) {
+			behind = append(behind, t)
+		}
+	}
+	if err := p.catchUp(ctx, a, behind); err != nil {
+		return err
+	}
+	b := a.e.db.Batch()
+	for _, t := range behind {
+		for _, q := range t.queues {
+			t.setPosition(b, 's', q.topic, committed[q.topic][t.id.partition])
+		}
+	}
+	if err := b.Commit(); err != nil {
+		return err
+	}
+	for _, t := range p.tasks {
+		for _, q := range t.queues {
+			q.saved = committed[q.topic][t.id.partition]
+			q.next = q.saved
+		}
+	}
+	return nil
+}
+
+// placeQueues tells tasks that choose between partitions where these begin and
+// end, so that they know what to wait for.
+func (p *restoration) placeQueues(ctx context.Context, a *application, committed map[string]map[int32]int64) error {
+	names := map[string]bool{}
+	for _, t := range p.tasks {
+		for _, q := range t.queues {
+			if len(t.queues) > 1 {
+				names[q.topic] = true
+			}
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	spans, err := a.e.client.Spans(ctx, slices.Collect(maps.Keys(names))...)
+	if err != nil {
+		return err
+	}
+	for _, t := range p.tasks {
+		for _, q := range t.queues {
+			span := spans[q.topic][t.id.partition]
+			q.placed = max(committed[q.topic][t.id.partition], span.Start)
+			if a.FromLatest && committed[q.topic][t.id.partition] < 0 && !isRepartition(q) {
+				q.placed = span.End
+			}
+			q.known = span.End
+		}
+	}
+	return nil
+}
+
+func isRepartition(q *queue) bool { return strings.HasPrefix(q.name, internalMark) }
+
+// stands tells whether the DB has a task's stores exactly as of the offsets its
+// group has committed. Then there is nothing to restore, even when the changelog
+// goes on: what follows was written by a commit that did not get through, and will
+// be written again.
+func (t *task) stands(committed map[string]map[int32]int64) bool {
+	if len(t.ordered) == 0 {
+		return true
+	}
+	some := false
+	for _, q := range t.queues {
+		if q.saved != committed[q.topic][t.id.partition] {
+			return false
+		}
+		some = some || q.saved >= 0
+	}
+	return some
+}
+
+// logPart is one changelog partition that is read.
+type logPart struct {
+	t           *task
+	st          *taskStore
+	read, total int64
+}
+
+// catchUp reads the changelogs of tasks from where their stores stand to where
+// they end now.
+func (p *restoration) catchUp(ctx context.Context, a *application, tasks []*task) error {
+	parts, names := map[string]map[int32]*logPart{}, map[string]bool{}
+	for _, t := range tasks {
+		for _, st := range t.ordered {
+			if parts[st.changelog] == nil {
+				parts[st.changelog] = map[int32]*logPart{}
+			}
+			parts[st.changelog][t.id.partition] = &logPart{t: t, st: st}
+			names[st.changelog] = true
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	spans, err := a.e.client.Spans(ctx, slices.Collect(maps.Keys(names))...)
+	if err != nil {
+		return err
+	}
+	from, to := map[string]map[int32]int64{}, map[string]map[int32]int64{}
+	for topic, ps := range parts {
+		from[topic], to[topic] = map[int32]int64{}, map[int32]int64{}
+		for partition, part := range ps {
+			at, err := part.begin(a, spans[topic][partition])
+			if err != nil {
+				return err
+			}
+			from[topic][partition], to[topic][partition] = at, spans[topic][partition].End
+			part.total = max(spans[topic][partition].End-at, 0)
+			part.report(a)
+		}
+	}
+	var scratch []byte
+	err = a.e.client.ReadSpan(ctx, from, to, func(rs []*kgo.Record) (bool, error) {
+		part := parts[rs[0].Topic][rs[0].Partition]
+		b := a.e.db.Batch()
+		scratch = replay(b, part.st.id, rs, scratch)
+		part.moveTo(b, rs[len(rs)-1].Offset+1)
+		if err := b.Commit(); err != nil {
+			return false, err
+		}
+		part.read += int64(len(rs))
+		a.metrics.Restored.Add(int64(len(rs)))
+		part.report(a)
+		return true, nil
+	})
+	if err != nil {
+		return fmt.Errorf("restoring the stores of application %s: %w", a.ID, err)
+	}
+	return finish(a, parts, to)
+}
+
+// finish notes that the stores stand at the ends of their changelogs.
+func finish(a *application, parts map[string]map[int32]*logPart, to map[string]map[int32]int64) error {
+	b := a.e.db.Batch()
+	for topic, ps := range parts {
+		for partition, part := range ps {
+			part.moveTo(b, max(to[topic][partition], part.st.position))
+			part.read = part.total
+			part.report(a)
+		}
+	}
+	return b.Commit()
+}
+
+// begin decides where to read from: after what the store has, or from the start
+// into an empty store when the changelog does not reach that far back or forth.
+// From here on the store is no longer as of the offsets noted with it.
+func (p *logPart) begin(a *application, span topics.Span) (int64, error) {
+	at := p.st.position
+	b := a.e.db.Batch()
+	for _, q := range p.t.queues {
+		p.t.setPosition(b, 's', q.topic, -1)
+		q.saved = -1
+	}
+	if at < span.Start || at > span.End {
+		b.DeleteRange(p.st.id, state.Range{})
+		at = span.Start
+		p.moveTo(b, at)
+	}
+	return at, b.Commit()
+}
+
+// moveTo notes how far the store has come.
+func (p *logPart) moveTo(b state.Batch, offset int64) {
+	p.st.position = offset
+	p.t.setPosition(b, 'c', p.st.spec.name, offset)
+}
+
+func (p *logPart) report(a *application) {
+	if a.e.cfg.Restoring != nil {
+		a.e.cfg.Restoring(a.ID, p.st.spec.name, p.t.id.partition, p.read, p.total)
+	}
+}

@@ -1,0 +1,391 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+const (
+	pollRecords  = 10_000 // fetched at once
+	stepRecords  = 1_000  // processed by a task before others and the clock are looked at
+	queueRecords = 20_000 // waiting in one partition before it is paused
+)
+
+// runner is a member of an application's group: it fetches, runs the tasks of the
+// partitions it was given and commits. Everything but produce promises and
+// restoring happens either in its own goroutine between a poll and AllowRebalance,
+// or in rebalance callbacks, which the client runs only outside of that span; so
+// tasks need no lock.
+type runner struct {
+	a     *application
+	env   *taskEnv
+	cl    *kgo.Client
+	group *kgo.GroupTransactSession // only with exactly once
+
+	tasks    map[taskID]*task // running
+	fresh    map[taskID]*task // to be restored
+	pending  *restoration     // under way
+	bySource map[string]*subTopology
+
+	inTxn     bool
+	mustAbort bool // tasks were taken away inside a transaction
+	joined    bool // the group has given out its partitions
+	closing   bool
+	broken    error // what went wrong inside a callback
+	lastDone  time.Time
+
+	mu      sync.Mutex // guards the following, which the producer's goroutines set
+	prodErr error
+}
+
+func newRunner(a *application, plan *partitionPlan) (*runner, error) {
+	r := &runner{a: a, tasks: map[taskID]*task{}, fresh: map[taskID]*task{}, bySource: map[string]*subTopology{}, lastDone: time.Now()}
+	stores := 0
+	var groups [][]string
+	for _, sub := range a.Topology.subs {
+		stores += len(sub.stores) * plan.tasks[sub.index]
+		var group []string
+		for _, topic := range sub.sources {
+			group = append(group, topicName(a.ID, topic))
+			r.bySource[topicName(a.ID, topic)] = sub
+		}
+		groups = append(groups, group)
+	}
+	r.env = &taskEnv{
+		app: a.ID, db: a.e.db, out: r, metrics: &a.metrics, skipUnreadable: a.SkipUnreadable,
+		cacheBytes: a.e.cfg.CacheBytes / int64(max(stores, 1)), idle: a.MaxIdle, now: time.Now,
+	}
+	return r, r.connect(groups)
+}
+
+// connect opens the client, which joins the group.
+func (r *runner) connect(groups [][]string) (err error) {
+	start := kgo.NewOffset().AtStart()
+	if r.a.FromLatest {
+		start = kgo.NewOffset().AtEnd()
+	}
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(r.a.e.cfg.Brokers...),
+		kgo.ConsumerGroup(r.a.ID), kgo.ConsumeTopics(slices.Sorted(maps.Keys(r.bySource))...),
+		kgo.Balancers(taskBalancer{groups}), kgo.BlockRebalanceOnPoll(), kgo.DisableAutoCommit(),
+		kgo.OnPartitionsAssigned(r.assigned), kgo.OnPartitionsRevoked(r.revoked), kgo.OnPartitionsLost(r.lost),
+		kgo.AdjustFetchOffsetsFn(r.adjust),
+		// An offset that is gone is an error: going on elsewhere would skip or
+		// repeat records without a word.
+		kgo.ConsumeStartOffset(start), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.RecordPartitioner(placement{}), kgo.MaxBufferedBytes(64 << 20), kgo.MaxBufferedRecords(1 << 18),
+		kgo.HeartbeatInterval(time.Second),
+	}
+	opts = append(opts, r.a.e.cfg.Client...)
+	if !r.a.ExactlyOnce {
+		r.cl, err = kgo.NewClient(opts...)
+	} else {
+		opts = append(opts, kgo.TransactionalID(r.a.ID+"-"+r.a.e.instance), kgo.TransactionTimeout(10*time.Second))
+		if r.group, err = kgo.NewGroupTransactSession(opts...); err == nil {
+			r.cl = r.group.Client()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("opening a client for application %s: %w", r.a.ID, err)
+	}
+	return nil
+}
+
+// placement partitions records by key, except those of changelogs, which say
+// themselves where they belong.
+type placement struct{}
+
+func (placement) ForTopic(topic string) kgo.TopicPartitioner {
+	if isChangelog(topic) {
+		return kgo.ManualPartitioner().ForTopic(topic)
+	}
+	return kgo.StickyKeyPartitioner(nil).ForTopic(topic)
+}
+
+// adjust lets repartition topics start at their start, whatever the application
+// wants for topics of others: what is in them has been taken in already.
+func (r *runner) adjust(_ context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	for _, n := range r.a.Topology.nodes {
+		if !n.isSource || !n.internal {
+			continue
+		}
+		topic := topicName(r.a.ID, n.topic)
+		for p, o := range offsets[topic] {
+			if o.EpochOffset().Offset < 0 {
+				offsets[topic][p] = kgo.NewOffset().AtStart()
+			}
+		}
+	}
+	return offsets, nil
+}
+
+// produce implements collector.
+func (r *runner) produce(rec *kgo.Record, promise func(*kgo.Record, error)) {
+	if promise == nil {
+		promise = r.written
+	}
+	r.cl.Produce(context.Background(), rec, promise)
+}
+
+func (r *runner) written(rec *kgo.Record, err error) {
+	if err != nil {
+		r.failed(rec, err)
+	}
+}
+
+// failed implements collector: the next commit must not go through.
+func (r *runner) failed(rec *kgo.Record, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.prodErr == nil {
+		r.prodErr = fmt.Errorf("writing to topic %s: %w", rec.Topic, err)
+	}
+}
+
+func (r *runner) producerError() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.prodErr
+}
+
+// run processes until ctx is done, when it commits, or something is wrong, when
+// what was not committed is left to be done again.
+func (r *runner) run(ctx context.Context) error {
+	err := r.loop(ctx)
+	if ctx.Err() != nil && err == nil && !r.mustAbort {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		err = r.commit(last)
+		cancel()
+	}
+	r.closing = true
+	r.stopRestoring()
+	for id := range r.tasks {
+		r.a.setHere(id, false)
+	}
+	r.cl.CloseAllowingRebalance()
+	return err
+}
+
+// loop ends while rebalances are held up, so that the tasks stay what they are.
+func (r *runner) loop(ctx context.Context) error {
+	for {
+		fetches := r.poll(ctx)
+		if len(fetches) == 0 {
+			continue // An empty poll does not hold rebalances up.
+		}
+		if err := r.take(fetches); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return r.broken
+		}
+		if err := r.work(ctx); err != nil {
+			return err
+		}
+		r.cl.AllowRebalance()
+	}
+}
+
+// poll waits for records as long as there is nothing else to do.
+func (r *runner) poll(ctx context.Context) kgo.Fetches {
+	wait := 100 * time.Millisecond
+	for _, t := range r.tasks {
+		if t.dirty {
+			wait = min(wait, max(time.Until(r.lastDone.Add(r.a.CommitInterval)), time.Millisecond))
+		}
+		if t.buffered() > 0 {
+			wait = min(wait, 5*time.Millisecond)
+		}
+	}
+	if r.pending != nil {
+		wait = min(wait, 5*time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	return r.cl.PollRecords(ctx, pollRecords)
+}
+
+// take puts fetched records into the queues of their tasks.
+func (r *runner) take(fetches kgo.Fetches) (err error) {
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		if p.Err != nil {
+			if err == nil {
+				err = fetchError(p)
+			}
+			return
+		}
+		if q := r.queue(p.Topic, p.Partition); q != nil {
+			q.push(p.Records, p.LastStableOffset)
+		}
+	})
+	return err
+}
+
+// fetchError tells what to do about an error of a partition. The end of a wait is
+// none.
+func fetchError(p kgo.FetchTopicPartition) error {
+	var lost *kgo.ErrDataLoss
+	switch {
+	case errors.Is(p.Err, context.DeadlineExceeded) || errors.Is(p.Err, context.Canceled):
+		return nil
+	case errors.As(p.Err, &lost) || isOutOfRange(p.Err):
+		return &connect.Error{
+			Code: "streams.source.lost", Class: connect.ClassFatal, Place: fmt.Sprintf("topic %s, partition %d", p.Topic, p.Partition),
+			Message: "records that were not processed yet are gone from the topic",
+			Mend:    "keep records longer than the application may stand still; reset the application to go on from what is left",
+			Cause:   p.Err,
+		}
+	}
+	return fmt.Errorf("reading topic %s, partition %d: %w", p.Topic, p.Partition, p.Err)
+}
+
+// queue returns where records of a partition go, nil when its task is not here.
+func (r *runner) queue(topic string, partition int32) *queue {
+	sub := r.bySource[topic]
+	if sub == nil {
+		return nil
+	}
+	id := taskID{sub.index, partition}
+	t := r.tasks[id]
+	if t == nil {
+		t = r.fresh[id]
+	}
+	if t == nil && r.pending != nil {
+		t = r.pending.tasks[id]
+	}
+	if t == nil {
+		return nil
+	}
+	for _, q := range t.queues {
+		if q.topic == topic {
+			return q
+		}
+	}
+	return nil
+}
+
+// work lets the tasks process what they have and commits when it is time.
+func (r *runner) work(ctx context.Context) error {
+	if r.broken != nil {
+		return r.broken
+	}
+	if r.mustAbort {
+		if err := r.abort(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.restore(ctx); err != nil {
+		return err
+	}
+	for more := !r.a.paused.Load(); more && ctx.Err() == nil; {
+		more = false
+		for _, t := range r.tasks {
+			if t.buffered() == 0 {
+				continue
+			}
+			if err := r.begin(); err != nil {
+				return err
+			}
+			n, err := t.process(stepRecords)
+			if err != nil {
+				return err
+			}
+			more = more || n == stepRecords
+		}
+		if err := r.commitIfDue(ctx); err != nil {
+			return err
+		}
+	}
+	r.pauseFull()
+	return r.commitIfDue(ctx)
+}
+
+// pauseFull stops fetching partitions that have enough waiting.
+func (r *runner) pauseFull() {
+	for _, t := range r.tasks {
+		for _, q := range t.queues {
+			full := q.len() > queueRecords
+			if full == q.paused {
+				continue
+			}
+			q.paused = full
+			which := map[string][]int32{q.topic: {t.id.partition}}
+			if full {
+				r.cl.PauseFetchPartitions(which)
+			} else {
+				r.cl.ResumeFetchPartitions(which)
+			}
+		}
+	}
+}
+
+// assigned opens the tasks of new partitions; they are restored before they run.
+func (r *runner) assigned(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
+	r.joined = true
+	for topic, ps := range parts {
+		sub := r.bySource[topic]
+		for _, p := range ps {
+			id := taskID{sub.index, p}
+			if r.tasks[id] != nil || r.fresh[id] != nil || r.broken != nil {
+				continue
+			}
+			t, err := openTask(r.env, sub, p)
+			if err != nil {
+				r.broken = err
+				return
+			}
+			r.fresh[id] = t
+		}
+	}
+	r.a.e.cfg.Logger.Debug("partitions assigned", "app", r.a.ID, "partitions", parts)
+}
+
+// revoked commits and closes the tasks of partitions that go to other members.
+// Inside a transaction nothing can be committed here: what was done since the last
+// commit will be done again.
+func (r *runner) revoked(ctx context.Context, _ *kgo.Client, parts map[string][]int32) {
+	if r.closing || len(parts) == 0 {
+		return
+	}
+	r.stopRestoring()
+	if r.group != nil {
+		r.mustAbort = true
+	} else if err := r.commit(ctx); err != nil && r.broken == nil {
+		r.broken = err
+	}
+	r.drop(parts)
+}
+
+// lost closes tasks without a commit: others have them already.
+func (r *runner) lost(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
+	if r.closing {
+		return
+	}
+	r.stopRestoring()
+	r.mustAbort = r.group != nil
+	r.drop(parts)
+}
+
+func (r *runner) drop(parts map[string][]int32) {
+	for topic, ps := range parts {
+		for _, p := range ps {
+			id := taskID{r.bySource[topic].index, p}
+			if t := r.tasks[id]; t != nil {
+				delete(r.tasks, id)
+				r.a.setHere(id, false)
+			}
+			delete(r.fresh, id)
+		}
+	}
+	r.a.e.cfg.Logger.Debug("partitions revoked", "app", r.a.ID, "partitions", parts)
+}

@@ -1,0 +1,267 @@
+package topics
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Record is a record as it is in Kafka.
+type Record = kgo.Record
+
+// Client asks and tells brokers about topics. It may be used by any number of
+// goroutines.
+type Client struct {
+	opts []kgo.Opt
+	cl   *kgo.Client
+	adm  *kadm.Client
+}
+
+// Open returns a client of the brokers, each as host:port. Connections are made
+// when they are needed.
+func Open(brokers []string, opts ...kgo.Opt) (*Client, error) {
+	opts = append([]kgo.Opt{kgo.SeedBrokers(brokers...)}, opts...)
+	// What the client knows of topics is asked again soon: it is used right after
+	// topics were made.
+	cl, err := kgo.NewClient(append(slices.Clone(opts), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.MetadataMinAge(20*time.Millisecond))...)
+	if err != nil {
+		return nil, fmt.Errorf("opening a client of %s: %w", strings.Join(brokers, ", "), err)
+	}
+	return &Client{opts: opts, cl: cl, adm: kadm.NewClient(cl)}, nil
+}
+
+// Close ends all connections.
+func (c *Client) Close() { c.cl.Close() }
+
+// Spec describes a topic to make.
+type Spec struct {
+	Name       string
+	Partitions int
+	// Replication is the number of copies; the broker's default when zero.
+	Replication int
+	// Config are the topic's settings, such as cleanup.policy.
+	Config map[string]string
+}
+
+// Create makes a topic. One that is there already is left as it is and no error.
+func (c *Client) Create(ctx context.Context, s Spec) error {
+	config := map[string]*string{}
+	for k, v := range s.Config {
+		config[k] = &v
+	}
+	replication := int16(-1)
+	if s.Replication > 0 {
+		replication = int16(s.Replication)
+	}
+	_, err := c.adm.CreateTopic(ctx, int32(s.Partitions), replication, config, s.Name)
+	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+		return fmt.Errorf("creating topic %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// Delete removes topics. Those that are not there are no error.
+func (c *Client) Delete(ctx context.Context, names ...string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	resps, err := c.adm.DeleteTopics(ctx, names...)
+	if err != nil {
+		return fmt.Errorf("deleting topics: %w", err)
+	}
+	for _, r := range resps.Sorted() {
+		if r.Err != nil && !errors.Is(r.Err, kerr.UnknownTopicOrPartition) {
+			err = errors.Join(err, fmt.Errorf("deleting topic %s: %w", r.Topic, r.Err))
+		}
+	}
+	return err
+}
+
+// Partitions returns how many partitions a topic has, 0 when there is no such
+// topic.
+func (c *Client) Partitions(ctx context.Context, topic string) (int, error) {
+	counts, err := c.PartitionsOf(ctx, topic)
+	return counts[topic], err
+}
+
+// PartitionsOf is Partitions for several topics at once; those that are not there
+// are left out.
+func (c *Client) PartitionsOf(ctx context.Context, names ...string) (map[string]int, error) {
+	details, err := c.adm.ListTopics(ctx, names...)
+	if err != nil {
+		return nil, fmt.Errorf("asking for the partitions of %s: %w", strings.Join(names, ", "), err)
+	}
+	counts := map[string]int{}
+	for _, d := range details {
+		switch {
+		case d.Err == nil:
+			counts[d.Topic] = len(d.Partitions)
+		case !errors.Is(d.Err, kerr.UnknownTopicOrPartition):
+			return nil, fmt.Errorf("asking for the partitions of %s: %w", d.Topic, d.Err)
+		}
+	}
+	return counts, nil
+}
+
+// List returns the names of all topics, Kafka's own excepted, sorted.
+func (c *Client) List(ctx context.Context) ([]string, error) {
+	details, err := c.adm.ListTopics(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing the topics: %w", err)
+	}
+	return slices.Sorted(maps.Keys(details.TopicsSet())), nil
+}
+
+// Produce writes records and waits until all are acknowledged. Those with a key
+// are partitioned as by Kafka's own producers.
+func (c *Client) Produce(ctx context.Context, rs ...*Record) error {
+	if err := c.cl.ProduceSync(ctx, rs...).FirstErr(); err != nil {
+		return fmt.Errorf("writing %d records: %w", len(rs), err)
+	}
+	return nil
+}
+
+// Span is where a partition begins and ends.
+type Span struct {
+	Start, End int64
+}
+
+// Spans returns the offsets of the first record and of the next one to be written
+// of each partition, the records of open transactions included. A topic that was
+// made a moment ago may not be known everywhere yet; it is asked for a few times.
+func (c *Client) Spans(ctx context.Context, names ...string) (map[string]map[int32]Span, error) {
+	for tries := 0; ; tries++ {
+		spans, err := c.spans(ctx, names)
+		if tries == 20 || !errors.Is(err, kerr.UnknownTopicOrPartition) {
+			return spans, err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (c *Client) spans(ctx context.Context, names []string) (map[string]map[int32]Span, error) {
+	starts, err := c.adm.ListStartOffsets(ctx, names...)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("asking where %s begin: %w", strings.Join(names, ", "), err)
+	}
+	ends, err := c.adm.ListEndOffsets(ctx, names...)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("asking where %s end: %w", strings.Join(names, ", "), err)
+	}
+	spans := map[string]map[int32]Span{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if spans[o.Topic] == nil {
+			spans[o.Topic] = map[int32]Span{}
+		}
+		start, _ := starts.Lookup(o.Topic, o.Partition)
+		spans[o.Topic][o.Partition] = Span{Start: start.Offset, End: o.Offset}
+	})
+	return spans, nil
+}
+
+// Committed returns the offsets a group has committed for partitions of topics,
+// -1 where there is none. It waits for transactions that are about to commit some.
+func (c *Client) Committed(ctx context.Context, group string, partitions map[string][]int32) (map[string]map[int32]int64, error) {
+	req := kmsg.NewPtrOffsetFetchRequest()
+	req.Group, req.RequireStable = group, true
+	g := kmsg.NewOffsetFetchRequestGroup()
+	g.Group = group
+	for topic, ps := range partitions {
+		t := kmsg.NewOffsetFetchRequestTopic()
+		t.Topic, t.Partitions = topic, ps
+		req.Topics = append(req.Topics, t)
+		gt := kmsg.NewOffsetFetchRequestGroupTopic()
+		gt.Topic, gt.Partitions = topic, ps
+		g.Topics = append(g.Topics, gt)
+	}
+	req.Groups = append(req.Groups, g)
+	resp, err := req.RequestWith(ctx, c.cl)
+	if err != nil {
+		return nil, fmt.Errorf("asking for the offsets of group %s: %w", group, err)
+	}
+	return committedIn(group, resp)
+}
+
+// committedIn reads an answer, which has one of two forms, by its version.
+func committedIn(group string, resp *kmsg.OffsetFetchResponse) (map[string]map[int32]int64, error) {
+	offsets := map[string]map[int32]int64{}
+	code := resp.ErrorCode
+	add := func(topic string, p int32, offset int64, perr int16) {
+		if offsets[topic] == nil {
+			offsets[topic] = map[int32]int64{}
+		}
+		offsets[topic][p] = offset
+		if code == 0 {
+			code = perr
+		}
+	}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			add(t.Topic, p.Partition, p.Offset, p.ErrorCode)
+		}
+	}
+	for _, g := range resp.Groups {
+		if code == 0 {
+			code = g.ErrorCode
+		}
+		for _, t := range g.Topics {
+			for _, p := range t.Partitions {
+				add(t.Topic, p.Partition, p.Offset, p.ErrorCode)
+			}
+		}
+	}
+	if err := kerr.ErrorForCode(code); err != nil {
+		return nil, fmt.Errorf("asking for the offsets of group %s: %w", group, err)
+	}
+	return offsets, nil
+}
+
+// DeleteGroup forgets a group that nobody is in, and its offsets. One that is not
+// there is no error.
+func (c *Client) DeleteGroup(ctx context.Context, group string) error {
+	resp, err := c.adm.DeleteGroup(ctx, group)
+	if err == nil {
+		err = resp.Err
+	}
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return fmt.Errorf("deleting group %s: %w", group, err)
+	}
+	return nil
+}
+
+// DeleteBefore removes the records before the given offsets.
+func (c *Client) DeleteBefore(ctx context.Context, offsets map[string]map[int32]int64) error {
+	req := kadm.Offsets{}
+	for topic, ps := range offsets {
+		for p, o := range ps {
+			req.Add(kadm.Offset{Topic: topic, Partition: p, At: o})
+		}
+	}
+	resp, err := c.adm.DeleteRecords(ctx, req)
+	if err == nil {
+		err = resp.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("removing processed records: %w", err)
+	}
+	return nil
+}
