@@ -17,7 +17,7 @@ type session struct {
 // ready opens the connection when there is none. opened tells whether it did, so
 // that nothing learnt on the last one is relied on.
 func (s *session) ready(ctx context.Context) (opened bool, err error) {
-	if s.conn != nil && !s.conn.IsClosed() {
+	if !s.lost() {
 		return false, nil
 	}
 	s.conn, err = pgconn.ConnectConfig(ctx, s.config)
@@ -27,6 +27,9 @@ func (s *session) ready(ctx context.Context) (opened bool, err error) {
 	}
 	return true, nil
 }
+
+// lost tells whether there is no connection any more.
+func (s *session) lost() bool { return s.conn == nil || s.conn.IsClosed() }
 
 // close closes the connection, if there is one.
 func (s *session) close(ctx context.Context) error {
@@ -50,7 +53,7 @@ func (s *session) simple(ctx context.Context, sql string) error {
 
 // rollback ends a transaction that failed, if one is open.
 func (s *session) rollback(ctx context.Context) error {
-	if s.conn == nil || s.conn.IsClosed() || s.conn.TxStatus() == 'I' {
+	if s.lost() || s.conn.TxStatus() == 'I' {
 		return nil
 	}
 	_, err := s.conn.Exec(ctx, "ROLLBACK").ReadAll()

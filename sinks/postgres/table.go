@@ -77,7 +77,7 @@ func (t *table) hasUnique(names []string) bool {
 type column struct {
 	name      string
 	typ       tableName
-	base      string // The type's name, of a domain that of what it stands on.
+	base      string // The type's name; of a domain all is that of what it stands on.
 	category  string // pg_type.typcategory.
 	typmod    int64
 	generated bool
@@ -103,12 +103,17 @@ type catalog struct {
 const queryTable = `SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = CASE WHEN $1 = '' THEN pg_catalog.current_schema() ELSE $1 END AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'f')`
 
-const queryColumns = `SELECT a.attname, tn.nspname, t.typname, coalesce(b.typname, t.typname), t.typcategory, a.atttypmod, a.attgenerated <> '',
+// queryColumns sees through domains: a cast to one would cut a text that is too long
+// without a word, while the assignment of its base type to the column does not.
+const queryColumns = `SELECT a.attname, bn.nspname, b.typname, b.typcategory, a.atttypmod, a.attgenerated <> '',
   en.nspname, e.typname, coalesce(eb.typname, e.typname), e.typcategory
 FROM pg_catalog.pg_attribute a
-JOIN pg_catalog.pg_type t ON t.oid = a.atttypid JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
-LEFT JOIN pg_catalog.pg_type b ON t.typtype = 'd' AND b.oid = t.typbasetype
-LEFT JOIN pg_catalog.pg_type e ON t.typcategory = 'A' AND e.oid = coalesce(b.typelem, t.typelem)
+JOIN LATERAL (WITH RECURSIVE d AS (
+    SELECT t.* FROM pg_catalog.pg_type t WHERE t.oid = a.atttypid
+    UNION ALL SELECT t.* FROM d JOIN pg_catalog.pg_type t ON t.oid = d.typbasetype WHERE d.typtype = 'd'
+  ) SELECT * FROM d WHERE d.typtype <> 'd') b ON true
+JOIN pg_catalog.pg_namespace bn ON bn.oid = b.typnamespace
+LEFT JOIN pg_catalog.pg_type e ON b.typcategory = 'A' AND e.oid = b.typelem
 LEFT JOIN pg_catalog.pg_namespace en ON en.oid = e.typnamespace
 LEFT JOIN pg_catalog.pg_type eb ON e.typtype = 'd' AND eb.oid = e.typbasetype
 WHERE a.attrelid = $1::pg_catalog.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`
@@ -130,12 +135,12 @@ func (c *catalog) load(ctx context.Context, name tableName) (*table, error) {
 		return nil, explain(err, name.plain())
 	}
 	for _, r := range rows {
-		col := &column{name: r[0], typ: tableName{r[1], r[2]}, base: r[3], category: r[4], generated: r[6] == "t"}
-		if col.typmod, err = strconv.ParseInt(r[5], 10, 32); err != nil {
+		col := &column{name: r[0], typ: tableName{r[1], r[2]}, base: r[2], category: r[3], generated: r[5] == "t"}
+		if col.typmod, err = strconv.ParseInt(r[4], 10, 32); err != nil {
 			return nil, fmt.Errorf("reading the columns of %s: %w", name.plain(), err)
 		}
-		if r[8] != "" {
-			col.elem = &column{name: r[0], typ: tableName{r[7], r[8]}, base: r[9], category: r[10], typmod: col.typmod}
+		if r[7] != "" {
+			col.elem = &column{name: r[0], typ: tableName{r[6], r[7]}, base: r[8], category: r[9], typmod: col.typmod}
 		}
 		t.columns = append(t.columns, col)
 	}

@@ -66,10 +66,12 @@ func (t *task) Open(ctx context.Context, partitions []connect.TopicPartition) er
 	if !t.positions.used() {
 		return nil
 	}
-	if err := t.connect(ctx); err != nil {
-		return err
+	err := t.readPositions(ctx, partitions)
+	if err != nil && connect.AsError(err).Class == connect.ClassRetriable && t.session.lost() {
+		// The connection had been lost while nothing was done with it.
+		err = t.readPositions(ctx, partitions)
 	}
-	if err := t.positions.open(ctx, t.planner.catalog, partitions); err != nil {
+	if err != nil {
 		return err
 	}
 	seek := map[connect.TopicPartition]int64{}
@@ -82,6 +84,13 @@ func (t *task) Open(ctx context.Context, partitions []connect.TopicPartition) er
 		t.env.Consumer.Seek(seek)
 	}
 	return nil
+}
+
+func (t *task) readPositions(ctx context.Context, partitions []connect.TopicPartition) error {
+	if err := t.connect(ctx); err != nil {
+		return err
+	}
+	return t.positions.open(ctx, t.planner.catalog, partitions)
 }
 
 // Close implements connect.PartitionOpener.
@@ -116,6 +125,9 @@ func (t *task) Put(ctx context.Context, records []connect.SinkRecord) error {
 	case stateUndefinedColumn, stateUndefinedTable, stateNoConflictIndex, stateWrongType:
 		t.planner.forget()
 		err = t.put(ctx, records)
+	}
+	if err != nil && connect.AsError(err).Class == connect.ClassFatal {
+		t.planner.forget() // Whoever mends the table need not restart the task.
 	}
 	return err
 }
