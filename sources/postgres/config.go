@@ -52,9 +52,11 @@ type settings struct {
 	acceptGap         bool
 	statusInterval    time.Duration
 
-	filter  *filter
-	modes   *modes
-	skipped map[string]bool // Operations left out.
+	filter *filter
+	// tableEntries is table.include.list as it was given.
+	tableEntries []string
+	modes        *modes
+	skipped      map[string]bool // Operations left out.
 	// skipUnchanged leaves out updates that change nothing.
 	skipUnchanged bool
 	tombstones    bool
@@ -108,6 +110,7 @@ func buildSettings(s connect.Settings) (*settings, error) {
 		confirm:        strings.ToLower(s.String("lsn.flush.mode")) != "manual" && s.Bool("flush.lsn.source"),
 		acceptGap:      strings.ToLower(s.String("offset.mismatch.strategy")) != "trust_offset",
 		statusInterval: min(s.Duration("status.update.interval.ms"), 20*time.Second),
+		tableEntries:   s.List("table.include.list"),
 		filter:         f, modes: newModes(s), skipped: map[string]bool{},
 		skipUnchanged: s.Bool("skip.messages.without.change"), tombstones: s.Bool("tombstones.on.delete"), headers: s.Bool("extended.headers.enabled"),
 		heartbeat: s.Duration("heartbeat.interval.ms"), heartbeatTopic: s.String("topic.heartbeat.name"), heartbeatQuery: s.String("heartbeat.action.query"),

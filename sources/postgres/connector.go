@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 
 	"github.com/tidemill/tidemill/connect"
 )
@@ -50,3 +51,58 @@ func (c *connector) ExactlyOnce(connect.Config) bool { return true }
 
 // DefinesBoundaries tells that records carry the ends of their transactions.
 func (c *connector) DefinesBoundaries(connect.Config) bool { return true }
+
+// Validate looks at the server and adds what stands in the way to the settings it
+// has to do with. It changes nothing there.
+func (c *connector) Validate(ctx context.Context, config connect.Config, values connect.ConfigValues) {
+	parsed, err := configDef().Parse(config)
+	if err != nil {
+		return // The settings' own checks have said so.
+	}
+	set, err := buildSettings(parsed)
+	if err != nil {
+		if list, ok := errors.AsType[connect.Errors](err); ok {
+			for _, e := range list {
+				values.AddError(e.Place, e.Error())
+			}
+			return
+		}
+		values.AddError("topic.prefix", err.Error())
+		return
+	}
+	app := application(config["name"])
+	d, err := set.open(ctx, app+" (validation)")
+	if err != nil {
+		values.AddError(connectionKey(err), err.Error())
+		return
+	}
+	defer d.close(context.WithoutCancel(ctx))
+	p, err := set.check(ctx, d, app)
+	if err != nil {
+		values.AddError(connectionKey(err), err.Error())
+		return
+	}
+	for _, pr := range p.problems {
+		values.AddError(pr.key, pr.err.Error())
+	}
+}
+
+// connectionKey returns the setting that an error of connecting has to do with.
+func connectionKey(err error) string {
+	switch connect.AsError(err).Code {
+	case "pg.auth":
+		return "database.user"
+	case "pg.database.missing":
+		return "database.dbname"
+	case "pg.tls":
+		return "database.sslmode"
+	}
+	return "database.hostname"
+}
+
+// application is the name under which the server knows a connector.
+func application(connector string) string {
+	const most = 48
+	name := "tidemill " + connector
+	return name[:min(len(name), most)]
+}

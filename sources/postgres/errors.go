@@ -131,3 +131,11 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return true
 	}
 }
+
+// sqlState returns the SQLSTATE of a server's error, "" for other errors.
+func sqlState(err error) string {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code
+	}
+	return ""
+}

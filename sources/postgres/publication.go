@@ -1,0 +1,141 @@
+package postgres
+
+import (
+	"context"
+	"slices"
+	"strings"
+)
+
+// publicationInfo is what the server says of a publication.
+type publicationInfo struct {
+	allTables, viaRoot bool
+	tables             map[tableName]bool
+}
+
+// publication returns a publication, nil when there is none.
+func (d *db) publication(ctx context.Context, name string) (*publicationInfo, error) {
+	r, err := d.row(ctx, `SELECT puballtables, coalesce((pg_catalog.to_jsonb(p)->>'pubviaroot')::boolean, false)
+		FROM pg_catalog.pg_publication p WHERE pubname = $1`, name)
+	if err != nil || r == nil {
+		return nil, explain(err, "reading about the publication")
+	}
+	info := &publicationInfo{allTables: truth(r[0]), viaRoot: truth(r[1]), tables: map[tableName]bool{}}
+	rows, err := d.rows(ctx, "SELECT schemaname, tablename FROM pg_catalog.pg_publication_tables WHERE pubname = $1", name)
+	if err != nil {
+		return nil, explain(err, "reading the tables of the publication")
+	}
+	for _, t := range rows {
+		info.tables[tableName{string(t[0]), string(t[1])}] = true
+	}
+	return info, nil
+}
+
+// lacks returns the captured tables that a publication does not have. It lists the
+// partitions of a partitioned table, or the root when it publishes through it.
+func (p *publicationInfo) lacks(tables []catalogTable) []catalogTable {
+	if p.allTables {
+		return nil
+	}
+	var list []catalogTable
+	for _, t := range tables {
+		if !p.tables[t.name] && !p.tables[t.root] {
+			list = append(list, t)
+		}
+	}
+	return list
+}
+
+// publicationMissing is the error for a publication that is not there and may not
+// be made.
+func publicationMissing(name string, tables []catalogTable) error {
+	e := fatal("pg.publication.missing", "the publication does not exist, and publication.autocreate.mode=disabled forbids to create it", nil,
+		"CREATE PUBLICATION "+quoteIdent(name)+" FOR TABLE "+tableList(tables))
+	e.Place = name
+	return e
+}
+
+func tableList(tables []catalogTable) string {
+	var names []string
+	for _, t := range tables {
+		if name := t.publish.quoted(); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// ensurePublication makes the publication ready for the captured tables and tells
+// whether it was created. An existing one is only added to: tables that are no
+// longer captured stay, and their changes are passed over. It comes before the slot,
+// because the log is decoded with the catalogue as it was.
+func (s *settings) ensurePublication(ctx context.Context, d *db, tables []catalogTable, viaRoot bool) (created bool, err error) {
+	info, err := d.publication(ctx, s.publication)
+	if err != nil {
+		return false, err
+	}
+	if info == nil {
+		if s.publicationMode == "disabled" {
+			return false, publicationMissing(s.publication, tables)
+		}
+		sql := s.createPublication(tables, viaRoot)
+		if err := d.exec(ctx, sql); err != nil {
+			if code := sqlState(err); code != "42710" && code != "23505" { // Somebody else was quicker.
+				return false, publicationRefused(err, sql)
+			}
+			return false, nil
+		}
+		return true, nil
+	}
+	if s.publicationMode != "filtered" {
+		return false, nil
+	}
+	if lacks := info.lacks(tables); len(lacks) > 0 {
+		sql := "ALTER PUBLICATION " + quoteIdent(s.publication) + " ADD TABLE " + tableList(lacks)
+		if err := d.exec(ctx, sql); err != nil {
+			return false, publicationRefused(err, sql)
+		}
+	}
+	return false, nil
+}
+
+func publicationRefused(err error, sql string) error {
+	if sqlState(err) != "42501" {
+		return explain(err, "preparing the publication")
+	}
+	return fatal("pg.publication.permission", "the user may not create or change the publication", err,
+		"let the owner of the tables run: "+sql+"; or grant the rights: GRANT CREATE ON DATABASE … and ownership of the tables; then publication.autocreate.mode=disabled is possible")
+}
+
+// createPublication returns the statement for publication.autocreate.mode.
+func (s *settings) createPublication(tables []catalogTable, viaRoot bool) string {
+	sql := "CREATE PUBLICATION " + quoteIdent(s.publication)
+	switch s.publicationMode {
+	case "all_tables":
+		sql += " FOR ALL TABLES"
+	case "filtered":
+		sql += " FOR TABLE " + tableList(tables)
+	}
+	var with []string
+	if ops := s.publishedOperations(); len(ops) < 4 {
+		with = append(with, "publish = '"+strings.Join(ops, ", ")+"'")
+	}
+	if viaRoot {
+		with = append(with, "publish_via_partition_root = true")
+	}
+	if len(with) > 0 {
+		sql += " WITH (" + strings.Join(with, ", ") + ")"
+	}
+	return sql
+}
+
+// publishedOperations are those that skipped.operations leaves; at least one must.
+func (s *settings) publishedOperations() []string {
+	ops := []string{"insert", "update", "delete", "truncate"}
+	left := slices.DeleteFunc(slices.Clone(ops), func(op string) bool {
+		return s.skipped[map[string]string{"insert": "c", "update": "u", "delete": "d", "truncate": "t"}[op]]
+	})
+	if len(left) == 0 {
+		return ops
+	}
+	return left
+}

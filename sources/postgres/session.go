@@ -1,0 +1,461 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// work is what a task keeps from one session to the next.
+type work struct {
+	*task
+	app    string
+	stored *position // Nil: nothing was ever read.
+	stream *stream   // From the moment that reading of the log begins.
+	// settled tells that the start is over: what was to be read of the tables was.
+	settled bool
+	worked  bool // The last session came as far as reading something.
+	line    *lineage
+	// madeSlot and madePublication are undone when the first snapshot does not
+	// come to its end.
+	madeSlot, madePublication bool
+}
+
+func newWork(t *task, stored *position) (*work, error) {
+	return &work{task: t, stored: stored, app: application(t.env.Connector)}, nil
+}
+
+// fresh tells that nothing was ever read in full.
+func (w *work) fresh() bool { return w.stored == nil || w.stored.snapshot == snapshotRunning }
+
+// exhausted tells whether an error that may pass has had its chances. What never
+// worked gets a few; what did has as many as errors.max.retries says.
+func (w *work) exhausted(failures int, err error) bool {
+	const firstAttempts, sameAttempts = 5, 3
+	if w.set.retries >= 0 && failures > w.set.retries {
+		return true
+	}
+	switch connect.AsError(err).Code {
+	case "pg.slot.in_use":
+		return failures > w.set.slotRetries
+	case "pg.publication.missing_at_lsn":
+		// The log is decoded with the catalogue as it was, so this does not pass.
+		return failures >= sameAttempts
+	}
+	return w.fresh() && !w.settled && failures >= firstAttempts
+}
+
+// session connects and works until something fails or ctx is done.
+func (w *work) session(ctx context.Context) error {
+	side, err := w.set.open(ctx, w.app)
+	if err != nil {
+		return err
+	}
+	defer func() { side.close(context.WithoutCancel(ctx)) }()
+	rep, err := w.set.openReplication(ctx, w.app)
+	if err != nil {
+		return err
+	}
+	defer func() { rep.close(context.WithoutCancel(ctx)) }()
+	srv, err := w.identify(ctx, side, rep)
+	if err != nil {
+		return err
+	}
+	if !w.settled {
+		if err := w.settle(ctx, side, rep, srv); err != nil {
+			return err
+		}
+		w.settled = true
+		if w.set.snapshotMode == "initial_only" {
+			return w.idle(ctx)
+		}
+		// The connection that exported the snapshot has done its duty.
+		rep.close(ctx)
+		if w.set.streamDelay > 0 && !pause(ctx, w.set.streamDelay) {
+			return nil
+		}
+		if rep, err = w.set.openReplication(ctx, w.app); err != nil {
+			return err
+		}
+		if srv, err = w.identify(ctx, side, rep); err != nil {
+			return err
+		}
+	}
+	return w.follow(ctx, side, rep, srv)
+}
+
+// idle is what follows a snapshot that nothing follows.
+func (w *work) idle(ctx context.Context) error {
+	w.log.Info("The snapshot is complete, and snapshot.mode=initial_only asks for nothing more.")
+	<-ctx.Done()
+	return nil
+}
+
+// identify asks both connections who the server is.
+func (w *work) identify(ctx context.Context, side *db, rep *replication) (server, error) {
+	srv, err := side.server(ctx)
+	if err != nil {
+		return srv, err
+	}
+	id, err := rep.identify(ctx)
+	if err != nil {
+		return srv, err
+	}
+	srv.wal, srv.lineage = id.wal, id.lineage
+	srv.slot = w.set.slot
+	return srv, nil
+}
+
+// settle prepares the other side and reads the tables, when that is asked for.
+func (w *work) settle(ctx context.Context, side *db, rep *replication, srv server) error {
+	p, err := w.set.check(ctx, side, w.app)
+	if err != nil {
+		return err
+	}
+	if err := w.passable(p); err != nil {
+		return err
+	}
+	for _, warning := range p.warnings() {
+		w.log.Warn(warning)
+	}
+	w.line = &srv.lineage
+	if w.set.snapshotMode == "initial_only" && !w.fresh() {
+		return nil
+	}
+	if w.set.snapshotMode != "initial_only" {
+		made, err := w.set.ensurePublication(ctx, side, p.tables, p.viaRoot)
+		w.madePublication = w.madePublication || made
+		if err != nil {
+			return err
+		}
+	}
+	info, err := side.slot(ctx, w.set.slot)
+	if err != nil {
+		return err
+	}
+	if w.wantsSnapshot(info, srv) {
+		return w.takeSnapshot(ctx, side, rep, snapshotJob{check: p, slot: info, srv: srv})
+	}
+	return w.begin(ctx, side, rep, info, srv)
+}
+
+// passable returns what stands in the way. A slot in use by another may be freed;
+// everything else needs a person.
+func (w *work) passable(p *preflight) error {
+	if !w.fresh() {
+		// A table that was dropped since is no reason to stop reading the others.
+		p.problems = slices.DeleteFunc(p.problems, func(pr problem) bool {
+			if pr.err.Code == "pg.table.missing" {
+				w.log.Warn("A captured table is missing.", "error", pr.err)
+			}
+			return pr.err.Code == "pg.table.missing"
+		})
+	}
+	if len(p.problems) == 1 {
+		return p.problems[0].err
+	}
+	return p.err()
+}
+
+// wantsSnapshot follows snapshot.mode.
+func (w *work) wantsSnapshot(slot *slotInfo, srv server) bool {
+	switch w.set.snapshotMode {
+	case "always":
+		return true
+	case "no_data":
+		return false
+	case "when_needed":
+		return w.fresh() || slot == nil || slot.lost() || w.checkHistory(srv) != nil || slot.safe > w.stored.end && w.stored.end != 0
+	}
+	return w.fresh()
+}
+
+// begin finds where to read on from, without a snapshot.
+func (w *work) begin(ctx context.Context, side *db, rep *replication, info *slotInfo, srv server) error {
+	pos := position{lineage: w.line}
+	switch {
+	case w.stored != nil && w.stored.snapshot != snapshotRunning:
+		pos = *w.stored
+		pos.lineage = w.line
+		if err := w.checkHistory(srv); err != nil {
+			return err
+		}
+		if info == nil {
+			e := fatal("pg.slot.missing", "the replication slot is gone, but an offset is stored ("+lsnText(w.stored.end)+")", nil, mendSlotGone)
+			e.Place = w.set.slot
+			return e
+		}
+	case info == nil:
+		slot, err := w.createSlot(ctx, side, rep, false)
+		if err != nil {
+			return err
+		}
+		pos.end, pos.lsn = slot.begin, slot.begin
+	default:
+		pos.end, pos.lsn = info.safe, info.safe
+	}
+	return w.newStream(pos, srv)
+}
+
+// checkHistory compares the stored position with the server's log. Invariant 5: a
+// position of another history would be accepted by the server, which would then say
+// nothing until its log gets there.
+func (w *work) checkHistory(srv server) error {
+	if w.fresh() {
+		return nil
+	}
+	mend := "point the connector at the server it read from, or take a new snapshot: snapshot.mode=when_needed, or reset the offsets (DELETE /connectors/<name>/offsets)"
+	if l := w.stored.lineage; l != nil && l.systemID != "" && l.systemID != srv.systemID {
+		return fatal("pg.history.system", "the stored offset belongs to another server (system "+l.systemID+", this is "+srv.systemID+")", nil, mend)
+	}
+	if w.stored.end > srv.wal {
+		return fatal("pg.history.ahead", "the stored offset "+lsnText(w.stored.end)+" is ahead of the server's log, which ends at "+lsnText(srv.wal)+
+			": the server was restored from a backup or is another one", nil, mend)
+	}
+	return nil
+}
+
+// createSlot makes the slot, or a temporary one for its snapshot, and tells what it
+// waits for when that takes long.
+func (w *work) createSlot(ctx context.Context, side *db, rep *replication, temporary bool) (slot newSlot, err error) {
+	name := w.set.slot
+	if temporary {
+		const most, suffix = 63, "_snapshot"
+		name = name[:min(len(name), most-len(suffix))] + suffix
+	}
+	made, mctx := errgroup.WithContext(ctx)
+	finished := make(chan struct{})
+	made.Go(func() error {
+		defer close(finished)
+		slot, err = rep.createSlot(mctx, name, temporary, w.set.slotFailover && !temporary)
+		return err
+	})
+	made.Go(func() error {
+		ticker := time.NewTicker(3 * time.Second)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-finished:
+				return nil
+			case <-ticker.C:
+				if pid := side.waitingFor(mctx); pid != "" {
+					w.log.Info("The slot waits for transactions that began before it; the oldest runs in a server process.", "process", pid)
+				}
+			}
+		}
+	})
+	if err := made.Wait(); err != nil {
+		return slot, err
+	}
+	w.madeSlot = w.madeSlot || !temporary
+	return slot, nil
+}
+
+// newStream makes the reader of the log, which begins at pos.
+func (w *work) newStream(pos position, srv server) error {
+	em := w.newEmitter(pos)
+	types := newTypeTable(w.set.modes, nil)
+	s := &stream{
+		set: w.set, log: w.log, metrics: w.metrics, em: em, comp: newCompiler(w.set, types, Version), out: w.batches,
+		app: w.app, safe: &w.safe, messages: srv.version >= 140000, beats: newHeartbeats(),
+	}
+	var err error
+	if s.msgPlan, err = newMessagePlan(w.set, Version, em.source); err != nil {
+		return err
+	}
+	s.pending = w.fresh() // A start without a snapshot is worth storing at once.
+	w.stream = s
+	w.reader.Store(s)
+	return nil
+}
+
+func (w *work) newEmitter(pos position) *emitter {
+	e := &emitter{
+		set: w.set, log: w.log, metrics: w.metrics, partition: w.partition, source: sourceSchema(),
+		context: contextHeaders(w.set, w.env.Connector, w.env.Task), pos: pos, warned: map[string]bool{},
+		now: time.Now().UnixMicro(),
+	}
+	e.newBatch()
+	return e
+}
+
+// follow reads the log from where the stream stands.
+func (w *work) follow(ctx context.Context, side *db, rep *replication, srv server) error {
+	s := w.stream
+	info, err := side.slot(ctx, w.set.slot)
+	if err != nil {
+		return err
+	}
+	if info == nil {
+		e := fatal("pg.slot.missing", "the replication slot is gone", nil, mendSlotGone)
+		e.Place = w.set.slot
+		return e
+	}
+	if err := w.usable(info, srv); err != nil {
+		return err
+	}
+	if srv.timeline != w.line.timeline {
+		w.log.Warn("The server was promoted: it is on another timeline.", "before", w.line.timeline, "now", srv.timeline)
+		w.line = &srv.lineage // A new one: records on their way point at the old.
+		s.em.pos.lineage = w.line
+	}
+	s.floor = max(s.floor, info.safe)
+	if s.em.pos.end == 0 {
+		s.em.pos.end, s.em.pos.lsn = info.safe, info.safe
+	}
+	if !w.fresh() && w.stored.end > w.safe.Load() && w.stored.snapshot != snapshotRunning {
+		w.safe.CompareAndSwap(w.safe.Load(), w.stored.end) // It is stored, hence safe.
+	}
+	if err := rep.start(ctx, w.set.slot, s.em.pos.end, w.options()); err != nil {
+		return err
+	}
+	w.worked = true
+	w.metrics.Set("connected", 1)
+	w.log.Info("Reading the log.", "slot", w.set.slot, "from", lsnText(s.em.pos.end))
+	defer func() { s.dropSide(context.WithoutCancel(ctx)) }()
+	return s.run(ctx, rep)
+}
+
+// usable tells whether the slot still has everything from where we stand.
+func (w *work) usable(info *slotInfo, srv server) error {
+	pos := &w.stream.em.pos
+	if err := w.set.checkSlot(info); err != nil {
+		return err
+	}
+	if w.line.systemID != srv.systemID && w.line.systemID != "" {
+		return fatal("pg.history.system", "the server is another one than before (system "+w.line.systemID+", now "+srv.systemID+")", nil,
+			"point the connector at the server it read from, or take a new snapshot with snapshot.mode=when_needed")
+	}
+	if pos.end > srv.wal {
+		return fatal("pg.history.ahead", "the position "+lsnText(pos.end)+" is ahead of the server's log, which ends at "+lsnText(srv.wal), nil,
+			"the server lost what it had sent: take a new snapshot with snapshot.mode=when_needed")
+	}
+	if info.safe > pos.end && pos.end != 0 {
+		gap := fatal("pg.slot.ahead", "the slot is ahead of the stored offset: changes from "+lsnText(pos.end)+" to "+lsnText(info.safe)+" cannot be read any more", nil,
+			mendSlotGone+"; or accept the gap with offset.mismatch.strategy=trust_slot")
+		gap.Place = w.set.slot
+		if !w.set.acceptGap {
+			return gap
+		}
+		w.log.Error("A gap is accepted, as offset.mismatch.strategy says.", "error", gap)
+		pos.end, pos.lsn, pos.commit, pos.ordinal = info.safe, info.safe, 0, 0
+	}
+	if info.active {
+		return slotInUse(w.set.slot, info.pid)
+	}
+	return nil
+}
+
+// options are those of START_REPLICATION.
+func (w *work) options() []string {
+	list := []string{"proto_version '1'", "publication_names " + quoteLiteral(quoteIdent(w.set.publication))}
+	if w.stream.messages {
+		list = append(list, "messages 'true'")
+	}
+	for _, param := range w.set.streamParams {
+		if name, value, ok := strings.Cut(param, "="); ok {
+			list = append(list, quoteIdent(strings.TrimSpace(name))+" "+quoteLiteral(strings.TrimSpace(value)))
+		}
+	}
+	return list
+}
+
+// release undoes what a first snapshot that did not come to its end has made, and
+// drops the slot when slot.drop.on.stop asks for it.
+func (w *work) release(ctx context.Context) {
+	half := w.fresh() && !w.settled && (w.madeSlot || w.madePublication)
+	if !half && !w.set.slotDrop {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	d, err := w.set.open(ctx, w.app)
+	if err != nil {
+		w.log.Warn("What a start that failed has made on the server could not be removed; the next start uses it.", "error", err)
+		return
+	}
+	defer d.close(ctx)
+	var faults []error
+	if w.madeSlot || w.set.slotDrop {
+		faults = append(faults, w.dropWhenFree(ctx, d))
+	}
+	if half && w.madePublication {
+		faults = append(faults, d.exec(ctx, "DROP PUBLICATION IF EXISTS "+quoteIdent(w.set.publication)))
+	}
+	if err := errors.Join(faults...); err != nil {
+		w.log.Warn("What a start that failed has made on the server could not be removed; the next start uses it.", "error", err)
+	}
+}
+
+// dropWhenFree drops the slot as soon as the server has noticed that nobody reads
+// from it any more.
+func (w *work) dropWhenFree(ctx context.Context, d *db) error {
+	for {
+		if err := d.dropSlot(ctx, w.set.slot); err != nil {
+			return err
+		}
+		info, err := d.slot(ctx, w.set.slot)
+		if err != nil || info == nil {
+			return err
+		}
+		if !pause(ctx, 50*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+}
+
+// snapshotJob is what a snapshot needs to know.
+type snapshotJob struct {
+	check *preflight
+	slot  *slotInfo
+	srv   server
+}
+
+// takeSnapshot reads the tables as of a point of the log and makes the stream that
+// begins there. A slot that is there already keeps its place; a temporary one
+// beside it exports the view then.
+func (w *work) takeSnapshot(ctx context.Context, side *db, rep *replication, job snapshotJob) error {
+	if w.set.snapshotDelay > 0 && !pause(ctx, w.set.snapshotDelay) {
+		return nil
+	}
+	if job.slot != nil && job.slot.lost() {
+		// Only when_needed comes here: the slot is of no use to anybody.
+		if err := side.dropSlot(ctx, w.set.slot); err != nil {
+			return err
+		}
+		job.slot = nil
+	}
+	temporary := job.slot != nil || w.set.snapshotMode == "initial_only"
+	slot, err := w.createSlot(ctx, side, rep, temporary)
+	if err != nil {
+		return err
+	}
+	var tables []catalogTable
+	for _, t := range job.check.tables {
+		if w.set.filter.inSnapshot(t.name) {
+			tables = append(tables, t)
+		}
+	}
+	start := position{lsn: slot.begin, end: slot.begin, snapshot: snapshotRunning, micros: time.Now().UnixMicro(), lineage: w.line}
+	w.log.Info("Taking a snapshot.", "tables", len(tables), "at", lsnText(slot.begin))
+	s := &snapshot{
+		set: w.set, log: w.log, metrics: w.metrics, out: w.batches, app: w.app, slot: slot, version: Version,
+		emitter: func() *emitter {
+			e := w.newEmitter(start)
+			e.stamp.micros = start.micros
+			return e
+		},
+	}
+	if err := s.run(ctx, tables); err != nil {
+		return err
+	}
+	w.log.Info("The snapshot is complete.")
+	start.snapshot = snapshotDone
+	return w.newStream(start, job.srv)
+}

@@ -1,0 +1,121 @@
+package postgres
+
+import (
+	"context"
+	"strings"
+
+	"github.com/jackc/pglogrepl"
+)
+
+// slotInfo is what the server says of a slot.
+type slotInfo struct {
+	plugin, database string
+	logical, active  bool
+	pid              string
+	restart, safe    uint64 // restart_lsn and confirmed_flush_lsn; 0 when there is none.
+	walStatus        string // lost: what it needs has been removed.
+	reason           string // Why it was invalidated, from PostgreSQL 16 on.
+	temporary        bool
+}
+
+func (s *slotInfo) lost() bool { return s.walStatus == "lost" || s.reason != "" || s.restart == 0 }
+
+// slot returns a slot, nil when there is none. Columns that came with later
+// versions are asked for through JSON.
+func (d *db) slot(ctx context.Context, name string) (*slotInfo, error) {
+	r, err := d.row(ctx, `SELECT plugin, slot_type = 'logical', coalesce(database, ''), active, coalesce(active_pid::text, ''),
+		coalesce(restart_lsn::text, '0/0'), coalesce(confirmed_flush_lsn::text, '0/0'), temporary,
+		coalesce(pg_catalog.to_jsonb(s)->>'wal_status', ''), coalesce(pg_catalog.to_jsonb(s)->>'invalidation_reason', '')
+		FROM pg_catalog.pg_replication_slots s WHERE slot_name = $1`, name)
+	if err != nil || r == nil {
+		return nil, explain(err, "reading about the slot")
+	}
+	info := &slotInfo{
+		plugin: string(r[0]), logical: truth(r[1]), database: string(r[2]), active: truth(r[3]), pid: string(r[4]),
+		restart: parseLSN(r[5]), safe: parseLSN(r[6]), temporary: truth(r[7]), walStatus: string(r[8]), reason: string(r[9]),
+	}
+	return info, nil
+}
+
+func parseLSN(text []byte) uint64 {
+	lsn, err := pglogrepl.ParseLSN(string(text))
+	if err != nil {
+		return 0
+	}
+	return uint64(lsn)
+}
+
+// checkSlot tells what is wrong with an existing slot for this configuration.
+func (s *settings) checkSlot(info *slotInfo) error {
+	switch {
+	case !info.logical || info.plugin != "pgoutput":
+		e := fatal("pg.slot.plugin", "the slot was made for another purpose (plugin "+info.plugin+")", nil,
+			"choose another slot.name, or drop this one if nobody needs it: SELECT pg_drop_replication_slot('"+s.slot+"')")
+		e.Place = s.slot
+		return e
+	case info.database != s.database:
+		e := fatal("pg.slot.database", "the slot belongs to the database "+info.database, nil, "choose another slot.name")
+		e.Place = s.slot
+		return e
+	case info.lost():
+		reason := info.reason
+		if reason == "" {
+			reason = info.walStatus
+		}
+		return slotLost(s.slot, reason, nil)
+	}
+	return nil
+}
+
+// slotInUse is the error for a slot that another client reads from.
+func slotInUse(slot, pid string) error {
+	e := retriable("pg.slot.in_use", "another client reads from the slot (server process "+pid+")", nil)
+	e.Place = slot
+	e.Mend = "stop the other client (SELECT pg_terminate_backend(" + pid + ") ends its connection) or give this connector a slot.name of its own"
+	return e
+}
+
+// newSlot is a slot just made: where it begins, and the snapshot of that point.
+type newSlot struct {
+	begin    uint64
+	snapshot string
+}
+
+// createSlot makes a slot and exports its snapshot, which lives until the next
+// command on this connection. It waits for all transactions that run; the context
+// ends the wait, and the server then makes no slot.
+func (c *replication) createSlot(ctx context.Context, name string, temporary, failover bool) (newSlot, error) {
+	var sql strings.Builder
+	sql.WriteString("CREATE_REPLICATION_SLOT " + quoteIdent(name))
+	if temporary {
+		sql.WriteString(" TEMPORARY")
+	}
+	sql.WriteString(" LOGICAL pgoutput ")
+	if failover {
+		sql.WriteString("(SNAPSHOT 'export', FAILOVER)")
+	} else {
+		sql.WriteString("EXPORT_SNAPSHOT")
+	}
+	r, err := pglogrepl.ParseCreateReplicationSlot(c.pg.Exec(ctx, sql.String()))
+	if err != nil {
+		return newSlot{}, explain(err, "creating the slot "+name)
+	}
+	return newSlot{begin: parseLSN([]byte(r.ConsistentPoint)), snapshot: r.SnapshotName}, nil
+}
+
+// dropSlot drops a slot, if it is there and nobody reads from it.
+func (d *db) dropSlot(ctx context.Context, name string) error {
+	_, err := d.rows(ctx, "SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM pg_catalog.pg_replication_slots WHERE slot_name = $1 AND NOT active", name)
+	return explain(err, "dropping the slot "+name)
+}
+
+// waitingFor names the oldest transaction that the creation of a slot waits for,
+// empty when there is none.
+func (d *db) waitingFor(ctx context.Context) string {
+	r, err := d.row(ctx, `SELECT pid::text || ' (' || coalesce(nullif(application_name, ''), usename, '') || ', since ' || xact_start::text || ')'
+		FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_catalog.pg_backend_pid() ORDER BY xact_start LIMIT 1`)
+	if err != nil || r == nil {
+		return ""
+	}
+	return string(r[0])
+}

@@ -1,0 +1,177 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// tableReader reads one table after another.
+type tableReader struct {
+	*snapshot
+	db       *db
+	compiler *compiler
+	em       *emitter
+	plan     *plan
+	row      tuple
+	places   []int // Column of the result → column of the relation; -1: not wanted.
+	rows     int64
+}
+
+func (r *tableReader) read(ctx context.Context, t catalogTable) error {
+	began := time.Now()
+	rel, facts, err := r.db.describe(ctx, t.oid)
+	if err != nil {
+		return err
+	}
+	if r.plan, err = r.compiler.compile(rel, facts); err != nil {
+		return err
+	}
+	r.plan.source[sourceSnapshot] = connect.String("true")
+	warnUnknown(r.log, r.em.warned, r.plan)
+	r.rows = 0
+	r.row = make(tuple, len(rel.columns))
+	if err := r.scan(ctx, t, facts); err != nil {
+		return r.failed(err, t)
+	}
+	var tail *batch
+	if n := len(r.em.batch.records); n > 0 {
+		if err := r.flush(ctx); err != nil {
+			return err
+		}
+		tail = r.em.batch
+		r.metrics.Add("snapshot_rows_total", 1)
+		mark(&tail.records[0], "last_in_data_collection")
+		r.em.newBatch()
+	}
+	r.log.Info("A table has been read.", "table", t.name.String(), "rows", r.rows, "took", time.Since(began).Round(time.Millisecond))
+	select {
+	case r.tails <- tail:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *tableReader) failed(err error, t catalogTable) error {
+	doing := "reading the table " + t.name.String()
+	if code := sqlState(err); code == "42P01" || code == "42703" {
+		// It was dropped or altered meanwhile: the next attempt looks anew.
+		return retriable("pg.snapshot.altered", "a table changed its shape, "+doing, err)
+	}
+	return explain(err, doing)
+}
+
+// statement returns what selects the rows of a table: the columns that are needed,
+// and not those of tables that inherit from it.
+func (r *tableReader) statement(t catalogTable) string {
+	if own := r.set.selects[t.name.String()]; own != "" {
+		return own
+	}
+	sql := "SELECT "
+	for i, col := range r.plan.relation.columns {
+		if r.plan.columns[i].field >= 0 || r.isKey(i) {
+			sql += quoteIdent(col.name) + ", "
+		}
+	}
+	sql = trimComma(sql) + " FROM "
+	if t.kind == 'r' {
+		sql += "ONLY "
+	}
+	return sql + t.name.quoted()
+}
+
+func trimComma(sql string) string {
+	if n := len(sql); n > 2 && sql[n-2:] == ", " {
+		return sql[:n-2]
+	}
+	return sql
+}
+
+func (r *tableReader) isKey(column int) bool {
+	return slices.ContainsFunc(r.plan.keyParts, func(p keyPart) bool { return p.column == column })
+}
+
+// scan reads the rows.
+func (r *tableReader) scan(ctx context.Context, t catalogTable, facts *tableFacts) (err error) {
+	result := r.db.ExecParams(ctx, r.statement(t), nil, nil, nil, nil)
+	defer func() {
+		if _, closing := result.Close(); err == nil {
+			err = closing
+		}
+	}()
+	r.places = nil
+	for result.NextRow() {
+		if r.places == nil {
+			r.place(result.FieldDescriptions())
+		}
+		for i, v := range result.Values() {
+			if to := r.places[i]; v == nil && to >= 0 {
+				r.row[to] = rawColumn{kind: columnNull}
+			} else if to >= 0 {
+				r.row[to] = rawColumn{data: v, kind: columnText}
+			}
+		}
+		if err := r.add(ctx, facts); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place finds the columns of the result in the relation, by their names.
+func (r *tableReader) place(fields []pgconn.FieldDescription) {
+	r.places = make([]int, len(fields))
+	for i, f := range fields {
+		r.places[i] = r.plan.relation.index(f.Name)
+	}
+	for i := range r.row {
+		r.row[i] = rawColumn{kind: columnNull}
+	}
+}
+
+// add makes a record of the row and hands the batch over when it is full, but for
+// its last record, which may turn out to be the table's last.
+func (r *tableReader) add(ctx context.Context, facts *tableFacts) error {
+	r.em.pos.lsn = r.slot.begin
+	err := r.em.insert(r.plan, opRead, r.row)
+	if relax, ok := errors.AsType[*relaxError](err); ok {
+		r.compiler.relaxed[r.plan.table.String()+"."+relax.column] = true
+		if r.plan, err = r.compiler.compile(r.plan.relation, facts); err == nil {
+			r.plan.source[sourceSnapshot] = connect.String("true")
+			err = r.em.insert(r.plan, opRead, r.row)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if r.rows++; r.rows == 1 {
+		mark(&r.em.batch.records[len(r.em.batch.records)-1], "first_in_data_collection")
+	}
+	if b := r.em.batch; len(b.records) > r.set.batchRecords || b.bytes() > r.set.batchBytes {
+		return r.flush(ctx)
+	}
+	return nil
+}
+
+// flush hands over all records but the last.
+func (r *tableReader) flush(ctx context.Context) error {
+	b := r.em.batch
+	n := len(b.records) - 1
+	held := b.records[n]
+	b.records = b.records[:n:n]
+	r.em.hint = min(n+2, r.set.batchRecords+1)
+	r.em.newBatch()
+	r.em.batch.records = append(r.em.batch.records, held)
+	r.em.now = time.Now().UnixMicro()
+	r.metrics.Add("snapshot_rows_total", int64(n))
+	if n == 0 {
+		return nil
+	}
+	return r.send(ctx, b)
+}

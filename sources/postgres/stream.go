@@ -1,0 +1,396 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// How often the stream looks around: for reports that are due, marks and
+// heartbeats. A server that says nothing for silence, though asked, is gone.
+const (
+	tick     = time.Second
+	silence  = 60 * time.Second
+	markWait = time.Second
+	// offerWait is how long a batch that could not be handed over waits for more
+	// from the socket before the hand-over is waited for.
+	offerWait = 2 * time.Millisecond
+)
+
+// stream reads the log. It is the one goroutine that owns the replication
+// connection, and it keeps what it knows from one connection to the next: the
+// position behind everything it has handed over, and the batch it fills.
+type stream struct {
+	set      *settings
+	log      *slog.Logger
+	metrics  connect.Metrics
+	em       *emitter
+	comp     *compiler
+	out      chan<- *batch
+	app      string
+	safe     *atomic.Uint64 // What Commit has said; invariant 1.
+	conn     atomic.Pointer[replication]
+	side     *db // For the catalogue; opened when needed.
+	tables   map[uint32]*planned
+	messages bool // The server can send logical messages.
+
+	msg      changeMessage
+	msgPlan  *messagePlan
+	resume   position // Where this connection began.
+	inTx     bool
+	skipTx   bool // The transaction was sent in full before.
+	skip     int64
+	txBegan  int // Records of this transaction so far; the last is held back.
+	pending  bool
+	unsent   *batch // Cut, but not handed over when a connection broke.
+	received uint64
+	floor    uint64 // What the server had confirmed before; never report less.
+	reported uint64
+
+	nextTick  time.Time
+	lastMark  time.Time
+	lastSent  time.Time
+	lastHeard time.Time
+	askedBack bool // The server wants a report.
+	beats     heartbeats
+	shutdown  shutdownWatch
+}
+
+// planned is what is known of a relation of this connection.
+type planned struct {
+	plan  *plan // Nil when the table is not captured.
+	rel   *relation
+	facts *tableFacts
+}
+
+// run reads on c until ctx is done or something fails. The connection is the
+// caller's to close.
+func (s *stream) run(ctx context.Context, c *replication) error {
+	s.tables = map[uint32]*planned{}
+	s.resume, s.inTx, s.skipTx = s.em.pos, false, false
+	now := time.Now()
+	s.lastHeard, s.lastSent, s.nextTick, s.shutdown = now, time.Time{}, now, shutdownWatch{}
+	s.em.now = now.UnixMicro()
+	s.conn.Store(c)
+	defer s.conn.Store(nil)
+	stop := context.AfterFunc(ctx, c.interrupt)
+	defer stop()
+	for ctx.Err() == nil {
+		if s.unsent != nil {
+			if err := s.push(ctx, c); err != nil {
+				return err
+			}
+		}
+		if err := s.drain(ctx, c); err != nil {
+			return err
+		}
+		due := s.nextTick
+		if !s.offer() {
+			due = time.Now().Add(offerWait)
+		}
+		err := c.fill(due)
+		now := time.Now()
+		s.em.now = now.UnixMicro()
+		switch {
+		case err == nil:
+			s.lastHeard = now
+		case !isTimeout(err):
+			return explain(err, "reading the log")
+		case now.Before(s.nextTick) && ctx.Err() == nil:
+			if err := s.push(ctx, c); err != nil {
+				return err
+			}
+		}
+		if !now.Before(s.nextTick) || s.confirmable() != s.reported {
+			if err := s.look(ctx, c, now); err != nil {
+				return err
+			}
+		}
+	}
+	return s.report(c, time.Now())
+}
+
+// drain deals with all whole messages in the buffer.
+func (s *stream) drain(ctx context.Context, c *replication) error {
+	for {
+		typ, body, err := c.frame()
+		if err != nil {
+			return explain(err, "reading the log")
+		}
+		if typ == 0 {
+			return nil
+		}
+		if typ != 'd' || len(body) == 0 {
+			return malformed(typ, errShort)
+		}
+		if err := s.copyData(ctx, body); err != nil {
+			return err
+		}
+		if b := s.em.batch; len(b.records) >= s.set.batchRecords || b.bytes() >= s.set.batchBytes {
+			if err := s.push(ctx, c); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// copyData deals with one message of the replication protocol.
+func (s *stream) copyData(ctx context.Context, body []byte) error {
+	switch body[0] {
+	case 'w':
+		if len(body) < 26 {
+			return malformed('w', errShort)
+		}
+		at := binary.BigEndian.Uint64(body[1:])
+		s.received = max(s.received, at)
+		return s.change(ctx, at, body[25:])
+	case 'k':
+		if len(body) < 18 {
+			return malformed('k', errShort)
+		}
+		end := binary.BigEndian.Uint64(body[1:])
+		s.received = max(s.received, end)
+		s.keepalive(end, body[17] != 0)
+		return nil
+	}
+	return malformed(body[0], errors.New("the type is not known"))
+}
+
+// change deals with one message of pgoutput. Types that a later version may add
+// are an error: passing over one could lose rows.
+func (s *stream) change(ctx context.Context, at uint64, m []byte) error {
+	body := m[1:]
+	switch m[0] {
+	case 'I', 'U', 'D':
+		return s.rowChange(ctx, m[0], at, body)
+	case 'B':
+		return s.begin(body)
+	case 'C':
+		return s.commit(body)
+	case 'R':
+		r, err := decodeRelation(body)
+		if err != nil {
+			return err
+		}
+		return s.learn(ctx, r)
+	case 'T':
+		return s.truncate(at, body)
+	case 'M':
+		return s.message(at, body)
+	case 'O':
+		o, err := decodeOrigin(body)
+		s.em.stamp.origin, s.em.stamp.originLSN = o.name, o.lsn
+		return err
+	case 'Y': // The name of a type; the catalogue tells more.
+		s.comp.types.forget()
+		return nil
+	}
+	return malformed(m[0], errors.New("the type is not known"))
+}
+
+// begin opens a transaction. Invariant 2: what committed strictly before the
+// position was sent in full; a commit record that stands exactly there is new.
+func (s *stream) begin(body []byte) error {
+	m, err := decodeBegin(body)
+	if err != nil {
+		return err
+	}
+	e := s.em
+	s.inTx, s.skipTx, s.skip = true, m.commit < e.pos.end, 0
+	if m.commit == s.resume.commit && !s.skipTx {
+		s.skip = s.resume.ordinal
+	} else if !s.skipTx {
+		s.txBegan = 0
+	}
+	if s.skipTx {
+		return nil
+	}
+	s.resume.commit = 0
+	micros := m.micros + postgresEpoch
+	e.stamp = stamp{micros: micros, xid: m.xid, lastEnd: e.pos.end}
+	e.pos.commit, e.pos.ordinal, e.pos.xid, e.pos.micros = m.commit, 0, m.xid, micros
+	e.pos.snapshot = snapshotNone
+	return nil
+}
+
+// commit closes a transaction: its last record, held back until now, carries the
+// position behind all of it.
+func (s *stream) commit(body []byte) error {
+	m, err := decodeCommit(body)
+	if err != nil {
+		return err
+	}
+	s.inTx = false
+	if s.skipTx {
+		return nil
+	}
+	e := s.em
+	e.pos.end, e.pos.lsn, e.pos.commit, e.pos.ordinal = max(m.end, e.pos.end), m.end, 0, 0
+	s.pending = true
+	if s.txBegan > 0 {
+		last := &e.batch.records[len(e.batch.records)-1]
+		last.SourceOffset, last.Boundary = e.batch.at(e.pos), connect.BoundaryCommit
+		s.pending = false
+	}
+	s.txBegan = 0
+	s.metrics.Add("transactions_total", 1)
+	return nil
+}
+
+// counted moves to the next change of the transaction and tells whether it is new.
+func (s *stream) counted(at uint64) bool {
+	if s.skipTx {
+		return false
+	}
+	e := s.em
+	e.before = e.pos
+	e.pos.ordinal++
+	e.pos.lsn = at
+	return e.pos.ordinal > s.skip
+}
+
+func (s *stream) rowChange(ctx context.Context, typ byte, at uint64, body []byte) (err error) {
+	m := &s.msg
+	switch typ {
+	case 'I':
+		err = m.decodeInsert(body)
+	case 'U':
+		err = m.decodeUpdate(body)
+	default:
+		err = m.decodeDelete(body)
+	}
+	if err != nil || !s.counted(at) {
+		return err
+	}
+	t := s.tables[m.relation]
+	if t == nil {
+		return malformed(typ, errors.New("a row came before its relation"))
+	}
+	if t.plan == nil {
+		return nil
+	}
+	from, before := len(s.em.batch.records), s.em.before
+	defer func() {
+		if err != nil {
+			// The change was not made: another connection must bring it again.
+			s.em.batch.records, s.em.pos = s.em.batch.records[:from], before
+			return
+		}
+		s.txBegan += len(s.em.batch.records) - from
+	}()
+	err = s.emit(typ, t.plan)
+	if relax, ok := errors.AsType[*relaxError](err); ok {
+		// The column was nullable when this row was written.
+		s.em.batch.records = s.em.batch.records[:from]
+		s.comp.relaxed[t.plan.table.String()+"."+relax.column] = true
+		if err = s.plan(ctx, t); err == nil {
+			err = s.emit(typ, t.plan)
+		}
+	}
+	return err
+}
+
+func (s *stream) emit(typ byte, p *plan) error {
+	switch {
+	case typ == 'I' && !s.set.skipped["c"]:
+		return s.em.insert(p, opCreate, s.msg.new)
+	case typ == 'U' && !s.set.skipped["u"]:
+		return s.em.update(p, &s.msg)
+	case typ == 'D' && !s.set.skipped["d"]:
+		return s.em.delete(p, &s.msg)
+	}
+	return nil
+}
+
+func (s *stream) truncate(at uint64, body []byte) error {
+	m, err := decodeTruncate(body)
+	if err != nil || !s.counted(at) || s.set.skipped["t"] {
+		return err
+	}
+	var plans []*plan
+	for _, oid := range m.relations {
+		if t := s.tables[oid]; t != nil && t.plan != nil {
+			plans = append(plans, t.plan)
+		}
+	}
+	for i, p := range plans {
+		s.em.truncate(p, i == len(plans)-1)
+		s.txBegan++
+	}
+	return nil
+}
+
+// learn takes in a relation: from here on its rows have this shape.
+func (s *stream) learn(ctx context.Context, r *relation) error {
+	t := &planned{rel: r}
+	s.tables[r.oid] = t
+	if r.schema == "pg_catalog" || r.schema == "information_schema" {
+		return nil
+	}
+	side, err := s.catalog(ctx)
+	if err != nil {
+		return err
+	}
+	if _, t.facts, err = side.describe(ctx, r.oid); err != nil {
+		s.dropSide(ctx)
+		return err
+	}
+	root := t.facts.root
+	if !s.set.filter.table(r.schema, r.name) && (root == tableName{} || !s.set.filter.table(root.schema, root.name)) {
+		return nil
+	}
+	return s.plan(ctx, t)
+}
+
+func (s *stream) plan(ctx context.Context, t *planned) error {
+	p, err := s.comp.compile(t.rel, t.facts)
+	if err != nil {
+		if isRetriable(err) {
+			s.dropSide(ctx)
+		}
+		return err
+	}
+	t.plan = p
+	warnUnknown(s.log, s.em.warned, p)
+	return nil
+}
+
+// warnUnknown says once which columns are left out. Invariant 5.
+func warnUnknown(log *slog.Logger, warned map[string]bool, p *plan) {
+	var columns []string
+	for _, c := range p.unknown {
+		if !warned[c] {
+			warned[c] = true
+			columns = append(columns, c)
+		}
+	}
+	if len(columns) > 0 {
+		log.Warn("Columns are left out because their types have no mapping. Set include.unknown.datatypes=true to have them as bytes.",
+			"table", p.table.String(), "columns", strings.Join(columns, ", "))
+	}
+}
+
+// catalog returns the ordinary connection, opening it when there is none.
+func (s *stream) catalog(ctx context.Context) (*db, error) {
+	if s.side != nil && !s.side.IsClosed() {
+		return s.side, nil
+	}
+	side, err := s.set.open(ctx, s.app)
+	if err != nil {
+		return nil, err
+	}
+	s.side = side
+	s.comp.types.load = func(oid uint32) (*typeInfo, error) { return side.loadType(ctx, oid) }
+	return side, nil
+}
+
+func (s *stream) dropSide(ctx context.Context) {
+	s.side.close(ctx)
+	s.side = nil
+}
