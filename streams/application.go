@@ -201,7 +201,7 @@ func (a *application) once(ctx context.Context) error {
 	a.mu.Lock()
 	a.plan = plan
 	a.mu.Unlock()
-	r, err := newRunner(a, plan)
+	r, err := newRunner(ctx, a, plan)
 	if err != nil {
 		return err
 	}

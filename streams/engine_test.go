@@ -81,16 +81,21 @@ func wordCount(t testing.TB, opts ...With) (*Topology, *Table[string, int64]) {
 
 // keyCount counts words by key, with no topic on the way that could get records
 // twice.
-func keyCount(t testing.TB) (*Topology, *Table[string, int64]) {
+func keyCount(t testing.TB, opts ...With) (*Topology, *Table[string, int64]) {
 	t.Helper()
-	b := NewBuilder()
-	counts := From(b, "in", serde.Text{}, serde.Text{}).GroupByKey(serde.Text{}, serde.Text{}).Count(With{Store: "counts"})
-	counts.ToStream().To("out", serde.Text{}, serde.Int64{})
-	topology, err := b.Build()
+	topology, counts, err := newKeyCount(opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return topology, counts
+}
+
+func newKeyCount(opts ...With) (*Topology, *Table[string, int64], error) {
+	b := NewBuilder()
+	counts := From(b, "in", serde.Text{}, serde.Text{}).GroupByKey(serde.Text{}, serde.Text{}).Count(append(opts, With{Store: "counts"})...)
+	counts.ToStream().To("out", serde.Text{}, serde.Int64{})
+	topology, err := b.Build()
+	return topology, counts, err
 }
 
 // running is an engine in a goroutine.
@@ -266,6 +271,7 @@ func crashAndGoOn(t *testing.T, eos, keep bool, point string) {
 	var passed atomic.Int32
 	died := make(chan struct{})
 	e := w.start(dir, app, func(e *Engine) {
+		e.instance = "again"
 		e.crash = func(at string) error {
 			if at == point && passed.Add(1) >= 2 {
 				if passed.Load() == 2 {
@@ -290,7 +296,7 @@ func crashAndGoOn(t *testing.T, eos, keep bool, point string) {
 	if !keep {
 		dir = t.TempDir()
 	}
-	e = w.start(dir, app, func(e *Engine) { e.instance = "wc-instance-2" })
+	e = w.start(dir, app, func(e *Engine) { e.instance = "again" })
 	if eos || keep {
 		// At least once, a crash between changelog and offsets may count twice
 		// when only the changelog is left.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
@@ -47,7 +48,7 @@ type runner struct {
 	prodErr error
 }
 
-func newRunner(a *application, plan *partitionPlan) (*runner, error) {
+func newRunner(ctx context.Context, a *application, plan *partitionPlan) (*runner, error) {
 	r := &runner{a: a, tasks: map[taskID]*task{}, fresh: map[taskID]*task{}, bySource: map[string]*subTopology{}, lastDone: time.Now()}
 	stores := 0
 	var groups [][]string
@@ -64,11 +65,11 @@ func newRunner(a *application, plan *partitionPlan) (*runner, error) {
 		app: a.ID, db: a.e.db, out: r, metrics: &a.metrics, skipUnreadable: a.SkipUnreadable,
 		cacheBytes: a.e.cfg.CacheBytes / int64(max(stores, 1)), idle: a.MaxIdle, now: time.Now,
 	}
-	return r, r.connect(groups)
+	return r, r.connect(ctx, groups)
 }
 
 // connect opens the client, which joins the group.
-func (r *runner) connect(groups [][]string) (err error) {
+func (r *runner) connect(ctx context.Context, groups [][]string) (err error) {
 	start := kgo.NewOffset().AtStart()
 	if r.a.FromLatest {
 		start = kgo.NewOffset().AtEnd()
@@ -85,6 +86,9 @@ func (r *runner) connect(groups [][]string) (err error) {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.RecordPartitioner(placement{}), kgo.MaxBufferedBytes(64 << 20), kgo.MaxBufferedRecords(1 << 18),
 		kgo.HeartbeatInterval(time.Second),
+		// A process that was killed and comes back takes its place again at once,
+		// instead of waiting until the group has given up on who it was.
+		kgo.InstanceID(r.a.e.instance),
 	}
 	opts = append(opts, r.a.e.cfg.Client...)
 	if !r.a.ExactlyOnce {
@@ -97,6 +101,15 @@ func (r *runner) connect(groups [][]string) (err error) {
 	}
 	if err != nil {
 		return fmt.Errorf("opening a client for application %s: %w", r.a.ID, err)
+	}
+	if r.group == nil {
+		return nil
+	}
+	// Asking for the producer's identity ends a transaction that this instance
+	// left open when it died; restoring would wait for that one to time out.
+	if _, _, err := r.cl.ProducerID(ctx); err != nil {
+		r.cl.Close()
+		return fmt.Errorf("starting the transactions of application %s: %w", r.a.ID, err)
 	}
 	return nil
 }
@@ -172,8 +185,23 @@ func (r *runner) run(ctx context.Context) error {
 	for id := range r.tasks {
 		r.a.setHere(id, false)
 	}
+	if ctx.Err() != nil && !errors.Is(err, errCrash) {
+		err = errors.Join(err, r.leave(context.WithoutCancel(ctx)))
+	}
 	r.cl.CloseAllowingRebalance()
 	return err
+}
+
+// leave gives the member's place up, so that others need not wait for it. A member
+// with an instance id does not do so by itself.
+func (r *runner) leave(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	_, err := kadm.NewClient(r.cl).LeaveGroup(ctx, kadm.LeaveGroup(r.a.ID).InstanceIDs(r.a.e.instance).Reason("the application stops"))
+	if err != nil {
+		return fmt.Errorf("leaving the group of application %s: %w", r.a.ID, err)
+	}
+	return nil
 }
 
 // loop ends while rebalances are held up, so that the tasks stay what they are.

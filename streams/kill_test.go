@@ -1,0 +1,89 @@
+package streams
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The test binary runs itself as the process that is killed.
+const (
+	childBrokers = "STREAMS_TEST_CHILD_BROKERS"
+	childDir     = "STREAMS_TEST_CHILD_DIR"
+)
+
+func TestMain(m *testing.M) {
+	if brokers := os.Getenv(childBrokers); brokers != "" {
+		if err := child(strings.Split(brokers, ","), os.Getenv(childDir)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// killed is the application that is killed: counts, uncached and exactly once.
+func killed(topology *Topology) App {
+	return App{ID: "wc", Topology: topology, ExactlyOnce: true, CommitInterval: 10 * time.Millisecond}
+}
+
+// child runs the application until it is killed.
+func child(brokers []string, dir string) error {
+	topology, _, err := newKeyCount(With{Uncached: true})
+	if err != nil {
+		return err
+	}
+	e, err := OpenEngine(Config{Brokers: brokers, Dir: dir})
+	if err != nil {
+		return err
+	}
+	if err := e.Add(killed(topology)); err != nil {
+		return err
+	}
+	return e.Run(context.Background())
+}
+
+// TestKill kills a process in the middle of its work, several times, at any
+// moment; in the end every count is in the output once, and the state is right.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	dir := t.TempDir()
+	for range 4 {
+		cmd := exec.CommandContext(w.ctx, os.Args[0])
+		cmd.Env = append(os.Environ(), childBrokers+"="+strings.Join(w.brokers, ","), childDir+"="+dir)
+		cmd.Stderr = t.Output()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		counted := len(w.sequences())
+		deadline := time.After(time.Duration(w.rnd.IntN(300)) * time.Millisecond)
+		w.wait("some more output", func() bool {
+			w.put(20)
+			n := 0
+			for _, c := range w.sequences() {
+				n += len(c)
+			}
+			return n > counted
+		})
+		<-deadline
+		w.put(20)
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // It was killed, and says so.
+	}
+	topology, counts := keyCount(t, With{Uncached: true})
+	e := w.start(dir, killed(topology))
+	w.waitOutput()
+	w.checkExact()
+	if got := e.contents(w.ctx, "wc", counts); fmt.Sprint(got) != fmt.Sprint(w.model) {
+		t.Errorf("the store has %v, want %v", got, w.model)
+	}
+	e.end()
+}
