@@ -46,6 +46,17 @@ func (s *Server) routes() []route {
 		{method: "GET", path: "/admin/loggers/{logger}", answer: s.getLogger, admin: true},
 		{method: "PUT", path: "/admin/loggers/{logger}", answer: s.setLogger, admin: true},
 	}
+	if s.o.SQL != nil {
+		list = append(list, []route{
+			{method: "POST", path: "/ksql", stream: s.executeSQL},
+			{method: "POST", path: "/query", stream: s.query},
+			{method: "POST", path: "/query-stream", stream: s.queryStream},
+			{method: "POST", path: "/close-query", stream: s.closeQuery},
+			{method: "GET", path: "/info", stream: s.serverInfo},
+			{method: "GET", path: "/healthcheck", stream: s.healthcheck},
+			{method: "GET", path: "/is_valid_property/{name}", stream: s.validProperty},
+		}...)
+	}
 	if s.o.Metrics != nil {
 		list = append(list, route{method: "GET", path: "/metrics", stream: s.o.Metrics.ServeHTTP})
 	}

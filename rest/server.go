@@ -33,6 +33,8 @@ type Options struct {
 	Herder   Herder
 	// Metrics answers /metrics and UI answers /ui/; both may be nil.
 	Metrics, UI http.Handler
+	// SQL answers the SQL routes; nil: there are none.
+	SQL SQL
 	// Loggers are the levels behind /admin/loggers; nil: one of the root alone.
 	Loggers *Loggers
 	// Redactor takes known secrets out of messages; nil for none.
@@ -53,6 +55,8 @@ type Server struct {
 	tls     *tls.Config
 	// tables are the secrets of each plugin class, filled in as they are asked for.
 	tables sync.Map
+	// queries are the ends of the running queries, by their names.
+	queries sync.Map
 
 	mu    sync.Mutex // Guards doors.
 	doors []*door

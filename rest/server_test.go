@@ -163,10 +163,10 @@ func TestChangesAreLogged(t *testing.T) {
 }
 
 func TestEveryRouteAsksForAPassword(t *testing.T) {
-	o := rest.Options{Metrics: rest.AnyHandler, UI: rest.AnyHandler}
-	base := serve(t, connect.Config{"rest.basic.auth.users": "a:b"}, func(given *rest.Options) { given.Metrics, given.UI = o.Metrics, o.UI })
+	o := rest.Options{Metrics: rest.AnyHandler, UI: rest.AnyHandler, SQL: &sqlStandIn{}}
+	base := serve(t, connect.Config{"rest.basic.auth.users": "a:b"}, func(given *rest.Options) { given.Metrics, given.UI, given.SQL = o.Metrics, o.UI, o.SQL })
 	routes := rest.Routes(o)
-	if len(routes) < 31 {
+	if len(routes) < 38 {
 		t.Fatalf("only %d routes", len(routes))
 	}
 	for _, route := range routes {

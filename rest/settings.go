@@ -41,6 +41,8 @@ func ConfigDef() *connect.ConfigDef {
 			Doc: "kafka answers 500 where Kafka Connect does although the client is at fault (malformed JSON, unknown class); strict answers 400."},
 		connect.ConfigKey{Name: "rest.mask.secrets", Type: connect.TypeBoolean, Default: "true", Importance: connect.Medium, Group: "REST",
 			Doc: "Whether secrets in configurations are shown as ********. The mask written back means unchanged."},
+		connect.ConfigKey{Name: "ksql.service.id", Default: "default_", Importance: connect.Low, Group: "REST",
+			Doc: "The name of the SQL service in the answer of /info."},
 		connect.ConfigKey{Name: "rest.max.body.bytes", Type: connect.TypeInt, Default: "1048576", Check: connect.Between(1024, 256<<20), Importance: connect.Low, Group: "REST",
 			Doc: "The largest request body that is read."},
 		connect.ConfigKey{Name: "rest.request.timeout.ms", Type: connect.TypeDuration, Default: "90000", Check: connect.Between(1, 24*3600*1000), Importance: connect.Low, Group: "REST",

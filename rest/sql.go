@@ -1,0 +1,223 @@
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/tidemill/tidemill/config"
+	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/streams/sql"
+)
+
+// SQL answers the SQL routes. It is called from any number of goroutines.
+type SQL interface {
+	// Execute runs statements in order and returns an entity for each, which is
+	// written as JSON as it is. When one fails, the entities of those before it come
+	// with the error.
+	Execute(ctx context.Context, r SQLRequest) (entities []any, err error)
+	// Query answers one SELECT or PRINT: a header, then rows, until there are no
+	// more, to fails, or ctx is done. An error after the header becomes the last
+	// thing the client reads.
+	Query(ctx context.Context, r SQLRequest, to SQLRows) error
+}
+
+// SQLRequest is SQL text and what the caller's session adds to it.
+type SQLRequest struct {
+	Text                  string
+	Properties, Variables map[string]string
+}
+
+// SQLRows takes the answer to a query, from one goroutine. An error says that the
+// client is gone.
+type SQLRows interface {
+	// Header comes first, once.
+	Header(h SQLHeader) error
+	// Row takes the columns as a JSON array, which it does not keep. A tombstone says
+	// that the row of this key is gone.
+	Row(columns []byte, tombstone bool) error
+	// Done comes last where there is something to say, such as "Limit Reached".
+	Done(message string) error
+}
+
+// SQLHeader describes the rows of a query. Push says that they come when they
+// happen, so that each is sent at once.
+type SQLHeader struct {
+	QueryID string
+	Columns []SQLColumn
+	Push    bool
+}
+
+// SQLColumn is one column: its type as SQL writes it.
+type SQLColumn struct {
+	Name, Type string
+	Key        bool
+}
+
+// schema writes the columns as a ksqlDB header does.
+func (h SQLHeader) schema() string {
+	var b strings.Builder
+	for i, c := range h.Columns {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString("`" + strings.ReplaceAll(c.Name, "`", "``") + "` " + c.Type)
+		if c.Key {
+			b.WriteString(" KEY")
+		}
+	}
+	return b.String()
+}
+
+const (
+	ksqlType      = "application/vnd.ksql.v1+json"
+	delimitedType = "application/vnd.ksqlapi.delimited.v1"
+	jsonType      = "application/json"
+)
+
+// sqlError is the body of an error of the SQL routes; the code is the status and two
+// digits more.
+type sqlError struct {
+	Type      string `json:"@type"`
+	Code      int    `json:"error_code"`
+	Message   string `json:"message"`
+	Statement string `json:"statementText,omitempty"`
+	Entities  []any  `json:"entities,omitempty"`
+}
+
+// sqlFault turns an error into what the client is told.
+func (s *Server) sqlFault(err error, text string, entities []any) sqlError {
+	if fault, ok := errors.AsType[*sql.Error](err); ok {
+		e := sqlError{Type: "statement_error", Code: 40001, Message: s.redact(fault.Error()), Statement: text, Entities: entities}
+		if fault.Code == "sql.use_query" {
+			e.Code = 40002
+		}
+		return e
+	}
+	status := s.status(err)
+	if e := connect.AsError(err); status == http.StatusInternalServerError && strings.HasPrefix(e.Code, "config.") {
+		status = http.StatusBadRequest // ksqlDB, unlike Connect, blames the client for a malformed body.
+	}
+	return sqlError{Type: "generic_error", Code: status * 100, Message: s.message(err)}
+}
+
+// writeSQL answers with JSON in the media type the client asked for.
+func (s *Server) writeSQL(w http.ResponseWriter, r *http.Request, status int, body any) {
+	text, err := appendJSON(body)
+	if err != nil {
+		s.log.Error("an answer cannot be written as JSON", "err", err)
+		http.Error(w, "", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", sqlMedia(r))
+	w.WriteHeader(status)
+	_, _ = w.Write(text) // The client may be gone; there is nobody left to tell.
+}
+
+func (s *Server) failSQL(w http.ResponseWriter, r *http.Request, e sqlError) {
+	s.writeSQL(w, r, e.Code/100, e)
+}
+
+func sqlMedia(r *http.Request) string {
+	if strings.Contains(r.Header.Get("Accept"), ksqlType) {
+		return ksqlType
+	}
+	return jsonType
+}
+
+// sqlBody is the body of the SQL routes: /ksql and /query name the text ksql,
+// /query-stream names it sql.
+type sqlBody struct {
+	KSQL             string                     `json:"ksql"`
+	SQL              string                     `json:"sql"`
+	StreamsProps     map[string]json.RawMessage `json:"streamsProperties"`
+	Properties       map[string]json.RawMessage `json:"properties"`
+	SessionVariables map[string]json.RawMessage `json:"sessionVariables"`
+	QueryID          string                     `json:"queryId"`
+}
+
+// readSQL reads the body of a SQL route.
+func (s *Server) readSQL(w http.ResponseWriter, r *http.Request) (body sqlBody, request SQLRequest, err error) {
+	if err := checkType(r, jsonType, ksqlType, delimitedType); err != nil {
+		return body, request, err
+	}
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.maxBody))
+	if err != nil {
+		return body, request, err
+	}
+	if err := json.Unmarshal(data, &body); err != nil {
+		return body, request, fail(http.StatusBadRequest, `The request is not of the form {"ksql":"…","streamsProperties":{}}`)
+	}
+	request = SQLRequest{Text: body.KSQL + body.SQL, Properties: map[string]string{}, Variables: map[string]string{}}
+	for _, from := range []struct {
+		given map[string]json.RawMessage
+		to    map[string]string
+	}{{body.StreamsProps, request.Properties}, {body.Properties, request.Properties}, {body.SessionVariables, request.Variables}} {
+		for key, raw := range from.given {
+			// ParseMap turns any scalar into the text it was written as.
+			one, err := config.ParseMap([]byte(`{"v":` + string(raw) + `}`))
+			if err != nil || one["v"] == nil {
+				return body, request, fail(http.StatusBadRequest, "The property "+key+" must be a plain value")
+			}
+			from.to[key] = *one["v"]
+		}
+	}
+	return body, request, nil
+}
+
+// executeSQL answers POST /ksql.
+func (s *Server) executeSQL(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
+	defer cancel()
+	_, request, err := s.readSQL(w, r)
+	if err != nil {
+		s.failSQL(w, r, s.sqlFault(err, "", nil))
+		return
+	}
+	entities, err := s.o.SQL.Execute(ctx, request)
+	if err != nil {
+		s.failSQL(w, r, s.sqlFault(err, request.Text, entities))
+		return
+	}
+	if entities == nil {
+		entities = []any{}
+	}
+	s.writeSQL(w, r, http.StatusOK, entities)
+}
+
+// serverInfo answers GET /info.
+func (s *Server) serverInfo(w http.ResponseWriter, r *http.Request) {
+	info := s.o.Herder.Info()
+	s.writeSQL(w, r, http.StatusOK, map[string]any{"KsqlServerInfo": struct {
+		Version   string `json:"version"`
+		ClusterID string `json:"kafkaClusterId"`
+		ServiceID string `json:"ksqlServiceId"`
+		Status    string `json:"serverStatus"`
+	}{info.Version, info.KafkaClusterID, s.o.Settings.String("ksql.service.id"), "RUNNING"}})
+}
+
+// healthcheck answers GET /healthcheck.
+func (s *Server) healthcheck(w http.ResponseWriter, r *http.Request) {
+	type part struct {
+		Healthy bool `json:"isHealthy"`
+	}
+	healthy := s.o.Herder.Health(r.Context()).Status == "healthy"
+	status, state := http.StatusOK, "READY"
+	if !healthy {
+		status, state = http.StatusServiceUnavailable, "NOT_READY"
+	}
+	s.writeSQL(w, r, status, struct {
+		Healthy bool            `json:"isHealthy"`
+		Details map[string]part `json:"details"`
+		State   string          `json:"serverState"`
+	}{healthy, map[string]part{"metastore": {true}, "kafka": {healthy}, "commandRunner": {healthy}}, state})
+}
+
+// validProperty answers GET /is_valid_property/{name}, which clients ask before they
+// send one.
+func (s *Server) validProperty(w http.ResponseWriter, r *http.Request) {
+	s.writeSQL(w, r, http.StatusOK, true)
+}
