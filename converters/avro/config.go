@@ -41,14 +41,14 @@ func registryDef() *connect.ConfigDef {
 			Doc:     "Where the bearer token comes from: bearer.auth.token.",
 		},
 		secret("bearer.auth.token", "A token the registry takes instead of user and password.", "schema.registry.bearer.auth.token"),
-		pem("schema.registry.ssl.truststore.location", "A PEM file with the certificates of the authorities that sign the registry's; the system's own when absent."),
-		pem("schema.registry.ssl.truststore.certificates", "These certificates in PEM form themselves."),
+		pemKey("schema.registry.ssl.truststore.location", "A PEM file with the certificates of the authorities that sign the registry's; the system's own when absent."),
+		pemKey("schema.registry.ssl.truststore.certificates", "These certificates in PEM form themselves."),
 		connect.ConfigKey{
 			Name: "schema.registry.ssl.truststore.type", Default: "PEM", Importance: connect.Medium, Group: "Registry", Check: connect.OneOf("PEM"),
 			Doc: "The form of the truststore. Turn another into PEM with: keytool -exportcert -rfc",
 		},
-		pem("schema.registry.ssl.keystore.location", "A PEM file with the client's certificates and its private key."),
-		pem("schema.registry.ssl.keystore.certificate.chain", "The client's certificates in PEM form themselves."),
+		pemKey("schema.registry.ssl.keystore.location", "A PEM file with the client's certificates and its private key."),
+		pemKey("schema.registry.ssl.keystore.certificate.chain", "The client's certificates in PEM form themselves."),
 		secret("schema.registry.ssl.keystore.key", "The client's private key in PEM form, not encrypted."),
 		connect.ConfigKey{
 			Name: "schema.registry.ssl.keystore.type", Default: "PEM", Importance: connect.Medium, Group: "Registry", Check: connect.OneOf("PEM"),
@@ -74,7 +74,7 @@ func secret(name, doc string, aliases ...string) connect.ConfigKey {
 	return connect.ConfigKey{Name: name, Type: connect.TypePassword, Optional: true, Importance: connect.Medium, Group: "Registry", Doc: doc, Aliases: aliases}
 }
 
-func pem(name, doc string) connect.ConfigKey {
+func pemKey(name, doc string) connect.ConfigKey {
 	return connect.ConfigKey{Name: name, Optional: true, Importance: connect.Medium, Group: "Registry", Doc: doc}
 }
 
