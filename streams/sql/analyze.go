@@ -1,0 +1,412 @@
+package sql
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/streams/sql/functions"
+)
+
+// output is one column a query gives.
+type output struct {
+	column
+	value compiled
+}
+
+// plan is an analysed query: what it reads, what it does with each row and what it
+// gives. It is not changed once it is made, and any number of topologies can be
+// built from it.
+type plan struct {
+	text  string // the query as it prints
+	from  *source
+	alias string
+	scope *scope
+	where *compiled
+	// group holds the GROUP BY expressions, nil without aggregation; aggs are the
+	// aggregates over them.
+	group  []compiled
+	aggs   []*aggregation
+	having *compiled
+	// outputs are the columns of the result, keys first. Their values are computed
+	// over the source's rows, or with aggregation over the columns of the group and
+	// the results of the aggregates.
+	outputs []output
+	// rekeyed says that the keys of the result are not those of the source.
+	rekeyed bool
+	table   bool // the result is a table
+	emit    emit
+	limit   int
+	sink    *source
+}
+
+// sources names what the query reads.
+func (p *plan) sources() []string { return []string{p.from.name} }
+
+// aggregates tells whether the query gathers rows.
+func (p *plan) aggregates() bool { return p.group != nil }
+
+// keys returns how many of the outputs are the key.
+func (p *plan) keys() int {
+	n := 0
+	for n < len(p.outputs) && p.outputs[n].key {
+		n++
+	}
+	return n
+}
+
+// columns returns the columns of the result.
+func (p *plan) columns() []column {
+	out := make([]column, len(p.outputs))
+	for i, o := range p.outputs {
+		out[i] = o.column
+	}
+	return out
+}
+
+// analyzeQuery gives a SELECT its meaning. persistent says that its result is
+// written somewhere, which asks for the keys to be among what is selected.
+func analyzeQuery(src string, q *query, cat *catalog, persistent bool) (*plan, error) {
+	ref, ok := q.from.(*sourceRef)
+	if !ok {
+		return nil, fault(src, q.from.place(), "sql.unsupported", "joins are understood, but cannot be run by this version", "query one stream or table")
+	}
+	if q.window != nil {
+		return nil, fault(src, q.window.span, "sql.unsupported", "windows are understood, but cannot be run by this version", "group by an expression over ROWTIME")
+	}
+	from, err := cat.lookup(src, ref.name)
+	if err != nil {
+		return nil, err
+	}
+	p := &plan{text: q.String(), from: from, alias: ref.alias.text, emit: q.emit, limit: q.limit, table: from.table}
+	unqualify(q, ref.alias.text)
+	p.scope = &scope{src: src, sources: []scopeSource{{ref.alias.text, from}}}
+	a := &analyzer{src: src, scope: p.scope, types: cat.types}
+	if q.where != nil {
+		c, err := a.condition(q.where)
+		if err != nil {
+			return nil, err
+		}
+		p.where = &c
+	}
+	b := &planner{p: p, q: q, a: a, persistent: persistent}
+	if err := b.check(); err != nil {
+		return nil, err
+	}
+	if len(q.groupBy) > 0 {
+		err = b.grouped()
+	} else {
+		err = b.plain()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, b.names()
+}
+
+// condition compiles an expression that decides.
+func (a *analyzer) condition(e expr) (compiled, error) {
+	c, err := a.compile(e)
+	if err != nil {
+		return c, err
+	}
+	return a.boolean(e, c)
+}
+
+// planner fills in a plan.
+type planner struct {
+	p          *plan
+	q          *query
+	a          *analyzer
+	persistent bool
+}
+
+// check refuses clauses that do not go together.
+func (b *planner) check() error {
+	q := b.q
+	switch {
+	case q.emit == emitFinal:
+		return b.a.fault(q, "sql.bad_clause", "EMIT FINAL is for windowed aggregations", "write EMIT CHANGES")
+	case len(q.groupBy) == 0 && q.having != nil:
+		return b.a.fault(q.having, "sql.bad_clause", "HAVING needs a GROUP BY", "use WHERE")
+	case len(q.groupBy) > 0 && len(q.partitionBy) > 0:
+		return b.a.fault(q.partitionAt, "sql.bad_clause", "GROUP BY and PARTITION BY cannot stand in one query", "leave out PARTITION BY: groups are the key of the result")
+	case len(q.partitionBy) > 0 && b.p.from.table:
+		return b.a.fault(q.partitionAt, "sql.bad_clause", "a table cannot be partitioned by another column", "its primary key is what its rows are known by")
+	case b.persistent && q.limit >= 0:
+		return b.a.fault(q, "sql.bad_clause", "a query that is written somewhere goes on for ever and takes no LIMIT", "leave out LIMIT")
+	}
+	return nil
+}
+
+// expand replaces stars by the columns they stand for.
+func (b *planner) expand() ([]item, error) {
+	var out []item
+	for _, it := range b.q.items {
+		switch {
+		case !it.star:
+			out = append(out, it)
+		case it.expr != nil:
+			fields, err := b.structFields(it)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, fields...)
+		default:
+			if it.source.text != "" && it.source.text != b.p.alias {
+				return nil, b.a.fault(it.source, "sql.unknown_source", "the query reads nothing called "+it.source.text, "")
+			}
+			for _, c := range b.p.from.columns {
+				out = append(out, item{span: it.span, expr: &columnRef{span: it.span, name: name{it.span, c.name}}})
+			}
+		}
+	}
+	return out, nil
+}
+
+func (b *planner) structFields(it item) ([]item, error) {
+	c, err := b.a.compile(it.expr)
+	if err != nil {
+		return nil, err
+	}
+	if c.typ.Kind != functions.Struct {
+		return nil, b.a.fault(it.expr, "sql.type", fmt.Sprintf("->* takes the fields of a struct, this is %s", c.typ), "")
+	}
+	var out []item
+	for _, f := range c.typ.Fields {
+		out = append(out, item{span: it.span, expr: &deref{span: it.span, x: it.expr, field: name{it.span, f.Name}}, alias: name{it.span, f.Name}})
+	}
+	return out, nil
+}
+
+// outputName is the name an item gives its column, empty when it must be made up.
+func outputName(it item) string {
+	if it.alias.text != "" {
+		return it.alias.text
+	}
+	switch e := it.expr.(type) {
+	case *columnRef:
+		return e.name.text
+	case *deref:
+		return e.field.text
+	}
+	return ""
+}
+
+// plain analyses a query without aggregation.
+func (b *planner) plain() error {
+	items, err := b.expand()
+	if err != nil {
+		return err
+	}
+	keys := b.sourceKeys()
+	if len(b.q.partitionBy) > 0 {
+		b.p.rekeyed = true
+		if keys, err = b.partitionKeys(); err != nil {
+			return err
+		}
+	}
+	return b.project(items, keys, b.a)
+}
+
+// sourceKeys are the key columns of the source as they print.
+func (b *planner) sourceKeys() []string {
+	var out []string
+	for _, c := range b.p.from.columns[:b.p.from.keys()] {
+		out = append(out, string(identSQL(nil, c.name)))
+	}
+	return out
+}
+
+// partitionKeys are the expressions of PARTITION BY as they print; PARTITION BY
+// NULL means no key.
+func (b *planner) partitionKeys() ([]string, error) {
+	var out []string
+	for _, e := range b.q.partitionBy {
+		if l, ok := e.(*literal); ok && l.kind == functions.Null && len(b.q.partitionBy) == 1 {
+			return nil, nil
+		}
+		if _, err := b.keyExpression(e); err != nil {
+			return nil, err
+		}
+		out = append(out, canonical(e))
+	}
+	return out, nil
+}
+
+// keyExpression compiles an expression that becomes a key.
+func (b *planner) keyExpression(e expr) (compiled, error) {
+	c, err := b.a.compile(e)
+	if err != nil {
+		return c, err
+	}
+	if c.typ.Kind == functions.Map || c.typ.Kind == functions.Null {
+		return c, b.a.fault(e, "sql.type", fmt.Sprintf("%s cannot be a key", c.typ), "")
+	}
+	return c, nil
+}
+
+// grouped analyses an aggregation.
+func (b *planner) grouped() error {
+	p := b.p
+	g := &groupScope{a: b.a}
+	for _, e := range b.q.groupBy {
+		c, err := b.keyExpression(e)
+		if err != nil {
+			return err
+		}
+		p.group = append(p.group, c)
+		g.groups = append(g.groups, canonical(e))
+	}
+	g.cols = p.group
+	for _, it := range b.q.items {
+		if it.star {
+			return b.a.fault(it, "sql.not_grouped", "* cannot stand in an aggregation", "name the grouped columns and the aggregates")
+		}
+	}
+	over := &analyzer{src: b.a.src, scope: g, types: b.a.types}
+	if err := b.project(b.q.items, g.groups, over); err != nil {
+		return err
+	}
+	if b.q.having != nil {
+		c, err := over.condition(b.q.having)
+		if err != nil {
+			return err
+		}
+		p.having = &c
+	}
+	p.aggs = g.aggs
+	p.rekeyed = !slices.Equal(g.groups, b.sourceKeys())
+	p.table = true
+	if len(p.aggs) == 0 {
+		return b.a.fault(b.q.groupAt, "sql.bad_clause", "GROUP BY needs an aggregate such as COUNT(*) in the SELECT list", "")
+	}
+	return b.undoable()
+}
+
+// undoable refuses aggregates that cannot take rows back, over tables, whose rows
+// change and go.
+func (b *planner) undoable() error {
+	if !b.p.from.table {
+		return nil
+	}
+	for _, agg := range b.p.aggs {
+		if agg.acc.Undo == nil {
+			return b.a.fault(b.aggregateCall(agg), "sql.not_undoable", agg.name+" cannot take rows back, so it cannot stand over a table, whose rows change",
+				"COUNT, SUM, AVG and COLLECT_LIST can")
+		}
+	}
+	return nil
+}
+
+// aggregateCall finds where an aggregate stands in the query.
+func (b *planner) aggregateCall(agg *aggregation) node {
+	var found node = b.q
+	look := func(e expr) bool {
+		if c, ok := e.(*call); ok && canonical(c) == agg.text {
+			found = c
+		}
+		return true
+	}
+	for _, it := range b.q.items {
+		walk(it.expr, look)
+	}
+	walk(b.q.having, look)
+	return found
+}
+
+// project compiles the items into outputs: those that print as one of the keys
+// become the key, in the order of the keys.
+func (b *planner) project(items []item, keys []string, over *analyzer) error {
+	keyed := make([]*output, len(keys))
+	var values []output
+	for i, it := range items {
+		c, err := over.compile(it.expr)
+		if err != nil {
+			return err
+		}
+		if c.typ.Kind == functions.Null {
+			return b.a.fault(it.expr, "sql.type", "the type of this column cannot be told", "write CAST(NULL AS …)")
+		}
+		o := output{column: column{name: outputName(it), typ: c.typ}, value: c}
+		if o.name == "" {
+			o.name = fmt.Sprintf("KSQL_COL_%d", i)
+		}
+		k := slices.Index(keys, canonical(it.expr))
+		if k < 0 || keyed[k] != nil && !b.persistent {
+			values = append(values, o)
+			continue
+		}
+		if keyed[k] != nil {
+			return b.a.fault(it, "sql.key_twice", "the key "+keys[k]+" is selected twice", "copy it with AS_VALUE("+keys[k]+")")
+		}
+		o.key = true
+		keyed[k] = &o
+	}
+	for i, o := range keyed {
+		if o != nil {
+			b.p.outputs = append(b.p.outputs, *o)
+		} else if b.persistent {
+			return b.a.fault(items[0], "sql.key_missing", "the key "+keys[i]+" is not selected", "add "+keys[i]+" to the SELECT list")
+		}
+	}
+	b.p.outputs = append(b.p.outputs, values...)
+	return nil
+}
+
+// names refuses two outputs of one name, and results without values.
+func (b *planner) names() error {
+	seen := map[string]bool{}
+	for _, o := range b.p.outputs {
+		if seen[o.name] {
+			return b.a.fault(b.q, "sql.duplicate_column", "the result has two columns named "+o.name, "give one another name with AS")
+		}
+		seen[o.name] = true
+		switch o.name {
+		case rowTime, rowPartition, rowOffset, "WINDOWSTART", "WINDOWEND":
+			if b.persistent {
+				return b.a.fault(b.q, "sql.reserved_column", o.name+" is the name of a pseudo column", "give it another name with AS")
+			}
+		}
+	}
+	if b.persistent && b.p.keys() == len(b.p.outputs) {
+		return b.a.fault(b.q, "sql.no_values", "the result has no column besides its key", "select a value too, such as AS_VALUE of the key")
+	}
+	return nil
+}
+
+// outputRow computes the outputs of rows, for one goroutine.
+type outputRow struct {
+	evals  []eval
+	schema *connect.Schema
+}
+
+// newOutputRow makes the evals of some outputs.
+func newOutputRow(outputs []output) (*outputRow, error) {
+	columns := make([]column, len(outputs))
+	list := make([]compiled, len(outputs))
+	for i, o := range outputs {
+		columns[i], list[i] = o.column, o.value
+	}
+	schema, err := rowSchema("", columns)
+	if err != nil {
+		return nil, err
+	}
+	evals, err := makeAll(list)
+	return &outputRow{evals: evals, schema: schema}, err
+}
+
+// of computes the outputs of one row. An expression that fails is null, as in
+// ksqlDB; failed is told about it.
+func (o *outputRow) of(row []connect.Value, failed func(error)) connect.Value {
+	out := make([]connect.Value, len(o.evals))
+	for i, e := range o.evals {
+		v, err := e(row)
+		if err != nil {
+			failed(err)
+			v = null
+		}
+		out[i] = v
+	}
+	return connect.StructValue(o.schema.StructOf(out))
+}

@@ -1,0 +1,163 @@
+package functions
+
+import (
+	"math"
+	"math/big"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+func aggregateFunctions() []Aggregate {
+	t := []Type{variable("T")}
+	return []Aggregate{
+		{Name: "COUNT", Doc: "The number of rows, or of rows in which the column is not null.", Undoable: true, Variants: []AggregateVariant{{Make: makeCount}, {Params: t, Make: makeCount}}},
+		{Name: "SUM", Doc: "The sum of the column; nulls count as nothing.", Undoable: true, Variants: []AggregateVariant{
+			{Params: params(Int), Make: makeSum}, {Params: params(Bigint), Make: makeSum}, {Params: params(Double), Make: makeSum}, {Params: params(Decimal), Make: makeSum}}},
+		{Name: "AVG", Doc: "The mean of the column as a DOUBLE; nulls are left out.", Undoable: true, Variants: []AggregateVariant{{Params: params(Double), Make: makeAvg}}},
+		{Name: "MIN", Doc: "The least value of the column.", Variants: []AggregateVariant{{Params: t, Make: makeExtreme(-1)}}},
+		{Name: "MAX", Doc: "The greatest value of the column.", Variants: []AggregateVariant{{Params: t, Make: makeExtreme(1)}}},
+		{Name: "COLLECT_LIST", Doc: "All values of the column in the order they came.", Undoable: true, Variants: []AggregateVariant{{Params: t, Make: makeCollect}}},
+		{Name: "LATEST_BY_OFFSET", Doc: "The newest value of the column that is not null, or the newest of all when the second argument is false.", Variants: []AggregateVariant{
+			{Params: t, Make: makeByOffset(true)}, {Params: t, Init: params(Boolean), Make: makeByOffset(true)}}},
+		{Name: "EARLIEST_BY_OFFSET", Doc: "The first value of the column that is not null, or the first of all when the second argument is false.", Variants: []AggregateVariant{
+			{Params: t, Make: makeByOffset(false)}, {Params: t, Init: params(Boolean), Make: makeByOffset(false)}}},
+	}
+}
+
+func makeCount(args []Type, _ []connect.Value) (Accumulator, error) {
+	step := func(by int64) func(state, args []connect.Value) error {
+		return func(state, row []connect.Value) error {
+			if len(args) == 0 || !row[0].IsNull() {
+				state[0] = connect.Int64(state[0].Int() + by)
+			}
+			return nil
+		}
+	}
+	return Accumulator{State: params(Bigint), Returns: of(Bigint), Zero: func(s []connect.Value) { s[0] = connect.Int64(0) }, Add: step(1), Undo: step(-1)}, nil
+}
+
+func makeSum(args []Type, _ []connect.Value) (Accumulator, error) {
+	t := args[0]
+	if t.Kind == Decimal {
+		t.Precision = max(t.Precision, 38)
+	}
+	step := func(sign int) func(state, args []connect.Value) error {
+		return func(state, row []connect.Value) error {
+			if row[0].IsNull() {
+				return nil
+			}
+			var err error
+			state[0], err = addSigned(t, state[0], row[0], sign)
+			return err
+		}
+	}
+	acc := Accumulator{State: []Type{t}, Returns: args[0], Add: step(1), Undo: step(-1)}
+	if t.Kind == Decimal {
+		acc.Returns = t
+	}
+	acc.Zero = func(s []connect.Value) { s[0] = zeroOf(t.Kind) }
+	return acc, nil
+}
+
+func zeroOf(k Kind) connect.Value {
+	switch k {
+	case Int:
+		return connect.Int32(0)
+	case Double:
+		return connect.Float64(0)
+	case Decimal:
+		return connect.Bytes([]byte{0})
+	}
+	return connect.Int64(0)
+}
+
+// addSigned returns a + sign·b for numbers of type t.
+func addSigned(t Type, a, b connect.Value, sign int) (connect.Value, error) {
+	switch t.Kind {
+	case Double:
+		return connect.Float64(a.Float() + float64(sign)*b.Float()), nil
+	case Decimal:
+		y := unscaled(b)
+		return checked(y.Add(unscaled(a), y.Mul(y, big.NewInt(int64(sign)))), t)
+	}
+	x, y := a.Int(), b.Int()*int64(sign)
+	sum := x + y
+	if (sum > x) != (y > 0) && y != 0 || t.Kind == Int && sum != int64(int32(sum)) || b.Int() == math.MinInt64 && sign < 0 {
+		return a, ErrOverflow
+	}
+	if t.Kind == Int {
+		return connect.Int32(int32(sum)), nil
+	}
+	return connect.Int64(sum), nil
+}
+
+func makeAvg([]Type, []connect.Value) (Accumulator, error) {
+	step := func(sign int64) func(state, args []connect.Value) error {
+		return func(state, row []connect.Value) error {
+			if !row[0].IsNull() {
+				state[0] = connect.Float64(state[0].Float() + float64(sign)*row[0].Float())
+				state[1] = connect.Int64(state[1].Int() + sign)
+			}
+			return nil
+		}
+	}
+	return Accumulator{
+		State: params(Double, Bigint), Returns: of(Double), Add: step(1), Undo: step(-1),
+		Zero: func(s []connect.Value) { s[0], s[1] = connect.Float64(0), connect.Int64(0) },
+		Result: func(s []connect.Value) connect.Value {
+			if s[1].Int() == 0 {
+				return connect.Float64(0)
+			}
+			return connect.Float64(s[0].Float() / float64(s[1].Int()))
+		},
+	}, nil
+}
+
+func makeExtreme(side int) func([]Type, []connect.Value) (Accumulator, error) {
+	return func(args []Type, _ []connect.Value) (Accumulator, error) {
+		return Accumulator{State: args[:1], Returns: args[0], Add: func(state, row []connect.Value) error {
+			if !row[0].IsNull() && (state[0].IsNull() || Compare(args[0], row[0], state[0])*side > 0) {
+				state[0] = row[0]
+			}
+			return nil
+		}}, nil
+	}
+}
+
+func makeCollect(args []Type, _ []connect.Value) (Accumulator, error) {
+	list := ArrayOf(args[0])
+	return Accumulator{
+		State: []Type{list}, Returns: list, Zero: func(s []connect.Value) { s[0] = connect.Array(nil) },
+		Add: func(state, row []connect.Value) error {
+			old := state[0].Array()
+			state[0] = connect.Array(append(append(make([]connect.Value, 0, len(old)+1), old...), row[0]))
+			return nil
+		},
+		Undo: func(state, row []connect.Value) error {
+			old := state[0].Array()
+			for i := len(old) - 1; i >= 0; i-- {
+				if compareNulls(args[0], old[i], row[0]) == 0 {
+					state[0] = connect.Array(append(append(make([]connect.Value, 0, len(old)), old[:i]...), old[i+1:]...))
+					break
+				}
+			}
+			return nil
+		},
+	}, nil
+}
+
+// makeByOffset makes LATEST_BY_OFFSET (latest) and EARLIEST_BY_OFFSET. The second
+// value of the state tells whether a row was taken, which matters when that row
+// was null.
+func makeByOffset(latest bool) func([]Type, []connect.Value) (Accumulator, error) {
+	return func(args []Type, init []connect.Value) (Accumulator, error) {
+		ignoreNulls := len(init) == 0 || init[0].IsNull() || init[0].Bool()
+		return Accumulator{State: []Type{args[0], of(Boolean)}, Returns: args[0], Add: func(state, row []connect.Value) error {
+			if row[0].IsNull() && ignoreNulls || !latest && !state[1].IsNull() {
+				return nil
+			}
+			state[0], state[1] = row[0], connect.Bool(true)
+			return nil
+		}}, nil
+	}
+}
