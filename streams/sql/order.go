@@ -2,7 +2,7 @@ package sql
 
 import (
 	"encoding/base64"
-	"encoding/binary"
+	be "encoding/binary"
 	"errors"
 	"math"
 	"math/big"
@@ -75,9 +75,9 @@ func appendOrdered(dst []byte, t functions.Type, v connect.Value) ([]byte, error
 		}
 		return append(dst, 0), nil
 	case functions.Int, functions.Bigint, functions.Date, functions.Time, functions.Timestamp:
-		return binary.BigEndian.AppendUint64(dst, uint64(v.Int())^1<<63), nil
+		return be.BigEndian.AppendUint64(dst, uint64(v.Int())^1<<63), nil
 	case functions.Double:
-		return binary.BigEndian.AppendUint64(dst, orderedFloat(v.Float())), nil
+		return be.BigEndian.AppendUint64(dst, orderedFloat(v.Float())), nil
 	case functions.Decimal:
 		return appendOrderedInt(dst, decimalInt(v)), nil
 	case functions.String, functions.Bytes:
@@ -162,7 +162,7 @@ func readOrdered(b []byte, t functions.Type) (v connect.Value, rest []byte, err 
 	if len(b) < 8 {
 		return null, nil, errKey
 	}
-	u := binary.BigEndian.Uint64(b)
+	u := be.BigEndian.Uint64(b)
 	if t.Kind != functions.Double {
 		return connect.IntOf(carrier(t), int64(u^1<<63)), b[8:], nil
 	}

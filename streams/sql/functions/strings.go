@@ -20,7 +20,7 @@ func oneString(name, doc string, f func(string) string, examples ...Example) Fun
 
 func stringFunctions() []Function {
 	return []Function{
-		oneString("UCASE", "The string in upper case.", strings.ToUpper, Example{"UCASE('straße')", `"STRASSE"`}),
+		oneString("UCASE", "The string in upper case.", func(s string) string { return strings.ReplaceAll(strings.ToUpper(s), "ß", "SS") }, Example{"UCASE('straße')", `"STRASSE"`}),
 		oneString("LCASE", "The string in lower case.", strings.ToLower, Example{"LCASE('Ab')", `"ab"`}),
 		oneString("TRIM", "The string without white space at both ends.", func(s string) string {
 			return strings.TrimFunc(s, func(r rune) bool { return r <= ' ' })

@@ -1,0 +1,436 @@
+package sql
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/streams"
+	"github.com/tidemill/tidemill/streams/serde"
+	"github.com/tidemill/tidemill/streams/sql/functions"
+)
+
+var bigint = functions.Type{Kind: functions.Bigint}
+
+// numbered makes the name of an internal column.
+func numbered(prefix string, i int) string { return prefix + strconv.Itoa(i) }
+
+// The operators that keep something are named, so that their topics and stores
+// stay the same when the planner changes what stands around them.
+const (
+	sourceOperator = "source"
+	groupOperator  = "groupby"
+	resultStore    = "result"
+)
+
+// target says where a topology's results go.
+type target struct {
+	formats map[string]Format
+	// failed is told of rows and expressions that could not be computed.
+	failed func(error)
+	// emit is given each result of a query that has no sink; deleted says that the
+	// row of the key is gone.
+	emit func(result)
+	// updates makes every update of a table visible, instead of the last at each
+	// commit.
+	updates bool
+}
+
+// result is one row of a query: the values of its columns, keys first.
+type result struct {
+	values  []connect.Value
+	time    int64
+	deleted bool
+}
+
+type (
+	rowStream = streams.Stream[connect.Value, connect.Value]
+	rowTable  = streams.Table[connect.Value, connect.Value]
+	rowRecord = streams.Record[connect.Value, connect.Value]
+)
+
+// built is a topology with what is needed to read its results.
+type built struct {
+	topology *streams.Topology
+	plan     *plan
+	crew     *crew
+	// result is the table that keeps the results, or the states of the groups; nil
+	// when the query is over a stream and gathers nothing.
+	result *rowTable
+}
+
+// assembler builds the topology of one plan.
+type assembler struct {
+	b    *streams.Builder
+	p    *plan
+	to   target
+	crew *crew
+	rows *connect.Schema // of the rows read
+	key  *codec
+	// group writes the keys of stores: those of the source, or of the groups.
+	keys orderedKey
+}
+
+// build makes the topology of a plan.
+func (p *plan) build(to target) (*built, error) {
+	a := &assembler{b: streams.NewBuilder(), p: p, to: to}
+	var err error
+	if a.crew, err = newCrew(p, to.failed); err != nil {
+		return nil, err
+	}
+	if a.rows, err = rowSchema("", p.scope.columns()); err != nil {
+		return nil, err
+	}
+	from := p.from
+	if a.key, err = newCodec(to.formats, from, true, from.columns[:from.keys()]); err != nil {
+		return nil, err
+	}
+	if a.keys, err = newOrderedKey(from.columns[:from.keys()]); err != nil {
+		return nil, err
+	}
+	out := &built{plan: p, crew: a.crew}
+	switch {
+	case from.table && p.aggregates():
+		out.result, err = a.tableAggregate()
+	case from.table:
+		out.result, err = a.tableRows()
+	case p.aggregates():
+		out.result, err = a.streamAggregate()
+	default:
+		err = a.streamRows()
+	}
+	if err != nil {
+		return nil, err
+	}
+	out.topology, err = a.b.Build()
+	return out, err
+}
+
+// valueColumns returns the columns of the value that the query names.
+func (a *assembler) valueColumns() []column {
+	var out []column
+	for _, s := range a.p.scope.slots {
+		if s.column >= a.p.from.keys() && a.p.from.columns[s.column].header == "" {
+			out = append(out, a.p.from.columns[s.column])
+		}
+	}
+	return out
+}
+
+// value returns the reader of the source's values.
+func (a *assembler) value() (serde.Serde[connect.Value], error) {
+	columns := a.valueColumns()
+	if a.p.from.cdc {
+		columns = a.p.scope.columns()
+	}
+	c, err := newCodec(a.to.formats, a.p.from, false, columns)
+	if err != nil || !a.p.from.cdc {
+		return c, err
+	}
+	return newChangeCodec(c)
+}
+
+// fullRow puts a row together from the key and the value of a record.
+func (a *assembler) fullRow() func(key, value connect.Value) connect.Value {
+	type place struct {
+		key bool
+		at  int
+	}
+	places := make([]place, len(a.p.scope.slots))
+	values := 0
+	for i, s := range a.p.scope.slots {
+		switch {
+		case s.column < 0 || a.p.from.columns[s.column].header != "":
+			places[i].at = -1
+		case s.column < a.p.from.keys():
+			places[i] = place{key: true, at: s.column}
+		default:
+			places[i].at = values
+			values++
+		}
+	}
+	return func(key, value connect.Value) connect.Value {
+		row := make([]connect.Value, len(places))
+		for i, p := range places {
+			switch {
+			case p.at < 0:
+			case p.key && !key.IsNull():
+				row[i] = key.Struct().At(p.at)
+			case !p.key:
+				row[i] = value.Struct().At(p.at)
+			}
+		}
+		return connect.StructValue(a.rows.StructOf(row))
+	}
+}
+
+// recordRow is fullRow with what only the record knows: its time and headers.
+func (a *assembler) recordRow() func(r *rowRecord) connect.Value {
+	full, at := a.fullRow(), a.p.scope.pseudo(rowTime)
+	headers := a.headerSlots()
+	return func(r *rowRecord) connect.Value {
+		row := full(r.Key, r.Value)
+		if at >= 0 {
+			row.Struct().Set(at, connect.Int64(r.Time))
+		}
+		for _, h := range headers {
+			row.Struct().Set(h.slot, h.of(r.Headers))
+		}
+		return row
+	}
+}
+
+// recordColumns tells whether the query names columns that only the record knows.
+func (a *assembler) recordColumns() bool {
+	return a.p.scope.pseudo(rowTime) >= 0 || len(a.headerSlots()) > 0
+}
+
+// check refuses pseudo columns that cannot be had where they are asked for.
+func (a *assembler) check() error {
+	for _, s := range a.p.scope.slots {
+		if s.column < 0 && (s.name != rowTime || a.p.from.table) {
+			return &Error{Code: "sql.unsupported", Message: fmt.Sprintf("%s of a %s cannot be used in a query that runs on", s.name, a.p.from.kind())}
+		}
+	}
+	return nil
+}
+
+// source reads a stream as rows.
+func (a *assembler) source() (*rowStream, func(r *rowRecord) connect.Value, error) {
+	if err := a.check(); err != nil {
+		return nil, nil, err
+	}
+	value, err := a.value()
+	if err != nil {
+		return nil, nil, err
+	}
+	if !a.p.from.cdc {
+		s := streams.From(a.b, a.p.from.topic, serde.Serde[connect.Value](a.key), value, streams.With{Name: sourceOperator})
+		return s, a.recordRow(), nil
+	}
+	events := a.cdc(value).Stream(a.b, streams.With{Name: sourceOperator})
+	at := a.p.scope.pseudo(rowTime)
+	s := streams.FlatMap(events, func(r streams.Record[connect.Value, streams.Change[connect.Value]], emit func(rowRecord)) {
+		if r.Value.HasNew {
+			emit(rowRecord{Key: r.Key, NoKey: r.NoKey, Value: r.Value.New, Time: r.Time, Headers: r.Headers})
+		}
+	})
+	return s, func(r *rowRecord) connect.Value {
+		if at >= 0 {
+			r.Value.Struct().Set(at, connect.Int64(r.Time))
+		}
+		return r.Value
+	}, nil
+}
+
+func (a *assembler) cdc(value serde.Serde[connect.Value]) streams.CDC {
+	return streams.CDC{Topic: a.p.from.topic, Key: a.key, Envelope: value, Row: a.rows, StoredKey: a.keys}
+}
+
+// streamRows filters and projects a stream.
+func (a *assembler) streamRows() error {
+	s, row, err := a.source()
+	if err != nil {
+		return err
+	}
+	keys := a.p.keys()
+	out := streams.FlatMap(s, func(r rowRecord, emit func(rowRecord)) {
+		if r.NoValue {
+			return
+		}
+		v := row(&r)
+		if !a.crew.keep(v) {
+			return
+		}
+		o := a.crew.output(v)
+		emit(rowRecord{Key: o, NoKey: keys == 0 || o.Struct().At(0).IsNull() && keys == 1, Value: o, Time: r.Time, Headers: r.Headers})
+	}, streams.With{Name: "project"})
+	return a.finish(out, func(key, value connect.Value) connect.Value { return value })
+}
+
+// table reads a table as rows that passed WHERE.
+func (a *assembler) table() (*rowTable, error) {
+	if err := a.check(); err != nil {
+		return nil, err
+	}
+	value, err := a.value()
+	if err != nil {
+		return nil, err
+	}
+	with := streams.With{Name: sourceOperator, Uncached: a.to.updates}
+	var t *rowTable
+	if a.p.from.cdc {
+		t = a.cdc(value).Table(a.b, with)
+	} else {
+		full := a.fullRow()
+		s := streams.From(a.b, a.p.from.topic, serde.Serde[connect.Value](a.key), value, streams.With{Name: "topic"})
+		t = streams.MapValues(s, func(k, v connect.Value) connect.Value { return full(k, v) }, streams.With{Name: "rows"}).
+			ToTable(a.keys, serde.Row(a.rows), with)
+	}
+	if a.p.where != nil || a.p.aggregates() {
+		t = t.Filter(func(_, row connect.Value) bool { return a.crew.keep(row) }, streams.With{Name: "filter"})
+	}
+	return t, nil
+}
+
+// tableRows filters and projects a table.
+func (a *assembler) tableRows() (*rowTable, error) {
+	t, err := a.table()
+	if err != nil {
+		return nil, err
+	}
+	schema, err := rowSchema("", a.p.columns())
+	if err != nil {
+		return nil, err
+	}
+	out := streams.MapTable(t, func(_, row connect.Value) connect.Value { return a.crew.output(row) }, serde.Row(schema),
+		streams.With{Name: "project", Store: resultStore, Uncached: a.to.updates})
+	return out, a.finish(out.ToStream(), func(_, row connect.Value) connect.Value { return row })
+}
+
+// tableAggregate gathers the rows of a table.
+func (a *assembler) tableAggregate() (*rowTable, error) {
+	t, err := a.table()
+	if err != nil {
+		return nil, err
+	}
+	keys, err := a.groupKeys()
+	if err != nil {
+		return nil, err
+	}
+	g := streams.GroupTable(t, func(_, row connect.Value) (connect.Value, connect.Value) { return a.crew.groupOf(row) },
+		serde.Serde[connect.Value](keys), serde.Row(a.crew.args), streams.With{Name: groupOperator})
+	agg := streams.Aggregate(g, a.aggregation(), serde.Row(a.crew.state), streams.With{Name: "aggregate", Store: resultStore, Uncached: a.to.updates})
+	return agg, a.groups(agg)
+}
+
+// streamAggregate gathers the records of a stream.
+func (a *assembler) streamAggregate() (*rowTable, error) {
+	s, row, err := a.source()
+	if err != nil {
+		return nil, err
+	}
+	keys, err := a.groupKeys()
+	if err != nil {
+		return nil, err
+	}
+	var in *rowStream
+	if a.p.rekeyed || a.p.from.cdc || a.recordColumns() {
+		in = streams.FlatMap(s, func(r rowRecord, emit func(rowRecord)) {
+			if r.NoValue {
+				return
+			}
+			if v := row(&r); a.crew.keep(v) {
+				group, args := a.crew.groupOf(v)
+				emit(rowRecord{Key: group, Value: args, Time: r.Time, Headers: r.Headers})
+			}
+		}, streams.With{Name: "project"})
+	} else {
+		// The records already are where their groups are, and stay there.
+		full := a.fullRow()
+		in = streams.MapValues(s, func(k, v connect.Value) connect.Value { return full(k, v) }, streams.With{Name: "rows"}).
+			Filter(func(_, v connect.Value) bool { return a.crew.keep(v) }, streams.With{Name: "filter"})
+		in = streams.MapValues(in, func(_, v connect.Value) connect.Value {
+			_, args := a.crew.groupOf(v)
+			return args
+		}, streams.With{Name: "project"})
+	}
+	g := in.GroupByKey(keys, serde.Row(a.crew.args), streams.With{Name: groupOperator})
+	agg := streams.Aggregate(g, a.aggregation(), serde.Row(a.crew.state), streams.With{Name: "aggregate", Store: resultStore, Uncached: a.to.updates})
+	return agg, a.groups(agg)
+}
+
+// groupKeys makes the writer of the keys of groups.
+func (a *assembler) groupKeys() (orderedKey, error) {
+	columns := make([]column, len(a.p.group))
+	for i, g := range a.p.group {
+		columns[i] = column{name: numbered("G", i), typ: g.typ}
+	}
+	return newOrderedKey(columns)
+}
+
+func (a *assembler) aggregation() streams.Aggregation[connect.Value, connect.Value, connect.Value] {
+	c := a.crew
+	return streams.Aggregation[connect.Value, connect.Value, connect.Value]{
+		Init:     c.empty,
+		Add:      func(_, args, state connect.Value) connect.Value { return c.add(args, state, 1) },
+		Subtract: func(_, args, state connect.Value) connect.Value { return c.add(args, state, -1) },
+		Empty:    c.isEmpty,
+	}
+}
+
+// groups turns the states of groups into results.
+func (a *assembler) groups(agg *rowTable) error {
+	if a.p.having != nil {
+		agg = agg.Filter(a.crew.having, streams.With{Name: "having"})
+	}
+	return a.finish(agg.ToStream(), a.crew.outputOf)
+}
+
+// finish sends results where they go: to the sink's topic or to the target. row
+// gives a result's columns from the record's key and value.
+func (a *assembler) finish(s *rowStream, row func(key, value connect.Value) connect.Value) error {
+	if a.p.sink == nil {
+		if a.to.emit == nil {
+			return nil
+		}
+		s.Peek(func(r rowRecord) { a.to.emit(a.resultOf(r, row)) }, streams.With{Name: "emit"})
+		return nil
+	}
+	sink := a.p.sink
+	key, err := newCodec(a.to.formats, sink, true, sink.columns[:sink.keys()])
+	if err != nil {
+		return err
+	}
+	value, err := newCodec(a.to.formats, sink, false, sink.columns[sink.keys():])
+	if err != nil {
+		return err
+	}
+	value.skip = sink.keys()
+	if a.p.aggregates() {
+		s = streams.MapValues(s, row, streams.With{Name: "output"})
+	}
+	s.To(sink.topic, serde.Serde[connect.Value](key), serde.Serde[connect.Value](value), streams.With{Name: "sink"})
+	return nil
+}
+
+// resultOf makes a result of a record. A deleted row has its key columns alone.
+func (a *assembler) resultOf(r rowRecord, row func(key, value connect.Value) connect.Value) result {
+	out := result{time: r.Time, deleted: r.NoValue}
+	if r.NoValue {
+		out.values = a.deletedRow(r)
+	} else {
+		out.values = row(r.Key, r.Value).Struct().Values()
+	}
+	return out
+}
+
+// deletedRow computes the key columns of a row that is gone.
+func (a *assembler) deletedRow(r rowRecord) []connect.Value {
+	values := make([]connect.Value, len(a.p.outputs))
+	if r.NoKey {
+		return values
+	}
+	key := r.Key.Struct().Values()
+	row := make([]connect.Value, len(a.p.scope.slots)+len(a.p.group)+len(a.p.aggs))
+	if a.p.aggregates() {
+		copy(row, key)
+	} else {
+		for i, s := range a.p.scope.slots {
+			if s.column >= 0 && s.column < len(key) {
+				row[i] = key[s.column]
+			}
+		}
+	}
+	w := a.crew.borrow()
+	defer a.crew.pool.Put(w)
+	for i, o := range a.p.outputs {
+		if !o.key {
+			continue
+		}
+		if v, err := w.out.evals[i](row); err == nil {
+			values[i] = v
+		}
+	}
+	return values
+}

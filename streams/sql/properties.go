@@ -1,0 +1,156 @@
+package sql
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tidemill/tidemill/streams/sql/functions"
+)
+
+// properties are the entries of a WITH clause, read by name.
+type properties struct {
+	src  string
+	list []property
+}
+
+// topicProperties are the properties of a topic to be made.
+func topicProperties() []string {
+	return []string{"KAFKA_TOPIC", "PARTITIONS", "REPLICAS", "RETENTION_MS", "CLEANUP_POLICY"}
+}
+
+// formatProperties say how keys and values are written.
+func formatProperties() []string {
+	return []string{"FORMAT", "KEY_FORMAT", "VALUE_FORMAT", "WRAP_SINGLE_VALUE"}
+}
+
+// check refuses properties that are unknown, given twice or that this version does
+// not act on.
+func (p properties) check(known ...[]string) error {
+	all := slices.Concat(known...)
+	for i, prop := range p.list {
+		n := upper(prop.text)
+		if !slices.Contains(all, n) {
+			return fault(p.src, prop.span, "sql.unknown_property", "there is no property "+n+" here", didYouMean(n, all))
+		}
+		for _, before := range p.list[:i] {
+			if upper(before.text) == n {
+				return fault(p.src, prop.span, "sql.bad_property", n+" is given twice", "")
+			}
+		}
+	}
+	return nil
+}
+
+// find returns a property, nil when it is not given.
+func (p properties) find(name string) *property {
+	for i := range p.list {
+		if upper(p.list[i].text) == name {
+			return &p.list[i]
+		}
+	}
+	return nil
+}
+
+// text returns a property as text.
+func (p properties) text(name string) (string, bool) {
+	prop := p.find(name)
+	if prop == nil {
+		return "", false
+	}
+	return prop.value.(*literal).text, true
+}
+
+// number returns a property as a whole number of at least low.
+func (p properties) number(name string, low int) (int, bool, error) {
+	prop := p.find(name)
+	if prop == nil {
+		return 0, false, nil
+	}
+	n, err := strconv.Atoi(prop.value.(*literal).text)
+	if err != nil || n < low {
+		return 0, false, fault(p.src, prop.value.place(), "sql.bad_property", name+" is a whole number of at least "+strconv.Itoa(low), "")
+	}
+	return n, true, nil
+}
+
+// flag returns a property as a boolean.
+func (p properties) flag(name string) (value, given bool, err error) {
+	prop := p.find(name)
+	if prop == nil {
+		return false, false, nil
+	}
+	switch upper(prop.value.(*literal).text) {
+	case "TRUE":
+		return true, true, nil
+	case "FALSE":
+		return false, true, nil
+	}
+	return false, false, fault(p.src, prop.value.place(), "sql.bad_property", name+" is TRUE or FALSE", "")
+}
+
+// formats returns the key and value formats, with given defaults.
+func (p properties) formats(key, value string, available map[string]Format) (string, string, error) {
+	read := func(name, fallback string) (string, error) {
+		prop := p.find(name)
+		if prop == nil {
+			return fallback, nil
+		}
+		f := strings.ToUpper(prop.value.(*literal).text)
+		known := []string{formatKafka}
+		if name == "KEY_FORMAT" {
+			known = append(known, formatNone)
+		}
+		for n := range available {
+			known = append(known, n)
+		}
+		slices.Sort(known)
+		if !slices.Contains(known, f) {
+			hint := didYouMean(f, known)
+			if hint == "" {
+				hint = "there are " + strings.Join(known, ", ")
+			}
+			return "", fault(p.src, prop.value.place(), "sql.unknown_format", "there is no format "+f, hint)
+		}
+		return f, nil
+	}
+	if both := p.find("FORMAT"); both != nil {
+		if other := p.find("KEY_FORMAT"); other != nil {
+			return "", "", fault(p.src, other.span, "sql.bad_property", "FORMAT stands for both KEY_FORMAT and VALUE_FORMAT", "give FORMAT alone, or the other two")
+		}
+		if other := p.find("VALUE_FORMAT"); other != nil {
+			return "", "", fault(p.src, other.span, "sql.bad_property", "FORMAT stands for both KEY_FORMAT and VALUE_FORMAT", "give FORMAT alone, or the other two")
+		}
+		f, err := read("FORMAT", "")
+		return f, f, err
+	}
+	key, err := read("KEY_FORMAT", key)
+	if err != nil {
+		return "", "", err
+	}
+	value, err = read("VALUE_FORMAT", value)
+	return key, value, err
+}
+
+// fits refuses columns that a source's formats cannot hold.
+func (p properties) fits(at node, s *source) error {
+	keys := s.columns[:s.keys()]
+	switch {
+	case s.keyFormat == formatNone && len(keys) > 0:
+		return fault(p.src, at.place(), "sql.bad_format", "KEY_FORMAT NONE means that there are no key columns", "leave out KEY, or name another format")
+	case s.keyFormat == formatKafka && len(keys) > 1:
+		return fault(p.src, at.place(), "sql.bad_format", "the KAFKA format holds a key of one column only", "say KEY_FORMAT='JSON'")
+	case s.keyFormat == formatKafka && len(keys) == 1 && !plainType(keys[0].typ):
+		return fault(p.src, at.place(), "sql.bad_format", "the KAFKA format cannot hold a key of type "+keys[0].typ.String(), "say KEY_FORMAT='JSON'")
+	}
+	values := s.columns[len(keys):]
+	if s.format == formatKafka && (len(values) != 1 || !plainType(values[0].typ)) {
+		return fault(p.src, at.place(), "sql.bad_format", "the KAFKA format holds one value column of a plain type", "say VALUE_FORMAT='JSON'")
+	}
+	for _, k := range keys {
+		if k.typ.Kind == functions.Map {
+			return fault(p.src, at.place(), "sql.type", "a MAP cannot be a key", "")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,358 @@
+package sql
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tidemill/tidemill/connect"
+	rows "github.com/tidemill/tidemill/streams/query"
+	"github.com/tidemill/tidemill/streams/serde"
+	"github.com/tidemill/tidemill/streams/sql/functions"
+)
+
+// pull answers a query from the store of the query that fills its table.
+func (e *Engine) pull(ctx context.Context, p *plan, st *query, cat *catalog, to Answer) error {
+	src := p.scope.src
+	switch {
+	case p.aggregates():
+		return fault(src, st.groupAt, "sql.bad_clause", "a pull query does not aggregate", "add EMIT CHANGES, or make a table of it with CREATE TABLE AS")
+	case len(st.partitionBy) > 0:
+		return fault(src, st.partitionAt, "sql.bad_clause", "a pull query does not partition", "add EMIT CHANGES")
+	case !p.from.materialized:
+		return fault(src, st.from.place(), "sql.not_materialized", "the rows of table "+p.from.name+" are not kept, so they cannot be looked up",
+			"CREATE SOURCE TABLE keeps those of a topic, CREATE TABLE … AS SELECT those of a query; or add EMIT CHANGES")
+	}
+	q := cat.queries[p.from.query]
+	if q == nil || q.built == nil {
+		return &Error{Code: "sql.unknown_query", Message: "the query that fills " + p.from.name + " is gone", Hint: "CREATE the table anew"}
+	}
+	spans, err := keySpans(p, st)
+	if err != nil {
+		return err
+	}
+	store, err := e.config.Runner.Rows(ctx, e.app(q.id), resultStore)
+	if err != nil {
+		return err
+	}
+	reader, err := newTableReader(q.built)
+	if err != nil {
+		return err
+	}
+	w, err := p.newWorker()
+	if err != nil {
+		return err
+	}
+	a := &pulling{p: p, w: w, to: to, reader: reader, header: p.header(""), left: p.limit, failed: e.failed("pull")}
+	if err := to.Header(a.header); err != nil || a.left == 0 {
+		return err
+	}
+	for _, s := range spans {
+		if err := a.read(ctx, store, s); err != nil {
+			if errors.Is(err, errEnough) {
+				return nil
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// errEnough ends a walk when the query has given all it should.
+var errEnough = errors.New("enough rows")
+
+// tableReader turns the rows of a query's store into the rows of its table.
+type tableReader struct {
+	b     *built
+	key   orderedKey
+	value serde.Serde[connect.Value]
+}
+
+func newTableReader(b *built) (*tableReader, error) {
+	p := b.plan
+	r := &tableReader{b: b}
+	var err error
+	if p.aggregates() {
+		columns := make([]column, len(p.group))
+		for i, g := range p.group {
+			columns[i] = column{name: numbered("G", i), typ: g.typ}
+		}
+		r.value = serde.Row(b.crew.state)
+		r.key, err = newOrderedKey(columns)
+		return r, err
+	}
+	schema, err := rowSchema("", p.columns())
+	if err != nil {
+		return nil, err
+	}
+	r.value = serde.Row(schema)
+	r.key, err = newOrderedKey(p.from.columns[:p.from.keys()])
+	return r, err
+}
+
+// row returns the columns of a table's row, or false when HAVING leaves it out.
+func (r *tableReader) row(key, value []byte) (connect.Value, bool, error) {
+	v, err := r.value.Decode(value)
+	if err != nil || !r.b.plan.aggregates() {
+		return v, err == nil, err
+	}
+	group, err := r.key.Decode(key)
+	if err != nil || !r.b.crew.having(group, v) {
+		return null, false, err
+	}
+	return r.b.crew.outputOf(group, v), true, nil
+}
+
+// pulling is one pull query at work.
+type pulling struct {
+	p      *plan
+	w      *worker
+	to     Answer
+	reader *tableReader
+	header Header
+	left   int
+	failed func(error)
+}
+
+// read answers with the rows of one span of keys. One key lies in the store's
+// partition that its own bytes, or those of its topic, chose: a scan finds it in
+// any.
+func (a *pulling) read(ctx context.Context, store *rows.Rows, s keySpan) error {
+	return store.Scan(ctx, s.lo, s.hi, func(r rows.Row) error {
+		v, ok, err := a.reader.row(bytes.Clone(r.Key), bytes.Clone(r.Value))
+		if err != nil {
+			return fmt.Errorf("reading a row of %s: %w", a.p.from.name, err)
+		}
+		if !ok {
+			return nil
+		}
+		return a.give(v.Struct().Values(), r.Time)
+	})
+}
+
+// give answers with one row, if WHERE lets it.
+func (a *pulling) give(values []connect.Value, time int64) error {
+	row := make([]connect.Value, len(a.p.scope.slots))
+	for i, s := range a.p.scope.slots {
+		switch {
+		case s.column >= 0:
+			row[i] = values[s.column]
+		case s.name == rowTime:
+			row[i] = connect.Int64(time)
+		}
+	}
+	if a.w.where != nil {
+		v, err := a.w.where(row)
+		if err != nil {
+			a.failed(err)
+		}
+		if err != nil || v.IsNull() || !v.Bool() {
+			return nil
+		}
+	}
+	out := a.w.out.of(row, a.failed)
+	if err := a.to.Row(Row{Values: out.Struct().Values(), Time: time, columns: a.header.Columns}); err != nil {
+		return err
+	}
+	if a.left > 0 {
+		if a.left--; a.left == 0 {
+			return errEnough
+		}
+	}
+	return nil
+}
+
+// keySpan is a range of key bytes: from lo, included, to hi, excluded; nil is open.
+type keySpan struct{ lo, hi []byte }
+
+// keySpans finds the keys that WHERE leaves possible. It looks at conditions joined
+// by AND that compare key columns with constants; whatever else there is, is
+// tested on each row.
+func keySpans(p *plan, st *query) ([]keySpan, error) {
+	n := p.from.keys()
+	keys, err := newOrderedKey(p.from.columns[:n])
+	if err != nil {
+		return nil, err
+	}
+	conds := conjuncts(st.where, nil)
+	prefixes := [][]byte{{}}
+	for i := range n {
+		values := equalTo(p, conds, i)
+		if values == nil {
+			lo, hi := bounds(p, conds, i)
+			return rangeSpans(keys, prefixes, i, lo, hi)
+		}
+		var longer [][]byte
+		for _, prefix := range prefixes {
+			for _, v := range values {
+				key, err := appendOrdered(bytes.Clone(prefix), keys.columns[i].typ, v)
+				if err != nil {
+					return nil, err
+				}
+				longer = append(longer, key)
+			}
+		}
+		prefixes = longer
+	}
+	return rangeSpans(keys, prefixes, n, null, null)
+}
+
+// rangeSpans makes spans of prefixes and of bounds, both included, on the column
+// after them.
+func rangeSpans(keys orderedKey, prefixes [][]byte, col int, lo, hi connect.Value) ([]keySpan, error) {
+	var out []keySpan
+	for _, prefix := range prefixes {
+		s := keySpan{lo: prefix, hi: after(prefix)}
+		var err error
+		if !lo.IsNull() {
+			if s.lo, err = appendOrdered(bytes.Clone(prefix), keys.columns[col].typ, lo); err != nil {
+				return nil, err
+			}
+		}
+		if !hi.IsNull() {
+			end, err := appendOrdered(bytes.Clone(prefix), keys.columns[col].typ, hi)
+			if err != nil {
+				return nil, err
+			}
+			s.hi = after(end)
+		}
+		if s.hi == nil || bytes.Compare(s.lo, s.hi) < 0 {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+// after returns the first key behind all that begin with prefix, nil when there is
+// none.
+func after(prefix []byte) []byte {
+	for i := len(prefix) - 1; i >= 0; i-- {
+		if prefix[i] != 0xff {
+			end := bytes.Clone(prefix[:i+1])
+			end[i]++
+			return end
+		}
+	}
+	return nil
+}
+
+// conjuncts takes a condition apart at its ANDs.
+func conjuncts(e expr, out []expr) []expr {
+	if b, ok := e.(*binary); ok && b.op == "AND" {
+		return conjuncts(b.r, conjuncts(b.l, out))
+	}
+	if e == nil {
+		return out
+	}
+	return append(out, e)
+}
+
+// keyColumn tells whether e is the i-th key column.
+func isKey(p *plan, e expr, i int) bool {
+	ref, ok := e.(*columnRef)
+	return ok && ref.name.text == p.from.columns[i].name
+}
+
+// constantAs computes an expression without columns as a value of the key column i.
+func constantAs(p *plan, e expr, i int) (connect.Value, bool) {
+	a := &analyzer{src: p.scope.src}
+	c, err := a.compile(e)
+	if err != nil {
+		return null, false
+	}
+	t := p.from.columns[i].typ
+	if c.typ.Kind == functions.Double && t.Kind != functions.Double {
+		return null, false
+	}
+	if c, err = converted(c, t); err != nil {
+		return null, false
+	}
+	c = folded(c)
+	if c.constant == nil || c.constant.IsNull() {
+		return null, false
+	}
+	return *c.constant, true
+}
+
+// equalTo returns the values that the conditions leave for the key column i, nil
+// when it is not compared by = or IN.
+func equalTo(p *plan, conds []expr, i int) []connect.Value {
+	for _, e := range conds {
+		switch e := e.(type) {
+		case *binary:
+			l, r := e.l, e.r
+			if isKey(p, r, i) {
+				l, r = r, l
+			}
+			if e.op != "=" || !isKey(p, l, i) {
+				continue
+			}
+			if v, ok := constantAs(p, r, i); ok {
+				return []connect.Value{v}
+			}
+		case *inList:
+			if e.not || !isKey(p, e.x, i) {
+				continue
+			}
+			if values := allConstants(p, e.list, i); values != nil {
+				return values
+			}
+		}
+	}
+	return nil
+}
+
+// allConstants computes a list of constants, each value once, or returns nil.
+func allConstants(p *plan, list []expr, i int) []connect.Value {
+	var out []connect.Value
+next:
+	for _, e := range list {
+		v, ok := constantAs(p, e, i)
+		if !ok {
+			return nil
+		}
+		for _, seen := range out {
+			if seen.Equal(v) {
+				continue next
+			}
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// bounds returns the least and the greatest value, both included, that the
+// conditions leave for the key column i; null is open.
+func bounds(p *plan, conds []expr, i int) (lo, hi connect.Value) {
+	narrow := func(op string, e expr) {
+		v, ok := constantAs(p, e, i)
+		if !ok {
+			return
+		}
+		t := p.from.columns[i].typ
+		if (op == ">" || op == ">=") && (lo.IsNull() || functions.Compare(t, v, lo) > 0) {
+			lo = v
+		}
+		if (op == "<" || op == "<=") && (hi.IsNull() || functions.Compare(t, v, hi) < 0) {
+			hi = v
+		}
+	}
+	flipped := map[string]string{"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+	for _, e := range conds {
+		switch e := e.(type) {
+		case *binary:
+			if isKey(p, e.l, i) {
+				narrow(e.op, e.r)
+			} else if isKey(p, e.r, i) {
+				narrow(flipped[e.op], e.l)
+			}
+		case *between:
+			if !e.not && isKey(p, e.x, i) {
+				narrow(">=", e.low)
+				narrow("<=", e.high)
+			}
+		}
+	}
+	return lo, hi
+}

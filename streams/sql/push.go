@@ -1,0 +1,125 @@
+package sql
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/streams"
+	"github.com/tidemill/tidemill/streams/sql/functions"
+	"github.com/tidemill/tidemill/streams/topics"
+)
+
+// pushing is one run of a query over a topic.
+type pushing struct {
+	id      string
+	session *session
+	follow  bool
+	to      Answer
+}
+
+// push runs a plan over the records of its topic, in this process alone: its state
+// is in memory and goes with it. It starts at the end of the topic unless
+// auto.offset.reset is earliest.
+func (e *Engine) push(ctx context.Context, p *plan, run pushing) (bool, error) {
+	header := p.header(run.id)
+	left := p.limit
+	var failure error
+	b, err := p.build(target{formats: e.config.Formats, failed: e.failed(run.id), updates: true, emit: func(r result) {
+		if failure != nil || left == 0 {
+			return
+		}
+		failure = run.to.Row(Row{Values: r.values, Time: r.time, Tombstone: r.deleted, columns: header.Columns})
+		if left > 0 {
+			left--
+		}
+	}})
+	if err != nil {
+		return false, err
+	}
+	local, err := streams.NewLocal(b.topology, run.id)
+	if err != nil {
+		return false, err
+	}
+	local.SkipUnreadable()
+	if err := run.to.Header(header); err != nil || left == 0 {
+		return left == 0, err
+	}
+	err = e.config.Records.Read(ctx, p.from.topic, run.extent(), func(r *topics.Record) (bool, error) {
+		if err := local.Put(r.Topic, r.Key, r.Value, r.Timestamp.UnixMilli(), r.Headers...); err != nil {
+			return false, err
+		}
+		if err := local.Commit(); err != nil {
+			return false, err
+		}
+		if failure != nil {
+			return false, failure
+		}
+		return left != 0, nil
+	})
+	if ctx.Err() != nil && run.follow {
+		return false, failure
+	}
+	return err == nil, err
+}
+
+// extent says which records a run reads.
+func (run pushing) extent() topics.Extent {
+	switch {
+	case !run.follow:
+		return topics.ToEnd
+	case setting(run.session.properties, "auto.offset.reset") == "earliest":
+		return topics.FromStart
+	}
+	return topics.FromNow
+}
+
+// print executes PRINT: the records of a topic as text.
+func (e *Engine) print(ctx context.Context, st *printTopic, to Answer) (bool, error) {
+	n, err := e.config.Topics.Partitions(ctx, st.topic.text)
+	if err != nil {
+		return false, err
+	}
+	if n == 0 {
+		return false, &Error{Code: "sql.no_topic", Message: "there is no topic " + st.topic.text, Hint: "topics are named as they are written; quote a name in lower case: PRINT 'name'"}
+	}
+	text := scalar(functions.String)
+	columns := []Column{{Name: "ROWTIME", Type: "BIGINT", typ: bigint}, {Name: "KEY", Type: "STRING", typ: text}, {Name: "VALUE", Type: "STRING", typ: text}}
+	if err := to.Header(Header{Columns: columns}); err != nil {
+		return false, err
+	}
+	seen, given := 0, 0
+	extent := topics.FromNow
+	if st.fromBeginning {
+		extent = topics.FromStart
+	}
+	err = e.config.Records.Read(ctx, st.topic.text, extent, func(r *topics.Record) (bool, error) {
+		if seen++; (seen-1)%max(1, st.interval) != 0 {
+			return true, nil
+		}
+		values := []connect.Value{connect.Int64(r.Timestamp.UnixMilli()), readable(r.Key), readable(r.Value)}
+		if err := to.Row(Row{Values: values, Time: r.Timestamp.UnixMilli(), columns: columns}); err != nil {
+			return false, err
+		}
+		given++
+		return given != st.limit, nil
+	})
+	if ctx.Err() != nil {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// readable gives bytes as text: as they are when that is what they look like, else
+// quoted.
+func readable(b []byte) connect.Value {
+	if b == nil {
+		return null
+	}
+	for _, c := range b {
+		if c < ' ' && c != '\n' && c != '\t' && c != '\r' || c == 0x7f {
+			return connect.String(strconv.Quote(string(b)))
+		}
+	}
+	return connect.String(string(b))
+}
