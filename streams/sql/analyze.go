@@ -315,8 +315,9 @@ func (b *planner) aggregateCall(agg *aggregation) node {
 	return found
 }
 
-// project compiles the items into outputs: those that print as one of the keys
-// become the key, in the order of the keys.
+// project compiles the items into outputs. Those that print as one of the keys are
+// the key; when the result is written somewhere they come first, in the order of
+// the keys.
 func (b *planner) project(items []item, keys []string, over *analyzer) error {
 	keyed := make([]*output, len(keys))
 	var values []output
@@ -342,12 +343,17 @@ func (b *planner) project(items []item, keys []string, over *analyzer) error {
 		}
 		o.key = true
 		keyed[k] = &o
+		if !b.persistent {
+			values = append(values, o)
+		}
 	}
 	for i, o := range keyed {
-		if o != nil {
-			b.p.outputs = append(b.p.outputs, *o)
-		} else if b.persistent {
+		switch {
+		case !b.persistent:
+		case o == nil:
 			return b.a.fault(items[0], "sql.key_missing", "the key "+keys[i]+" is not selected", "add "+keys[i]+" to the SELECT list")
+		default:
+			b.p.outputs = append(b.p.outputs, *o)
 		}
 	}
 	b.p.outputs = append(b.p.outputs, values...)

@@ -20,6 +20,7 @@ func numbered(prefix string, i int) string { return prefix + strconv.Itoa(i) }
 const (
 	sourceOperator = "source"
 	groupOperator  = "groupby"
+	rowStore       = "rows"
 	resultStore    = "result"
 )
 
@@ -260,6 +261,9 @@ func (a *assembler) table() (*rowTable, error) {
 	with := streams.With{Name: sourceOperator, Uncached: a.to.updates}
 	var t *rowTable
 	if a.p.from.cdc {
+		if a.largeColumns() {
+			with.Store = rowStore
+		}
 		t = a.cdc(value).Table(a.b, with)
 	} else {
 		full := a.fullRow()
@@ -271,6 +275,17 @@ func (a *assembler) table() (*rowTable, error) {
 		t = t.Filter(func(_, row connect.Value) bool { return a.crew.keep(row) }, streams.With{Name: "filter"})
 	}
 	return t, nil
+}
+
+// largeColumns tells whether the query names columns that change events may leave
+// out when they did not change; then the rows must be kept to fill them in.
+func (a *assembler) largeColumns() bool {
+	for _, s := range a.p.scope.slots {
+		if s.typ.Kind == functions.String || s.typ.Kind == functions.Bytes {
+			return true
+		}
+	}
+	return false
 }
 
 // tableRows filters and projects a table.

@@ -153,7 +153,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	defer e.changing.Unlock()
 	var err error
 	for _, id := range e.catalog.queryIDs() {
-		if e.catalog.queries[id].started {
+		if e.catalog.queries[id].started.Load() {
 			err = errors.Join(err, e.config.Runner.Remove(ctx, e.app(id), false))
 		}
 	}

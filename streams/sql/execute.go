@@ -42,7 +42,9 @@ func inScript(err error, script string, part Fragment) error {
 	if f.Line == 1 {
 		begin := strings.LastIndexByte(script[:part.Offset], '\n') + 1
 		moved.Column += len([]rune(script[begin:part.Offset]))
-		moved.Source = script[begin:part.Offset] + f.Source
+	}
+	if lines := strings.Split(script, "\n"); !strings.Contains(part.Text, "${") {
+		moved.Source = strings.TrimRight(lines[moved.Line-1], "\r")
 	}
 	return &moved
 }

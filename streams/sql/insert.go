@@ -7,15 +7,14 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/streams/sql/functions"
 	"github.com/tidemill/tidemill/streams/topics"
 )
 
 // insertValues executes INSERT INTO … VALUES: one record, which is acknowledged
 // when this returns.
 func (e *Engine) insertValues(ctx context.Context, st *insertValues, text string) (Entity, error) {
-	e.mu.RLock()
-	cat := e.snapshot()
-	e.mu.RUnlock()
+	cat := e.view()
 	s, err := cat.lookup(text, st.target)
 	if err != nil {
 		return nil, err
@@ -93,6 +92,9 @@ func insertedRow(st *insertValues, s *source, a *analyzer) ([]connect.Value, int
 
 // constantValue brings an inserted expression to its column's type and computes it.
 func constantValue(a *analyzer, at node, c compiled, want column) (connect.Value, error) {
+	if wide := c.typ.Kind; c.typ.Numeric() && wide > want.typ.Kind && want.typ.Kind <= functions.Bigint && want.typ.Numeric() && wide != functions.Bigint {
+		return null, a.fault(at, "sql.type", fmt.Sprintf("%s is %s, this is %s", want.name, want.typ, c.typ), "use CAST to cut it")
+	}
 	c, err := a.coerced(at, c, want.typ)
 	if err != nil {
 		return null, err

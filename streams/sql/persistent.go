@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidemill/tidemill/streams"
@@ -21,8 +22,8 @@ type persistent struct {
 	properties map[string]string
 	built      *built
 	insert     bool // made by INSERT INTO
-	started    bool
-	paused     bool
+	started    atomic.Bool
+	paused     atomic.Bool
 }
 
 // prepareAs checks CREATE STREAM|TABLE AS SELECT and makes its topic.
@@ -197,8 +198,8 @@ func (e *Engine) start(q *persistent) error {
 	if err := e.config.Runner.Add(app); err != nil {
 		return err
 	}
-	q.started = true
-	if p, ok := e.config.Runner.(Pauser); ok && q.paused {
+	q.started.Store(true)
+	if p, ok := e.config.Runner.(Pauser); ok && q.paused.Load() {
 		return p.Pause(app.ID)
 	}
 	return nil
@@ -217,7 +218,7 @@ func setting(properties map[string]string, name string) string {
 func (e *Engine) stop(ctx context.Context, queries []*persistent) error {
 	var err error
 	for _, q := range queries {
-		if q.started {
+		if q.started.Load() {
 			err = errors.Join(err, e.config.Runner.Remove(ctx, e.app(q.id), true))
 		}
 	}
@@ -226,7 +227,7 @@ func (e *Engine) stop(ctx context.Context, queries []*persistent) error {
 
 // state tells how a query is doing, in ksqlDB's words.
 func (e *Engine) state(q *persistent) (string, error) {
-	if q.paused {
+	if q.paused.Load() {
 		return "PAUSED", nil
 	}
 	st, cause := e.config.Runner.State(e.app(q.id))

@@ -135,6 +135,13 @@ func (e *Engine) query(ctx context.Context, s *session, stmt Statement, text str
 	return false, fault(text, span{0, len(text)}, "sql.use_execute", "this is no query", "send it to the statement endpoint")
 }
 
+// view is snapshot for those who do not hold the lock.
+func (e *Engine) view() *catalog {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.snapshot()
+}
+
 // snapshot copies the catalog's maps, so that analysis goes on without a lock. The
 // sources themselves do not change.
 func (e *Engine) snapshot() *catalog {

@@ -107,7 +107,7 @@ func (c *catalog) control(verb string, ids []string) {
 		if verb == "TERMINATE" {
 			c.terminate(id)
 		} else if q := c.queries[id]; q != nil {
-			q.paused = verb == "PAUSE"
+			q.paused.Store(verb == "PAUSE")
 		}
 	}
 }

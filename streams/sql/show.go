@@ -11,25 +11,24 @@ import (
 
 // show executes SHOW and LIST.
 func (e *Engine) show(ctx context.Context, s *session, st *show) (Entity, error) {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
+	cat := e.view()
 	text := st.String() + ";"
 	switch st.what {
 	case "STREAMS", "TABLES":
-		return e.showSources(st.what == "TABLES", text), nil
+		return showSources(cat, st.what == "TABLES", text), nil
 	case "QUERIES":
 		out := queriesEntity{head: newHead("queries", text), Queries: []queryInfo{}}
-		for _, id := range e.catalog.queryIDs() {
-			out.Queries = append(out.Queries, e.queryInfo(e.catalog.queries[id]))
+		for _, id := range cat.queryIDs() {
+			out.Queries = append(out.Queries, e.queryInfo(cat.queries[id]))
 		}
 		return out, nil
 	case "FUNCTIONS":
 		return showFunctions(text), nil
 	case "TYPES":
 		out := listEntity{head: newHead("type_list", text), Types: map[string]schemaInfo{}, headings: []string{"Type Name", "Schema"}}
-		for _, n := range slices.Sorted(maps.Keys(e.catalog.types)) {
-			out.Types[n] = schemaOf(e.catalog.types[n])
-			out.rows = append(out.rows, []string{n, e.catalog.types[n].String()})
+		for _, n := range slices.Sorted(maps.Keys(cat.types)) {
+			out.Types[n] = schemaOf(cat.types[n])
+			out.rows = append(out.rows, []string{n, cat.types[n].String()})
 		}
 		return out, nil
 	case "PROPERTIES":
@@ -42,11 +41,11 @@ func (e *Engine) show(ctx context.Context, s *session, st *show) (Entity, error)
 	return e.showConnectors(ctx, st.what, text)
 }
 
-func (e *Engine) showSources(tables bool, text string) Entity {
+func showSources(cat *catalog, tables bool, text string) Entity {
 	kind := map[bool]string{true: "tables", false: "streams"}[tables]
 	list := []sourceInfo{}
-	for _, n := range e.catalog.names() {
-		if src := e.catalog.sources[n]; src.table == tables {
+	for _, n := range cat.names() {
+		if src := cat.sources[n]; src.table == tables {
 			list = append(list, sourceInfo{Type: map[bool]string{true: "TABLE", false: "STREAM"}[tables], Name: n, Topic: src.topic, KeyFormat: src.keyFormat, ValueFormat: src.format})
 		}
 	}
@@ -160,42 +159,41 @@ func (e *Engine) dropConnector(ctx context.Context, st *drop) (Entity, error) {
 
 // describe executes DESCRIBE.
 func (e *Engine) describe(ctx context.Context, st *describe, text string) (Entity, error) {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
+	cat := e.view()
 	printed := st.String() + ";"
 	switch st.what {
 	case "FUNCTION":
 		return describeFunction(st, text)
 	case "STREAMS", "TABLES":
 		out := descriptionsEntity{head: newHead("source_descriptions", printed), Sources: []description{}}
-		for _, n := range e.catalog.names() {
-			if s := e.catalog.sources[n]; s.table == (st.what == "TABLES") {
-				out.Sources = append(out.Sources, e.description(ctx, s, st.extended))
+		for _, n := range cat.names() {
+			if s := cat.sources[n]; s.table == (st.what == "TABLES") {
+				out.Sources = append(out.Sources, e.description(ctx, cat, s, st.extended))
 			}
 		}
 		return out, nil
 	case "CONNECTOR":
 		return e.showConnectors(ctx, "CONNECTORS", printed)
 	}
-	s, err := e.catalog.lookup(text, st.name)
+	s, err := cat.lookup(text, st.name)
 	if err != nil {
 		return nil, err
 	}
-	return descriptionEntity{head: newHead("sourceDescription", printed), Source: e.description(ctx, s, st.extended), types: s.columns}, nil
+	return descriptionEntity{head: newHead("sourceDescription", printed), Source: e.description(ctx, cat, s, st.extended), types: s.columns}, nil
 }
 
 // description tells of a source. What only the brokers know is told when extended
 // is asked for, and left out when they cannot be reached.
-func (e *Engine) description(ctx context.Context, s *source, extended bool) description {
+func (e *Engine) description(ctx context.Context, cat *catalog, s *source, extended bool) description {
 	d := description{Name: s.name, Fields: fieldsOf(s.columns), Type: map[bool]string{true: "TABLE", false: "STREAM"}[s.table],
 		Extended: extended, KeyFormat: s.keyFormat, ValueFormat: s.format, Topic: s.topic, Statement: s.statement + ";",
 		ReadQueries: []queryInfo{}, WriteQueries: []queryInfo{}, QueryOffsetSummaries: []string{}, SourceConstraints: []string{},
 		ClusterStatistics: []string{}, ClusterErrorStats: []string{}}
-	for _, id := range e.catalog.readers(s.name) {
-		d.ReadQueries = append(d.ReadQueries, e.queryInfo(e.catalog.queries[id]))
+	for _, id := range cat.readers(s.name) {
+		d.ReadQueries = append(d.ReadQueries, e.queryInfo(cat.queries[id]))
 	}
-	for _, id := range e.catalog.writers(s.name) {
-		d.WriteQueries = append(d.WriteQueries, e.queryInfo(e.catalog.queries[id]))
+	for _, id := range cat.writers(s.name) {
+		d.WriteQueries = append(d.WriteQueries, e.queryInfo(cat.queries[id]))
 	}
 	if extended {
 		if n, err := e.config.Topics.Partitions(ctx, s.topic); err == nil {
@@ -244,15 +242,14 @@ func (s *session) set(st *set) (Entity, error) {
 
 // explain executes EXPLAIN of a query or of the id of one that runs.
 func (e *Engine) explain(st *explain, text string) (Entity, error) {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
+	cat := e.view()
 	out := queryEntity{head: newHead("queryDescription", st.String()+";")}
 	var p *plan
 	var b *built
 	if st.stmt == nil {
-		q := e.catalog.queries[st.id.text]
+		q := cat.queries[st.id.text]
 		if q == nil {
-			return nil, fault(text, st.id.span, "sql.unknown_query", "there is no query "+st.id.text, didYouMean(st.id.text, e.catalog.queryIDs()))
+			return nil, fault(text, st.id.span, "sql.unknown_query", "there is no query "+st.id.text, didYouMean(st.id.text, cat.queryIDs()))
 		}
 		p, b = q.plan, q.built
 		state, cause := e.state(q)
@@ -262,7 +259,7 @@ func (e *Engine) explain(st *explain, text string) (Entity, error) {
 		}
 	} else {
 		var err error
-		if p, err = e.planned(st.stmt, text); err != nil {
+		if p, err = e.planned(cat, st.stmt, text); err != nil {
 			return nil, err
 		}
 		if b, err = p.build(target{formats: e.config.Formats, failed: func(error) {}, emit: func(result) {}}); err != nil {
@@ -279,18 +276,18 @@ func (e *Engine) explain(st *explain, text string) (Entity, error) {
 }
 
 // planned analyses the query of a statement.
-func (e *Engine) planned(stmt Statement, text string) (*plan, error) {
+func (e *Engine) planned(cat *catalog, stmt Statement, text string) (*plan, error) {
 	switch st := stmt.(type) {
 	case *query:
-		return analyzeQuery(text, st, e.catalog, false)
+		return analyzeQuery(text, st, cat, false)
 	case *createAs:
-		q, err := planAs(e.catalog, &command{Statement: st.String()}, st, text, e.config.Formats)
+		q, err := planAs(cat, &command{Statement: st.String()}, st, text, e.config.Formats)
 		if err != nil {
 			return nil, err
 		}
 		return q.plan, nil
 	case *insertInto:
-		q, err := planInsert(e.catalog, &command{Statement: st.String()}, st, text)
+		q, err := planInsert(cat, &command{Statement: st.String()}, st, text)
 		if err != nil {
 			return nil, err
 		}
