@@ -50,7 +50,7 @@ func (e *Engine) prepareSource(ctx context.Context, c *change, st *createSource,
 	if err != nil {
 		return err
 	}
-	if err := e.ensureTopic(ctx, c, s.topic, b.props, st.table, 0); err != nil {
+	if err := e.ensureTopic(ctx, c, topicWish{name: s.topic, props: b.props, table: st.table}); err != nil {
 		return err
 	}
 	s.statement = c.command.Statement
@@ -317,9 +317,18 @@ func (b *sourceBuilder) check() error {
 	return b.props.fits(b.st.name, s)
 }
 
-// ensureTopic makes the topic of a source when it is missing. partitions is what a
-// new topic has when the statement does not say; 0 means it must say.
-func (e *Engine) ensureTopic(ctx context.Context, c *change, topic string, props properties, table bool, partitions int) error {
+// topicWish is the topic a statement needs. partitions is what a new topic has when
+// the statement does not say; 0 means it must say.
+type topicWish struct {
+	name       string
+	props      properties
+	table      bool
+	partitions int
+}
+
+// ensureTopic makes the topic of a source when it is missing.
+func (e *Engine) ensureTopic(ctx context.Context, c *change, w topicWish) error {
+	topic, props, partitions := w.name, w.props, w.partitions
 	want, given, err := props.number("PARTITIONS", 1)
 	if err != nil {
 		return err
@@ -350,7 +359,7 @@ func (e *Engine) ensureTopic(ctx context.Context, c *change, topic string, props
 		want = partitions
 	}
 	spec := topics.Spec{Name: topic, Partitions: want, Replication: replicas, Config: map[string]string{}}
-	if table {
+	if w.table {
 		spec.Config["cleanup.policy"] = "compact"
 	}
 	if v, ok := props.text("CLEANUP_POLICY"); ok {

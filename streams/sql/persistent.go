@@ -46,7 +46,7 @@ func (e *Engine) prepareAs(ctx context.Context, c *change, st *createAs, text st
 	if err != nil {
 		return err
 	}
-	if err := e.ensureTopic(ctx, c, q.plan.sink.topic, properties{text, st.with}, q.plan.table, max(1, partitions)); err != nil {
+	if err := e.ensureTopic(ctx, c, topicWish{q.plan.sink.topic, properties{text, st.with}, q.plan.table, max(1, partitions)}); err != nil {
 		return err
 	}
 	return e.prepareStart(c, q, q.plan.sink)
