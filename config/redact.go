@@ -52,6 +52,9 @@ func IsSecret(key string) bool {
 
 // dotted brings accessKey, access_key and access-key to access.key.
 func dotted(key string) string {
+	if !strings.ContainsFunc(key, func(c rune) bool { return c == '_' || c == '-' || c >= 'A' && c <= 'Z' }) {
+		return key
+	}
 	var b strings.Builder
 	for i, c := range key {
 		switch {
@@ -71,22 +74,28 @@ func dotted(key string) string {
 // onlyReference is a value that is one reference and nothing else: it may be shown.
 var onlyReference = regexp.MustCompile(`^\s*\$\{[^}:]+:[^}]*\}\s*$`)
 
-// These find secrets by the form of the text around them; the last group is the
-// secret: the password in a URL, password=… in a URL or a list of settings, and the
-// header that carries credentials.
-var forms = []*regexp.Regexp{
-	regexp.MustCompile(`(://[^\s/?#:@"']*:)([^\s/?#@"']+)@`),
-	regexp.MustCompile(`(?i)\b((?:password|passwd|pwd|secret|token|api_?key|sslpassword)=)("[^"]*"|'[^']*'|[^\s&;,"')]+)`),
-	regexp.MustCompile(`(?i)(\bauthorization["']?\s*[:=]\s*["']?(?:basic|bearer)\s+)([^\s"',;]+)`),
+// form finds secrets by the text around them; the last group of the pattern is the
+// secret. Texts without mark cannot match, which saves most of them the search.
+type form struct {
+	mark    string
+	pattern *regexp.Regexp
+}
+
+// forms are the password in a URL, password=… in a URL or a list of settings, and
+// the header that carries credentials.
+var forms = []form{
+	{"://", regexp.MustCompile(`(://[^\s/?#:@"']*:)([^\s/?#@"']+)@`)},
+	{"=", regexp.MustCompile(`(?i)\b((?:password|passwd|pwd|secret|token|api_?key|sslpassword)=)("[^"]*"|'[^']*'|[^\s&;,"')]+)`)},
+	{"uthorization", regexp.MustCompile(`(?i)(\bauthorization["']?\s*[:=]\s*["']?(?:basic|bearer)\s+)([^\s"',;]+)`)},
 }
 
 // shown returns the secrets a text shows by its form alone.
 func shown(text string) (secrets []string) {
-	if !strings.ContainsAny(text, ":=") {
-		return nil
-	}
-	for _, form := range forms {
-		for _, m := range form.FindAllStringSubmatch(text, -1) {
+	for _, f := range forms {
+		if !strings.Contains(text, f.mark) {
+			continue
+		}
+		for _, m := range f.pattern.FindAllStringSubmatch(text, -1) {
 			if !onlyReference.MatchString(m[2]) {
 				secrets = append(secrets, m[2])
 			}
@@ -97,12 +106,12 @@ func shown(text string) (secrets []string) {
 
 // maskText hides the secrets a text shows by its form alone.
 func maskText(text string) string {
-	if !strings.ContainsAny(text, ":=") {
-		return text
-	}
-	for _, form := range forms {
-		text = form.ReplaceAllStringFunc(text, func(found string) string {
-			m := form.FindStringSubmatch(found)
+	for _, f := range forms {
+		if !strings.Contains(text, f.mark) {
+			continue
+		}
+		text = f.pattern.ReplaceAllStringFunc(text, func(found string) string {
+			m := f.pattern.FindStringSubmatch(found)
 			if onlyReference.MatchString(m[2]) {
 				return found
 			}
@@ -121,7 +130,7 @@ func maskValue(key, text string, def *connect.ConfigDef) string {
 		}
 	}
 	switch {
-	case text == "" || onlyReference.MatchString(text):
+	case text == "" || strings.Contains(text, "${") && onlyReference.MatchString(text):
 		return text
 	case secret:
 		return Masked

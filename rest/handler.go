@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -98,11 +99,11 @@ func (s *Server) write(w http.ResponseWriter, a answer) {
 
 // appendJSON writes JSON as Connect does: <, > and & as they are, no line end.
 func appendJSON(v any) ([]byte, error) {
-	var b strings.Builder
+	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	err := enc.Encode(v)
-	return []byte(strings.TrimSuffix(b.String(), "\n")), err
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 // body reads a request's body, which must be JSON if it has a type.

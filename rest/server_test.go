@@ -223,8 +223,8 @@ func TestMaskedValuesAreStoredUnchanged(t *testing.T) {
 }
 
 func TestBadSettings(t *testing.T) {
-	_, err := rest.ConfigDef().Parse(connect.Config{"listeners": "ftp://x:1, http://y", "rest.compat.errors": "java", "response.http.headers.config": "put x"})
-	for _, want := range []string{"must begin with http:// or https://", "must be one of: kafka, strict", "set|add name: value"} {
+	_, err := rest.ConfigDef().Parse(connect.Config{"listeners": "ftp://x:1, http://y", "rest.compat.errors": "java", "response.http.headers.config": "put x", "rest.mask.secret": "no", "rest.advertised.port": "1", "group.id": "g"})
+	for _, want := range []string{"did you mean rest.mask.secrets?", "must begin with http:// or https://", "must be one of: kafka, strict", "set|add name: value"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in %v", want, err)
 		}

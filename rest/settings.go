@@ -9,8 +9,8 @@ import (
 	"github.com/tidemill/tidemill/connect"
 )
 
-// ConfigDef returns the table of the REST server's settings. It is open to others:
-// they belong to the worker.
+// ConfigDef returns the table of the REST server's settings. It is open to
+// others, which belong to the worker, but not to unknown ones that begin with rest.
 func ConfigDef() *connect.ConfigDef {
 	return connect.NewConfigDef(
 		connect.ConfigKey{Name: "listeners", Type: connect.TypeList, Optional: true, Check: checkListeners, Importance: connect.High, Group: "REST",
@@ -47,7 +47,9 @@ func ConfigDef() *connect.ConfigDef {
 			Doc: "The largest request body that is read."},
 		connect.ConfigKey{Name: "rest.request.timeout.ms", Type: connect.TypeDuration, Default: "90000", Check: connect.Between(1, 24*3600*1000), Importance: connect.Low, Group: "REST",
 			Doc: "How long a request may take."},
-	).OpenTo(func(string) bool { return true })
+	).OpenTo(func(name string) bool {
+		return !strings.HasPrefix(name, "rest.") || strings.HasPrefix(name, "rest.advertised.")
+	})
 }
 
 var checkListeners = connect.CheckText(func(text string) error {
