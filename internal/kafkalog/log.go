@@ -59,8 +59,11 @@ type Log struct {
 	stopReading func()
 	admin       *kadm.Client
 
-	writing sync.Mutex // Held through a transaction, and guards writer.
+	writing sync.Mutex // Held through a transaction, and guards what follows.
 	writer  *kgo.Client
+	// unsure is set when the end of a transaction is not known: only a new writer can
+	// tell, by ending it.
+	unsure bool
 
 	mu        sync.Mutex      // Guards what follows.
 	positions map[int32]int64 // The next offset to be read of each partition.
@@ -81,7 +84,6 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 		return nil, err
 	}
 	if err = l.prepare(ctx); err == nil {
-		l.admin = kadm.NewClient(l.writer)
 		err = l.openReader(ctx)
 	}
 	if err != nil {
@@ -115,7 +117,8 @@ func (l *Log) newWriter(ctx context.Context) (*kgo.Client, error) {
 // openReader starts reading every partition at its start and reads to what is
 // committed now.
 func (l *Log) openReader(ctx context.Context) error {
-	ends, err := l.admin.ListCommittedOffsets(ctx, l.config.Topic)
+	admin := kadm.NewClient(l.writer)
+	ends, err := admin.ListCommittedOffsets(ctx, l.config.Topic)
 	if err == nil {
 		err = ends.Error()
 	}
@@ -128,7 +131,7 @@ func (l *Log) openReader(ctx context.Context) error {
 		starts[o.Partition] = kgo.NewOffset().AtStart()
 		targets[o.Partition] = o.Offset
 	})
-	begins, err := l.admin.ListStartOffsets(ctx, l.config.Topic)
+	begins, err := admin.ListStartOffsets(ctx, l.config.Topic)
 	if err == nil {
 		err = begins.Error()
 	}
@@ -148,6 +151,7 @@ func (l *Log) openReader(ctx context.Context) error {
 		stop()
 		return fmt.Errorf("make a consumer: %w", err)
 	}
+	l.admin = kadm.NewClient(l.reader)
 	for !l.reached(targets) {
 		if err := l.poll(ctx); err != nil {
 			return fmt.Errorf("read to its end: %w", err)
@@ -258,15 +262,39 @@ func (l *Log) Put(ctx context.Context, entries ...Entry) error {
 	if l.config.TransactionalID == "" {
 		return l.written(l.produce(ctx, entries))
 	}
+	if l.unsure {
+		if err := l.renew(ctx); err != nil {
+			return err
+		}
+	}
+	return l.written(l.transact(ctx, entries))
+}
+
+// transact writes the entries in one transaction. The caller holds writing.
+func (l *Log) transact(ctx context.Context, entries []Entry) error {
 	if err := l.writer.BeginTransaction(); err != nil {
-		return l.written(err)
+		return err
 	}
 	err := l.produce(ctx, entries)
-	end := kgo.TryCommit
-	if err != nil {
-		end = kgo.TryAbort
+	if err == nil {
+		err = l.writer.EndTransaction(ctx, kgo.TryCommit)
 	}
-	return l.written(errors.Join(err, l.writer.EndTransaction(ctx, end)))
+	// Rather than abort, which may itself fail, the next Put starts with a new writer,
+	// unless somebody else is the writer now.
+	l.unsure = err != nil && !fenced(err)
+	return err
+}
+
+// renew makes a new writer, which ends what the former left open. The caller holds
+// writing.
+func (l *Log) renew(ctx context.Context) error {
+	writer, err := l.newWriter(ctx)
+	if err != nil {
+		return err
+	}
+	l.writer.Close()
+	l.writer, l.unsure = writer, false
+	return nil
 }
 
 // Delete removes keys, as Put with nil values does.
@@ -308,25 +336,28 @@ func (l *Log) written(err error) error {
 	if err == nil {
 		return nil
 	}
-	for _, fence := range []error{kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.InvalidTxnState, kerr.InvalidProducerIDMapping} {
-		if errors.Is(err, fence) {
-			return fmt.Errorf("write to log %s: %w (%w)", l.config.Topic, ErrFenced, err)
-		}
+	if fenced(err) {
+		return fmt.Errorf("write to log %s: %w (%w)", l.config.Topic, ErrFenced, err)
 	}
 	return fmt.Errorf("write to log %s: %w", l.config.Topic, err)
 }
 
+// fenced tells whether err is one of those by which brokers of different versions
+// turn away a writer that another has replaced.
+func fenced(err error) bool {
+	for _, fence := range []error{kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.InvalidTxnState, kerr.InvalidProducerIDMapping} {
+		if errors.Is(err, fence) {
+			return true
+		}
+	}
+	return false
+}
+
 // TakeOver makes this log the writer again after ErrFenced, shutting out the other.
 func (l *Log) TakeOver(ctx context.Context) error {
-	writer, err := l.newWriter(ctx)
-	if err != nil {
-		return err
-	}
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	l.writer.Close()
-	l.writer = writer
-	return nil
+	return l.renew(ctx)
 }
 
 // Close ends the clients. Run returns.

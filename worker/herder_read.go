@@ -1,0 +1,219 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// Info returns the worker's version and the Kafka cluster it works with.
+func (h *Herder) Info() ServerInfo {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return ServerInfo{Version: h.options.Version, Commit: h.options.Commit, KafkaClusterID: h.cluster}
+}
+
+// healthLimit is how long the question for health may take.
+const healthLimit = 10 * time.Second
+
+// Health tells how the worker is: healthy when it can read the config topic. It
+// answers within ten seconds.
+func (h *Herder) Health(ctx context.Context) Health {
+	stage := func() string {
+		if text := h.stages.String(); text != "" {
+			return " " + text
+		}
+		return ""
+	}
+	if h.checkReady() != nil {
+		return Health{Status: "starting", Message: "Worker is still starting up." + stage()}
+	}
+	ctx, cancel := context.WithTimeout(ctx, healthLimit)
+	defer cancel()
+	if err := h.configs.ReadToEnd(ctx); err != nil {
+		return Health{Status: "unhealthy", Message: "Worker was unable to handle this request and may be unable to handle other requests." + stage()}
+	}
+	return Health{Status: "healthy", Message: "Worker has completed startup and is ready to handle requests."}
+}
+
+// Connectors returns the names of all connectors, sorted.
+func (h *Herder) Connectors() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.state.names()
+}
+
+func notFound(name string) error {
+	return &connect.Error{Code: "connector.not_found", Message: "Connector " + name + " not found"}
+}
+
+// Connector returns a connector's configuration and tasks.
+func (h *Herder) Connector(name string) (ConnectorInfo, error) {
+	if err := h.checkReady(); err != nil {
+		return ConnectorInfo{}, err
+	}
+	d, ok := h.desired(name)
+	if !ok {
+		return ConnectorInfo{}, notFound(name)
+	}
+	info := ConnectorInfo{Name: name, Config: d.config, Tasks: []TaskID{}, Type: h.kind(d.config)}
+	for i := range d.tasks {
+		info.Tasks = append(info.Tasks, TaskID{name, i})
+	}
+	return info, nil
+}
+
+// kind returns "source", "sink" or "unknown".
+func (h *Herder) kind(config connect.Config) string {
+	class := config["connector.class"]
+	if _, err := connect.FindPlugin(h.rt.plugins.Sources, class); err == nil {
+		return "source"
+	}
+	if _, err := connect.FindPlugin(h.rt.plugins.Sinks, class); err == nil {
+		return "sink"
+	}
+	return "unknown"
+}
+
+// Status returns the states of a connector and its tasks.
+func (h *Herder) Status(name string) (ConnectorStatus, error) {
+	if err := h.checkReady(); err != nil {
+		return ConnectorStatus{}, err
+	}
+	r, ok := h.rt.statuses.connector(name)
+	if !ok {
+		return ConnectorStatus{}, &connect.Error{Code: "connector.not_found", Message: "No status found for connector " + name}
+	}
+	status := ConnectorStatus{
+		Name: name, Tasks: []TaskStatus{}, Type: "unknown",
+		Connector: ConnectorState{State: r.State, WorkerID: r.WorkerID, Trace: r.trace(), Version: r.Version},
+	}
+	if d, ok := h.desired(name); ok {
+		status.Type = h.kind(d.config)
+	}
+	for _, id := range h.rt.statuses.taskIDs(name) {
+		if t, err := h.TaskStatus(id); err == nil {
+			status.Tasks = append(status.Tasks, t)
+		}
+	}
+	return status, nil
+}
+
+// TaskStatus returns the state of one task.
+func (h *Herder) TaskStatus(id TaskID) (TaskStatus, error) {
+	if err := h.checkReady(); err != nil {
+		return TaskStatus{}, err
+	}
+	r, ok := h.rt.statuses.task(id)
+	if !ok {
+		return TaskStatus{}, &connect.Error{Code: "connector.not_found", Message: "No status found for task " + id.String()}
+	}
+	return TaskStatus{ID: id.Task, State: r.State, WorkerID: r.WorkerID, Trace: r.trace(), Version: r.Version}, nil
+}
+
+// TaskConfigs returns the configurations of a connector's tasks.
+func (h *Herder) TaskConfigs(name string) ([]TaskInfo, error) {
+	if err := h.checkReady(); err != nil {
+		return nil, err
+	}
+	d, ok := h.desired(name)
+	if !ok {
+		return nil, notFound(name)
+	}
+	infos := make([]TaskInfo, len(d.tasks))
+	for i, config := range d.tasks {
+		infos[i] = TaskInfo{ID: TaskID{name, i}, Config: config}
+	}
+	return infos, nil
+}
+
+// Topics returns the topics the connector has written to or read from since it was
+// created or since the last ResetTopics, sorted. It fails with "request.forbidden"
+// when topic tracking is off.
+func (h *Herder) Topics(name string) ([]string, error) {
+	if !h.rt.settings.Bool("topic.tracking.enable") {
+		return nil, &connect.Error{Code: "request.forbidden", Message: "Topic tracking is disabled."}
+	}
+	if err := h.checkReady(); err != nil {
+		return nil, err
+	}
+	return append([]string{}, h.rt.statuses.topicsOf(name)...), nil
+}
+
+// ResetTopics forgets the topics a connector has used.
+func (h *Herder) ResetTopics(_ context.Context, name string) error {
+	if _, err := h.Topics(name); err != nil {
+		return err
+	}
+	if !h.rt.settings.Bool("topic.tracking.allow.reset") {
+		return &connect.Error{Code: "request.forbidden", Message: "Topic tracking reset is disabled."}
+	}
+	h.rt.statuses.dropTopics(name)
+	return nil
+}
+
+// Plugins returns all plugins: sinks, sources, transforms, predicates, converters,
+// header converters.
+func (h *Herder) Plugins() []PluginInfo {
+	p := h.rt.plugins
+	list := infos(nil, "sink", p.Sinks)
+	list = infos(list, "source", p.Sources)
+	list = infos(list, "transformation", p.Transforms)
+	list = infos(list, "predicate", p.Predicates)
+	list = infos(list, "converter", p.Converters)
+	return infos(list, "header_converter", p.HeaderConverters)
+}
+
+func infos[T any](list []PluginInfo, kind string, plugins []connect.Plugin[T]) []PluginInfo {
+	for _, p := range plugins {
+		list = append(list, PluginInfo{Class: p.Class, Type: kind, Version: p.Version})
+	}
+	return list
+}
+
+// PluginConfig returns the settings of a plugin, for connectors followed by those
+// of the worker's own that apply to it.
+func (h *Herder) PluginConfig(class string) ([]connect.ConfigKey, error) {
+	p := h.rt.plugins
+	if s, err := connect.FindPlugin(p.Sources, class); err == nil {
+		return append(keysOf(s.Config), without(frameworkKeys(true), s.Config)...), nil
+	}
+	if s, err := connect.FindPlugin(p.Sinks, class); err == nil {
+		return append(keysOf(s.Config), without(frameworkKeys(false), s.Config)...), nil
+	}
+	if t, err := connect.FindPlugin(p.Transforms, class); err == nil {
+		return keysOf(t.Config), nil
+	}
+	if t, err := connect.FindPlugin(p.Predicates, class); err == nil {
+		return keysOf(t.Config), nil
+	}
+	if c, err := connect.FindPlugin(p.Converters, class); err == nil {
+		return keysOf(c.Config), nil
+	}
+	if c, err := connect.FindPlugin(p.HeaderConverters, class); err == nil {
+		return keysOf(c.Config), nil
+	}
+	return nil, &connect.Error{Code: "connector.not_found", Message: "Unknown plugin " + class + "."}
+}
+
+func keysOf(def *connect.ConfigDef) []connect.ConfigKey {
+	if def == nil {
+		return []connect.ConfigKey{}
+	}
+	return append([]connect.ConfigKey{}, def.Keys()...)
+}
+
+// without leaves out the keys a plugin declares itself.
+func without(keys []connect.ConfigKey, def *connect.ConfigDef) []connect.ConfigKey {
+	var rest []connect.ConfigKey
+	for _, k := range keys {
+		if def != nil {
+			if _, own := def.Key(k.Name); own {
+				continue
+			}
+		}
+		rest = append(rest, k)
+	}
+	return rest
+}

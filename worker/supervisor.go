@@ -1,0 +1,149 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// taskRun is one task as it is supervised: run, and run again after a failure that
+// may pass, until it is stopped.
+type taskRun struct {
+	id      TaskID
+	source  bool
+	commits int            // Which commit of task configurations it belongs to.
+	stored  connect.Config // The task's configuration, secrets not resolved.
+	config  connect.Config // The connector's, the same.
+	rt      *runtime
+	gate    *gate
+	metrics *taskMetrics
+	log     *slog.Logger
+
+	stop, kill context.CancelFunc
+	done       chan struct{}
+	// abandoned tasks no longer speak: a successor may have a state of its own.
+	abandoned atomic.Bool
+	failed    atomic.Bool
+}
+
+// newTaskRun starts a task. It runs until stopped.
+func newTaskRun(r *taskRun) *taskRun {
+	ctx, stop := context.WithCancel(context.Background())
+	life, kill := context.WithCancel(context.Background())
+	r.stop, r.kill, r.done = stop, kill, make(chan struct{})
+	r.metrics = r.rt.metrics.task(r.id, r.source)
+	go func() {
+		defer close(r.done)
+		defer kill()
+		r.supervise(ctx, life)
+	}()
+	return r
+}
+
+// report puts the task's state.
+func (r *taskRun) report(state, trace string) {
+	if r.abandoned.Load() {
+		return
+	}
+	r.failed.Store(state == stateFailed)
+	r.rt.statuses.putTask(r.id, state, trace, "")
+}
+
+// supervise runs the task again and again, as its restart policy says.
+func (r *taskRun) supervise(ctx, life context.Context) {
+	policy := newRestartPolicy(r.rt.settings, r.config)
+	for restart := 0; ; restart++ {
+		began := time.Now()
+		r.rt.metrics.attempts.task.Add(1)
+		err := guard("task "+r.id.String(), func() error { return r.once(ctx, life) })
+		if ctx.Err() != nil {
+			if err != nil && !isDone(ctx, err) {
+				r.log.Warn("the task stopped with an error", "error", err)
+			}
+			return
+		}
+		if err == nil {
+			err = &connect.Error{Code: "task.ended", Class: connect.ClassRetriable, Message: "the task ended by itself"}
+		}
+		if time.Since(began) > restartClears {
+			restart = 0
+		}
+		wait, again := policy.next(err, restart)
+		text := trace(err)
+		if again {
+			text += fmt.Sprintf("\nThe worker starts the task again at %s, for the %d. time.", time.Now().Add(wait).Format(time.TimeOnly), restart+1)
+		}
+		r.log.Error("task failed", "error", err, "restarts", again)
+		r.report(stateFailed, text)
+		if !again {
+			<-ctx.Done()
+			return
+		}
+		if sleep(ctx, wait) != nil {
+			return
+		}
+		r.metrics.restarts.Add(1)
+	}
+}
+
+// once makes the task anew and runs it.
+func (r *taskRun) once(ctx, life context.Context) error {
+	config, err := r.rt.resolve(r.config)
+	if err != nil {
+		return fmt.Errorf("resolve the connector's secrets: %w", err)
+	}
+	task, err := r.rt.resolve(r.stored)
+	if err != nil {
+		return fmt.Errorf("resolve the task's secrets: %w", err)
+	}
+	setup := taskSetup{rt: r.rt, id: r.id, config: config, task: task, gate: r.gate, report: r.report, metrics: r.metrics}
+	class := config["connector.class"]
+	if !r.source {
+		p, err := connect.FindPlugin(r.rt.plugins.Sinks, class)
+		if err != nil {
+			return err
+		}
+		return newSinkTask(setup, p.New().NewTask(), r.log).run(ctx, life)
+	}
+	p, err := connect.FindPlugin(r.rt.plugins.Sources, class)
+	if err != nil {
+		return err
+	}
+	t := &sourceTask{taskSetup: setup, plugin: p.New().NewTask(), log: r.log}
+	return t.run(ctx, life)
+}
+
+// stopTasks stops tasks together and waits, all in all, for the graceful time. Those
+// that are not done by then are abandoned, and returned.
+func stopTasks(runs []*taskRun, wait time.Duration) (zombies []*taskRun) {
+	for _, r := range runs {
+		r.stop()
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	late := false
+	for _, r := range runs {
+		if !late {
+			select {
+			case <-r.done:
+				continue
+			case <-timer.C:
+				late = true
+			}
+		}
+		select {
+		case <-r.done:
+			continue
+		default:
+		}
+		r.abandoned.Store(true)
+		r.kill()
+		r.log.Warn("the task did not stop in time and was abandoned", "waited", wait)
+		zombies = append(zombies, r)
+	}
+	return zombies
+}

@@ -1,0 +1,404 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// unit runs one connector and its tasks: it makes them follow what the config topic
+// says. One goroutine does so, which is this connector's own, so that plugin code
+// that blocks holds up nobody else.
+type unit struct {
+	name string
+	h    *Herder
+	rt   *runtime
+	log  *slog.Logger
+
+	wake        chan struct{} // What the unit should follow has changed.
+	requests    chan restartRequest
+	faults      chan error    // Faults the connector found by itself.
+	reconfigure chan struct{} // The connector wants its tasks divided anew.
+	done        chan struct{} // Closed at the end.
+	cancel      context.CancelFunc
+
+	// What follows belongs to the unit's goroutine.
+	connector *connectorRun
+	attempted connect.Config // The configuration last started, also in vain.
+	failures  int
+	retry     *time.Timer // When a failed start or a failed division is tried again.
+	state     string
+	commits   int // Of the tasks that run.
+
+	mu      sync.Mutex // Guards what follows, which others look at.
+	tasks   map[int]*taskRun
+	zombies []*taskRun
+}
+
+// restartRequest asks a unit to restart things. done gets the outcome.
+type restartRequest struct {
+	connector bool
+	tasks     []int
+	done      chan error
+}
+
+// desired is what a unit should be doing.
+type desired struct {
+	connectorConfig
+	target TargetState
+	mine   share
+}
+
+func newUnit(h *Herder, name string) *unit {
+	u := &unit{
+		name: name, h: h, rt: h.rt, log: h.rt.log.With("connector", name),
+		wake: make(chan struct{}, 1), requests: make(chan restartRequest), faults: make(chan error, 1),
+		reconfigure: make(chan struct{}, 1), done: make(chan struct{}), tasks: map[int]*taskRun{},
+		retry: time.NewTimer(time.Hour),
+	}
+	u.retry.Stop()
+	return u
+}
+
+// poke makes the unit look at what it should be doing.
+func (u *unit) poke() { nudge(u.wake) }
+
+// nudge sends unless a signal is waiting already.
+func nudge(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Run follows until ctx ends, and then stops everything. It returns nil.
+func (u *unit) Run(ctx context.Context) error {
+	defer close(u.done)
+	defer u.end()
+	for ctx.Err() == nil {
+		d, ok := u.h.desired(u.name)
+		if !ok {
+			return nil
+		}
+		u.follow(ctx, d)
+		select {
+		case <-ctx.Done():
+		case <-u.wake:
+		case <-u.retry.C:
+			u.attempted = nil
+		case <-u.reconfigure:
+			u.divide(ctx)
+		case err := <-u.faults:
+			u.failConnector(err)
+		case r := <-u.requests:
+			r.done <- u.restart(ctx, r)
+		}
+	}
+	return nil
+}
+
+// end stops everything, and says so unless the connector was deleted.
+func (u *unit) end() {
+	u.stopTasks(nil)
+	u.stopConnector()
+	u.h.ended(u.name)
+}
+
+// follow brings the connector and its tasks to where they should be.
+func (u *unit) follow(ctx context.Context, d desired) {
+	switch d.target {
+	case Stopped:
+		u.stopTasks(nil)
+		u.stopConnector()
+		u.attempted, u.failures = nil, 0
+		u.put(stateStopped, "")
+		for _, id := range u.rt.statuses.taskIDs(u.name) {
+			u.rt.statuses.dropTask(id)
+		}
+		return
+	case Paused:
+		u.stopConnector()
+		u.attempted, u.failures = nil, 0
+		u.put(statePaused, "")
+	default:
+		// Tasks of a configuration that has not changed need not wait for the connector.
+		if maps.Equal(d.config, d.applied) {
+			u.followTasks(ctx, d)
+		}
+		u.followConnector(ctx, d)
+		if next, ok := u.h.desired(u.name); ok {
+			d = next
+		}
+	}
+	u.followTasks(ctx, d)
+}
+
+// followConnector starts the connector if it does not run with its configuration.
+func (u *unit) followConnector(ctx context.Context, d desired) {
+	if maps.Equal(u.attempted, d.config) && u.attempted != nil {
+		return
+	}
+	if u.attempted != nil {
+		u.failures = 0
+	}
+	u.stopConnector()
+	u.attempted = d.config
+	env := connect.ConnectorEnv{
+		Name: u.name, Log: u.log,
+		Reconfigure: func() { nudge(u.reconfigure) },
+		Fail: func(err error) {
+			select {
+			case u.faults <- err:
+			default: // One fault is enough to fail.
+			}
+		},
+	}
+	u.rt.metrics.attempts.connector.Add(1)
+	var err error
+	if u.connector, err = startConnector(ctx, u.rt, env, d.config); err != nil {
+		if ctx.Err() == nil {
+			u.rt.metrics.failures.connector.Add(1)
+			u.failConnector(err)
+		}
+		return
+	}
+	u.put(stateRunning, "")
+	u.divide(ctx)
+}
+
+// divide asks for the tasks' configurations and has them stored when they, or the
+// connector's own since they were stored, have changed.
+func (u *unit) divide(ctx context.Context) {
+	d, ok := u.h.desired(u.name)
+	if !ok || u.connector == nil || d.target != Started {
+		return
+	}
+	configs, err := u.connector.taskConfigs(ctx, u.name)
+	if err != nil {
+		if ctx.Err() == nil {
+			u.failConnector(err)
+		}
+		return
+	}
+	same := slices.EqualFunc(configs, d.tasks, func(a, b connect.Config) bool { return maps.Equal(a, b) })
+	if same && !d.inconsistent && d.commits > 0 && maps.Equal(d.config, d.applied) {
+		u.failures = 0
+		return
+	}
+	if err := u.h.storeTasks(ctx, u.name, configs); err != nil {
+		if ctx.Err() == nil {
+			u.log.Warn("storing task configurations failed, trying again", "error", err)
+			u.retryLater(connect.Retry(err, 0))
+		}
+		return
+	}
+	u.failures = 0
+}
+
+// failConnector puts the connector in the FAILED state and, if the reason may pass,
+// has it tried again.
+func (u *unit) failConnector(err error) {
+	u.stopConnector()
+	u.log.Error("connector failed", "error", err)
+	u.put(stateFailed, trace(err))
+	u.retryLater(err)
+}
+
+func (u *unit) retryLater(err error) {
+	wait, again := newRestartPolicy(u.rt.settings, u.attempted).next(err, u.failures)
+	u.failures++
+	if again {
+		u.retry.Reset(wait)
+	}
+}
+
+func (u *unit) stopConnector() {
+	u.retry.Stop()
+	if u.connector == nil {
+		return
+	}
+	u.connector.stop(graceful(u.rt.settings), u.log)
+	u.connector = nil
+}
+
+// put puts the connector's state.
+func (u *unit) put(state, trace string) {
+	version := ""
+	if u.connector != nil {
+		version = u.connector.version
+	}
+	if u.state == state && trace == "" {
+		return
+	}
+	u.state = state
+	u.rt.statuses.putConnector(u.name, state, trace, version)
+}
+
+// followTasks stops the tasks that should not run, or not as they do, and starts the
+// missing ones.
+func (u *unit) followTasks(ctx context.Context, d desired) {
+	var stale []int
+	for i, r := range u.running() {
+		if r.commits != d.commits || i >= len(d.tasks) || !d.mine.has(r.id) {
+			stale = append(stale, i)
+		} else {
+			r.gate.set(d.target == Paused)
+		}
+	}
+	u.stopTasks(stale)
+	for _, id := range u.rt.statuses.taskIDs(u.name) {
+		if id.Task >= len(d.tasks) {
+			u.rt.statuses.dropTask(id)
+		}
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	if d.unfenced && u.rt.exactlyOnce && len(d.tasks) > 0 {
+		if err := u.fence(ctx, d); err != nil {
+			u.log.Warn("shutting out former producers failed, trying again", "error", err)
+			u.retryLater(connect.Retry(err, 0))
+			return
+		}
+	}
+	running := u.running()
+	for i, config := range d.tasks {
+		if id := (TaskID{u.name, i}); running[i] == nil && d.mine.has(id) {
+			u.startTask(id, config, d)
+		}
+	}
+}
+
+// running returns the tasks that run, by number.
+func (u *unit) running() map[int]*taskRun {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return maps.Clone(u.tasks)
+}
+
+func (u *unit) startTask(id TaskID, config connect.Config, d desired) {
+	_, source, _, err := connectorPlugin(u.rt.plugins, d.applied["connector.class"])
+	if err != nil {
+		u.rt.statuses.putTask(id, stateFailed, trace(err), "")
+		return
+	}
+	u.rt.statuses.putTask(id, stateUnassigned, "", "")
+	r := newTaskRun(&taskRun{
+		id: id, source: source, commits: d.commits, stored: config, config: d.applied, rt: u.rt,
+		gate: newGate(d.target == Paused), log: u.log.With("task", id.Task),
+	})
+	u.mu.Lock()
+	u.tasks[id.Task] = r
+	u.mu.Unlock()
+}
+
+// stopTasks stops the given tasks, or all when numbers is nil.
+func (u *unit) stopTasks(numbers []int) {
+	u.mu.Lock()
+	var runs []*taskRun
+	for i, r := range u.tasks {
+		if numbers == nil || slices.Contains(numbers, i) {
+			runs = append(runs, r)
+			delete(u.tasks, i)
+		}
+	}
+	u.mu.Unlock()
+	if len(runs) == 0 {
+		return
+	}
+	zombies := stopTasks(runs, graceful(u.rt.settings))
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.zombies = slices.DeleteFunc(append(u.zombies, zombies...), func(r *taskRun) bool {
+		select {
+		case <-r.done:
+			return true
+		default:
+			return false
+		}
+	})
+}
+
+// idle tells whether no task runs, and whether one that was abandoned may still.
+func (u *unit) idle() (idle, zombies bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, r := range u.zombies {
+		select {
+		case <-r.done:
+		default:
+			zombies = true
+		}
+	}
+	return len(u.tasks) == 0, zombies
+}
+
+// restart restarts what was asked for, and returns the connector's fault, if it has
+// one now.
+func (u *unit) restart(ctx context.Context, r restartRequest) error {
+	d, ok := u.h.desired(u.name)
+	if !ok {
+		return notFound(u.name)
+	}
+	if len(r.tasks) > 0 {
+		u.stopTasks(r.tasks)
+	}
+	if r.connector && d.target == Started {
+		u.attempted, u.failures, u.state = nil, 0, ""
+		u.followConnector(ctx, d)
+	}
+	if next, ok := u.h.desired(u.name); ok {
+		d = next
+	}
+	if d.target != Stopped {
+		u.followTasks(ctx, d)
+	}
+	if s, ok := u.rt.statuses.connector(u.name); r.connector && ok && s.State == stateFailed {
+		return errors.New(s.trace())
+	}
+	return nil
+}
+
+// fence shuts out the producers of the tasks of the former commit, which a worker
+// that is cut off may still run, and records that it was done. New tasks shut out
+// those of their own number; the rest is done here.
+func (u *unit) fence(ctx context.Context, d desired) error {
+	former, known := u.h.fencedTasks(u.name)
+	if known && !(former == 1 && len(d.tasks) == 1) {
+		for i := range former {
+			if err := u.fenceTask(ctx, d, i); err != nil {
+				return err
+			}
+		}
+	}
+	return u.h.storeFencing(ctx, u.name, len(d.tasks))
+}
+
+func (u *unit) fenceTask(ctx context.Context, d desired, number int) error {
+	config, err := u.rt.resolve(d.config)
+	if err != nil {
+		return err
+	}
+	opts, err := clientOptions(clientProps(u.rt.raw, adminClient, config), adminClient)
+	if err != nil {
+		return err
+	}
+	id := transactionalID(u.rt.groupID, TaskID{u.name, number})
+	client, err := kgo.NewClient(append(opts, kgo.TransactionalID(id))...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if _, _, err := client.ProducerID(ctx); err != nil {
+		return brokerError("kafka.transaction", "former producers cannot be shut out", err)
+	}
+	return nil
+}
