@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"regexp"
-	"strings"
 	"sync"
 	"time"
 
@@ -55,14 +53,6 @@ type partitionState struct {
 	committed int64
 }
 
-func newSinkTask(setup taskSetup, plugin connect.SinkTask, log *slog.Logger) *sinkTask {
-	return &sinkTask{
-		taskSetup: setup, plugin: plugin, log: log, tracked: map[string]bool{},
-		assigned: map[connect.TopicPartition]*partitionState{},
-		next:     map[connect.TopicPartition]int64{}, seeks: map[connect.TopicPartition]int64{},
-	}
-}
-
 // run runs the task until ctx ends or something fails; life as for source tasks.
 func (t *sinkTask) run(ctx, life context.Context) error {
 	t.life = life
@@ -90,79 +80,6 @@ func (t *sinkTask) run(ctx, life context.Context) error {
 		err = stopErr
 	}
 	return err
-}
-
-func (t *sinkTask) open(life context.Context) error {
-	var err error
-	if t.settings, err = frameworkDef(false).Parse(t.config); err != nil {
-		return err
-	}
-	t.faults = newFaults(t.id, t.settings, t.metrics, t.log)
-	if t.chain, err = newChain(t.rt.plugins, t.rt.raw, t.config, t.faults); err != nil {
-		return err
-	}
-	if t.faults.letters, err = openLetters(life, t.rt.raw, t.config, t.settings, t.metrics); err != nil {
-		t.close()
-	}
-	return err
-}
-
-func (t *sinkTask) close() {
-	if t.client != nil {
-		t.client.CloseAllowingRebalance()
-	}
-	if t.faults.letters != nil {
-		t.faults.letters.close()
-	}
-	if err := t.chain.close(); err != nil {
-		t.log.Warn("closing transforms and converters", "error", err)
-	}
-}
-
-func (t *sinkTask) env() connect.SinkTaskEnv {
-	env := connect.SinkTaskEnv{
-		Connector: t.id.Connector, Task: t.id.Task, Config: t.task, Consumer: control{t}, Log: t.log, Metrics: t.metrics,
-	}
-	if t.faults.letters != nil || t.faults.logErrors {
-		env.Errant = errants{t}
-	}
-	return env
-}
-
-// consume joins the group.
-func (t *sinkTask) consume() error {
-	props := clientProps(t.rt.raw, consumerClient, t.config)
-	if props["client.id"] == "" {
-		props["client.id"] = "connector-consumer-" + t.id.String()
-	}
-	opts, err := clientOptions(props, consumerClient)
-	if err != nil {
-		return err
-	}
-	r := &clientReader{props: props}
-	t.most = 2000
-	if n, ok := r.number("max.poll.records"); ok && n > 0 {
-		t.most = n
-	}
-	topics, pattern := aliases(t.config, "topics"), strings.TrimSpace(t.config["topics.regex"])
-	if pattern != "" {
-		if _, err := regexp.Compile(pattern); err != nil {
-			return connect.ConfigError("topics.regex", "%s", err)
-		}
-		topics = []string{"^(?:" + pattern + ")$"}
-		opts = append(opts, kgo.ConsumeRegex())
-	}
-	opts = append(opts,
-		kgo.ConsumerGroup(sinkGroup(t.rt.raw, t.config)), kgo.ConsumeTopics(topics...),
-		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.AdjustFetchOffsetsFn(t.adjust),
-		kgo.OnPartitionsAssigned(t.onAssigned), kgo.OnPartitionsRevoked(t.onRevoked), kgo.OnPartitionsLost(t.onLost))
-	if props["fetch.max.bytes"] == "" {
-		opts = append(opts, kgo.FetchMaxBytes(16<<20))
-	}
-	if t.client, err = kgo.NewClient(opts...); err != nil {
-		return fmt.Errorf("make the consumer: %w", err)
-	}
-	return nil
 }
 
 // loop polls and puts until ctx ends.
@@ -249,138 +166,4 @@ func (t *sinkTask) fetchError(fetches kgo.Fetches) error {
 		}
 	})
 	return first
-}
-
-// take converts the records of one partition into the batch.
-func (t *sinkTask) take(ctx context.Context, p kgo.FetchTopicPartition) error {
-	tp := connect.TopicPartition{Topic: p.Topic, Partition: p.Partition}
-	state := t.assigned[tp]
-	if len(p.Records) == 0 || state == nil {
-		return nil
-	}
-	if !t.tracked[p.Topic] {
-		t.tracked[p.Topic] = true
-		t.rt.trackTopic(t.id, p.Topic)
-	}
-	if state.first < 0 {
-		state.first = p.Records[0].Offset
-	}
-	t.metrics.read.Add(int64(len(p.Records)))
-	for _, in := range p.Records {
-		keep, err := t.convert(ctx, in)
-		if err != nil {
-			return err
-		}
-		if !keep {
-			t.batch = t.batch[:len(t.batch)-1]
-		}
-	}
-	t.next[tp] = p.Records[len(p.Records)-1].Offset + 1
-	return nil
-}
-
-// convert puts a record at the end of the batch, and returns whether it stays there.
-func (t *sinkTask) convert(ctx context.Context, in *kgo.Record) (bool, error) {
-	t.batch = append(t.batch, connect.SinkRecord{
-		Record:            connect.Record{Topic: in.Topic, Partition: in.Partition, Timestamp: in.Timestamp.UnixMilli()},
-		Offset:            in.Offset,
-		LogAppendTime:     in.Attrs.TimestampType() == 1,
-		OriginalTopic:     in.Topic,
-		OriginalPartition: in.Partition,
-		Raw:               connect.RawRecord{Key: in.Key, Value: in.Value},
-	})
-	r := &t.batch[len(t.batch)-1]
-	if in.Attrs.TimestampType() < 0 {
-		r.Timestamp = connect.NoTimestamp
-	}
-	if t.faults.letters != nil {
-		r.Raw.Headers = rawHeaders(in.Headers)
-	}
-	bad := t.chain.decode(ctx, in, r)
-	keep := bad == nil
-	if keep {
-		keep, bad = t.chain.transform(ctx, &r.Record)
-	}
-	if bad != nil {
-		return false, t.faults.skip(ctx, bad, r, whereConsumed(r))
-	}
-	return keep, nil
-}
-
-func rawHeaders(headers []kgo.RecordHeader) []connect.Header {
-	raw := make([]connect.Header, len(headers))
-	for i, h := range headers {
-		raw[i].Key = h.Key
-		if h.Value != nil {
-			raw[i].Value = connect.Bytes(h.Value)
-		}
-	}
-	return raw
-}
-
-// put hands the batch to the plugin, again and again while it says that this may
-// help. While it waits, partitions may be taken away; their records are then left
-// out.
-func (t *sinkTask) put(ctx context.Context) error {
-	for attempt := 0; ; attempt++ {
-		began := time.Now()
-		err := t.plugin.Put(t.life, t.batch)
-		if err == nil {
-			t.metrics.sent.Add(int64(len(t.batch)))
-			if len(t.batch) > 0 {
-				t.metrics.putTime.since(began)
-				t.metrics.batchSize.add(float64(len(t.batch)))
-			}
-			break
-		}
-		t.metrics.fail()
-		e := connect.AsError(err)
-		if e.Class != connect.ClassRetriable {
-			return err
-		}
-		t.metrics.retries.Add(1)
-		t.log.Warn("put failed, trying again", "error", err, "records", len(t.batch))
-		wait := e.After
-		if wait <= 0 {
-			wait = min(time.Second<<min(attempt, 6), time.Minute)
-		}
-		if err := t.wait(ctx, wait); err != nil {
-			return err
-		}
-	}
-	for tp, next := range t.next {
-		if s := t.assigned[tp]; s != nil {
-			s.put = next
-		}
-	}
-	t.countActive()
-	return nil
-}
-
-// wait lets others go on for a while: rebalances, above all. The caller holds mu, and
-// holds it again when this returns.
-func (t *sinkTask) wait(ctx context.Context, d time.Duration) error {
-	t.mu.Unlock()
-	t.client.AllowRebalance()
-	err := sleep(ctx, d)
-	if err == nil {
-		_, err = t.gate.open(ctx, t.report)
-	}
-	t.mu.Lock()
-	if t.failure != nil {
-		return t.failure
-	}
-	return err
-}
-
-// countActive counts the records that are put and not committed.
-func (t *sinkTask) countActive() {
-	var n int64
-	for _, s := range t.assigned {
-		if s.put >= 0 {
-			n += s.put - max(s.committed, s.first)
-		}
-	}
-	t.metrics.active.Store(n)
-	t.metrics.partitions.Store(int64(len(t.assigned)))
 }

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"encoding/json"
 	"log/slog"
 	"maps"
@@ -9,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/tidemill/tidemill/internal/kafkalog"
 )
@@ -159,70 +157,6 @@ func (s *statusStore) setTopic(rest string, value []byte) {
 	s.topics[name][topic] = v
 }
 
-// put makes a value known and has it written.
-func (s *statusStore) put(key string, value []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.set(key, value)
-	s.own[key] = true
-	if _, queued := s.pending[key]; !queued {
-		s.order = append(s.order, key)
-	}
-	s.pending[key] = value
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-// record returns the value for a state. The trace is empty for none.
-func (s *statusStore) record(state, trace, version string) []byte {
-	r := stateRecord{State: state, WorkerID: s.workerID, Generation: 1, Version: version}
-	if trace != "" {
-		r.Trace = &trace
-	}
-	return appendJSON(nil, r)
-}
-
-func (s *statusStore) putConnector(name, state, trace, version string) {
-	s.put(statusConnectorPrefix+name, s.record(state, trace, version))
-}
-
-func (s *statusStore) putTask(id TaskID, state, trace, version string) {
-	s.put(statusTaskPrefix+id.String(), s.record(state, trace, version))
-}
-
-func (s *statusStore) dropTask(id TaskID) { s.put(statusTaskPrefix+id.String(), nil) }
-
-// dropConnector forgets a connector, its tasks and its topics.
-func (s *statusStore) dropConnector(name string) {
-	s.put(statusConnectorPrefix+name, nil)
-	for _, id := range s.taskIDs(name) {
-		s.dropTask(id)
-	}
-	s.dropTopics(name)
-}
-
-// useTopic records that a task uses a topic.
-func (s *statusStore) useTopic(id TaskID, topic string) {
-	s.mu.Lock()
-	_, known := s.topics[id.Connector][topic]
-	s.mu.Unlock()
-	if known {
-		return
-	}
-	var v topicUse
-	v.Topic.Name, v.Topic.Connector, v.Topic.Task = topic, id.Connector, id.Task
-	v.Topic.Discovered = time.Now().UnixMilli()
-	s.put(statusTopicPrefix+topic+topicConnector+id.Connector, appendJSON(nil, v))
-}
-
-func (s *statusStore) dropTopics(name string) {
-	for _, topic := range s.topicsOf(name) {
-		s.put(statusTopicPrefix+topic+topicConnector+name, nil)
-	}
-}
-
 func (s *statusStore) topicsOf(name string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -272,81 +206,4 @@ func (s *statusStore) known() []string {
 		names[name] = true
 	}
 	return slices.Sorted(maps.Keys(names))
-}
-
-// Run writes what was put until ctx is done. A write that fails is tried again: the
-// topic must not end up with an older state than the newest.
-func (s *statusStore) Run(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.wake:
-		}
-		for s.writeOut(ctx) != nil {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(time.Second):
-			}
-		}
-	}
-}
-
-// writeOut writes what is pending now.
-func (s *statusStore) writeOut(ctx context.Context) error {
-	s.mu.Lock()
-	entries := make([]kafkalog.Entry, len(s.order))
-	for i, key := range s.order {
-		entries[i] = kafkalog.Entry{Key: []byte(key), Value: s.pending[key]}
-	}
-	clear(s.pending)
-	s.order = s.order[:0]
-	s.writing = true
-	s.mu.Unlock()
-	err := s.journal.Put(ctx, entries...)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.writing = false
-	if err != nil {
-		s.log.Warn("writing states", "error", err)
-		s.requeue(entries)
-		return err
-	}
-	if len(s.order) == 0 {
-		close(s.written)
-		s.written = make(chan struct{})
-	}
-	return nil
-}
-
-// requeue puts back entries that were not written, unless newer ones have come. The
-// caller holds mu.
-func (s *statusStore) requeue(entries []kafkalog.Entry) {
-	newer := s.order
-	s.order = nil
-	for _, e := range entries {
-		if _, ok := s.pending[string(e.Key)]; !ok {
-			s.pending[string(e.Key)] = e.Value
-			s.order = append(s.order, string(e.Key))
-		}
-	}
-	s.order = append(s.order, newer...)
-}
-
-// flush waits until everything put before is written.
-func (s *statusStore) flush(ctx context.Context) {
-	for {
-		s.mu.Lock()
-		done, written := len(s.order) == 0 && !s.writing, s.written
-		s.mu.Unlock()
-		if done {
-			return
-		}
-		select {
-		case <-written:
-		case <-ctx.Done():
-			return
-		}
-	}
 }

@@ -1,0 +1,150 @@
+package kafkalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// openReader starts reading every partition at its start and reads to what is
+// committed now.
+func (l *Log) openReader(ctx context.Context) error {
+	admin := kadm.NewClient(l.writer)
+	ends, err := admin.ListCommittedOffsets(ctx, l.config.Topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("ask for its end: %w", err)
+	}
+	starts := map[int32]kgo.Offset{}
+	targets := map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		starts[o.Partition] = kgo.NewOffset().AtStart()
+		targets[o.Partition] = o.Offset
+	})
+	begins, err := admin.ListStartOffsets(ctx, l.config.Topic)
+	if err == nil {
+		err = begins.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("ask for its start: %w", err)
+	}
+	begins.Each(func(o kadm.ListedOffset) { l.positions[o.Partition] = o.Offset })
+	// Control records are kept so that the position passes the markers that end
+	// transactions: the last record of a transactional topic is always one.
+	reading, stop := context.WithCancel(context.Background())
+	l.stopReading = stop
+	opts := append([]kgo.Opt{}, l.config.Client...)
+	opts = append(opts,
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{l.config.Topic: starts}),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.WithContext(reading))
+	if l.reader, err = kgo.NewClient(opts...); err != nil {
+		stop()
+		return fmt.Errorf("make a consumer: %w", err)
+	}
+	l.admin = kadm.NewClient(l.reader)
+	for !l.reached(targets) {
+		if err := l.poll(ctx); err != nil {
+			return fmt.Errorf("read to its end: %w", err)
+		}
+	}
+	return nil
+}
+
+// Run follows the topic until ctx is done, and returns nil then. Faults of reading
+// are retried for ever: a log that falls behind is better than a worker that stops.
+func (l *Log) Run(ctx context.Context) error {
+	for {
+		err := l.poll(ctx)
+		if ctx.Err() != nil || errors.Is(err, kgo.ErrClientClosed) {
+			return nil
+		}
+		if err == nil {
+			continue
+		}
+		l.config.Log.Warn("reading an internal topic", "topic", l.config.Topic, "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// poll waits for records and applies them.
+func (l *Log) poll(ctx context.Context) error {
+	fetches := l.reader.PollFetches(ctx)
+	if fetches.IsClientClosed() {
+		return kgo.ErrClientClosed
+	}
+	next := map[int32]int64{}
+	fetches.EachRecord(func(r *kgo.Record) {
+		next[r.Partition] = r.Offset + 1
+		if !r.Attrs.IsControl() {
+			l.config.Apply(Record{Key: r.Key, Value: r.Value, Partition: r.Partition, Offset: r.Offset})
+		}
+	})
+	err := fetches.Err()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fault = err
+	for p, o := range next {
+		l.positions[p] = max(l.positions[p], o)
+	}
+	close(l.moved)
+	l.moved = make(chan struct{})
+	return err
+}
+
+// reached tells whether everything before the targets has been applied.
+func (l *Log) reached(targets map[int32]int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for p, end := range targets {
+		if l.positions[p] < end {
+			return false
+		}
+	}
+	return true
+}
+
+// ReadToEnd returns when everything that is in the topic now has been applied.
+// Records of a transaction still open are waited for, until it ends: otherwise an
+// offset committed behind somebody's open transaction would be overlooked. Run
+// must be running.
+func (l *Log) ReadToEnd(ctx context.Context) error {
+	ends, err := l.admin.ListEndOffsets(ctx, l.config.Topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("log %s: ask for its end: %w", l.config.Topic, err)
+	}
+	targets := map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) { targets[o.Partition] = o.Offset })
+	for {
+		l.mu.Lock()
+		moved, fault := l.moved, l.fault
+		l.mu.Unlock()
+		if l.reached(targets) {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fmt.Errorf("log %s: read to its end: %w", l.config.Topic, errors.Join(ctx.Err(), fault))
+		}
+	}
+}
+
+// Position returns the next offset to be read from the given partition.
+func (l *Log) Position(partition int32) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.positions[partition]
+}

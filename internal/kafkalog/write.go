@@ -1,0 +1,138 @@
+package kafkalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// newWriter returns a producer. A transactional one has taken over its identity
+// when this returns.
+func (l *Log) newWriter(ctx context.Context) (*kgo.Client, error) {
+	opts := append([]kgo.Opt{}, l.config.Client...)
+	opts = append(opts, kgo.DefaultProduceTopic(l.config.Topic), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(0))
+	if l.config.TransactionalID != "" {
+		opts = append(opts, kgo.TransactionalID(l.config.TransactionalID))
+	}
+	writer, err := kgo.NewClient(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("log %s: make a producer: %w", l.config.Topic, err)
+	}
+	if l.config.TransactionalID != "" {
+		if _, _, err = writer.ProducerID(ctx); err != nil {
+			writer.Close()
+			return nil, fmt.Errorf("log %s: take over transactional id %s: %w", l.config.Topic, l.config.TransactionalID, err)
+		}
+	}
+	return writer, nil
+}
+
+// Put writes the entries in order and returns when the brokers have acknowledged
+// all. When ctx ends first the outcome is unknown, and the error says so. A writer
+// that was shut out by a newer one gets [ErrFenced]; see [Log.TakeOver].
+func (l *Log) Put(ctx context.Context, entries ...Entry) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if l.config.TransactionalID == "" {
+		return l.written(l.produce(ctx, entries))
+	}
+	if l.unsure {
+		if err := l.renew(ctx); err != nil {
+			return err
+		}
+	}
+	return l.written(l.transact(ctx, entries))
+}
+
+// transact writes the entries in one transaction. The caller holds writing.
+func (l *Log) transact(ctx context.Context, entries []Entry) error {
+	if err := l.writer.BeginTransaction(); err != nil {
+		return err
+	}
+	err := l.produce(ctx, entries)
+	if err == nil {
+		err = l.writer.EndTransaction(ctx, kgo.TryCommit)
+	}
+	// Rather than abort, which may itself fail, the next Put starts with a new writer,
+	// unless somebody else is the writer now.
+	l.unsure = err != nil && !fenced(err)
+	return err
+}
+
+// renew makes a new writer, which ends what the former left open. The caller holds
+// writing.
+func (l *Log) renew(ctx context.Context) error {
+	writer, err := l.newWriter(ctx)
+	if err != nil {
+		return err
+	}
+	l.writer.Close()
+	l.writer, l.unsure = writer, false
+	return nil
+}
+
+// Delete removes keys, as Put with nil values does.
+func (l *Log) Delete(ctx context.Context, keys ...[]byte) error {
+	entries := make([]Entry, len(keys))
+	for i, k := range keys {
+		entries[i].Key = k
+	}
+	return l.Put(ctx, entries...)
+}
+
+// produce sends the entries and waits for all of them, or for ctx: a record the
+// brokers may have is not given up by the client, so waiting for it could take as
+// long as they are away.
+func (l *Log) produce(ctx context.Context, entries []Entry) error {
+	done := make(chan error, len(entries))
+	for _, e := range entries {
+		l.writer.Produce(ctx, &kgo.Record{Key: e.Key, Value: e.Value}, func(_ *kgo.Record, err error) { done <- err })
+	}
+	var first error
+	for range entries {
+		select {
+		case err := <-done:
+			if first == nil {
+				first = err
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("no acknowledgement yet, it may still come: %w", ctx.Err())
+		}
+	}
+	return first
+}
+
+// ErrFenced is what a writer gets whose transactional identity a newer one has
+// taken over.
+var ErrFenced = errors.New("another writer has taken over")
+
+func (l *Log) written(err error) error {
+	if err == nil {
+		return nil
+	}
+	if fenced(err) {
+		return fmt.Errorf("write to log %s: %w (%w)", l.config.Topic, ErrFenced, err)
+	}
+	return fmt.Errorf("write to log %s: %w", l.config.Topic, err)
+}
+
+// fenced tells whether err is one of those by which brokers of different versions
+// turn away a writer that another has replaced.
+func fenced(err error) bool {
+	for _, fence := range []error{kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.InvalidTxnState, kerr.InvalidProducerIDMapping} {
+		if errors.Is(err, fence) {
+			return true
+		}
+	}
+	return false
+}
+
+// TakeOver makes this log the writer again after ErrFenced, shutting out the other.
+func (l *Log) TakeOver(ctx context.Context) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	return l.renew(ctx)
+}

@@ -1,0 +1,87 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/kafkalog"
+)
+
+// write writes to the config topic and reads it back. what names it, should it take
+// too long.
+func (h *Herder) write(ctx context.Context, what string, entries ...kafkalog.Entry) error {
+	defer h.stages.enter(what)()
+	err := h.configs.Put(ctx, entries...)
+	if errors.Is(err, kafkalog.ErrFenced) {
+		if l, ok := h.configs.(*kafkalog.Log); ok {
+			err = errors.Join(err, l.TakeOver(ctx))
+		}
+	}
+	if err == nil {
+		err = h.configs.ReadToEnd(ctx)
+	}
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return h.timeout()
+	}
+	return &connect.Error{
+		Code: "worker.config_write", Class: connect.ClassRetriable, Cause: err,
+		Message: "Failed to write to config topic; this may be due to a transient error and the request can be safely retried",
+	}
+}
+
+// lock takes the right to write, or gives up with ctx.
+func (h *Herder) lock(ctx context.Context) (unlock func(), err error) {
+	select {
+	case h.writing <- struct{}{}:
+		return func() { <-h.writing }, nil
+	case <-ctx.Done():
+		return nil, h.timeout()
+	}
+}
+
+// configWriteLimit bounds the writing of a connector's task configurations.
+const configWriteLimit = 30 * time.Second
+
+// storeTasks writes a connector's task configurations and then, when they are all in
+// the topic, the commit that makes them count.
+func (h *Herder) storeTasks(ctx context.Context, name string, configs []connect.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, configWriteLimit)
+	defer cancel()
+	unlock, err := h.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if d, ok := h.desired(name); !ok || d.target != Started {
+		return nil // Deleted or stopped meanwhile.
+	}
+	return h.writeTasks(ctx, name, configs)
+}
+
+// writeTasks does the writing. The caller holds the right to write.
+func (h *Herder) writeTasks(ctx context.Context, name string, configs []connect.Config) error {
+	entries := make([]kafkalog.Entry, len(configs))
+	for i, config := range configs {
+		entries[i] = taskEntry(TaskID{name, i}, config)
+	}
+	if len(entries) > 0 {
+		if err := h.write(ctx, "writing task configs for connector "+name+" to the config topic", entries...); err != nil {
+			return err
+		}
+	}
+	return h.write(ctx, "committing task configs for connector "+name+" to the config topic", commitEntry(name, len(configs)))
+}
+
+func (h *Herder) storeFencing(ctx context.Context, name string, tasks int) error {
+	unlock, err := h.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return h.write(ctx, "writing a task count record for connector "+name+" to the config topic", fencingEntry(name, tasks))
+}

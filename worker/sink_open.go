@@ -1,0 +1,94 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+func newSinkTask(setup taskSetup, plugin connect.SinkTask, log *slog.Logger) *sinkTask {
+	return &sinkTask{
+		taskSetup: setup, plugin: plugin, log: log, tracked: map[string]bool{},
+		assigned: map[connect.TopicPartition]*partitionState{},
+		next:     map[connect.TopicPartition]int64{}, seeks: map[connect.TopicPartition]int64{},
+	}
+}
+
+func (t *sinkTask) open(life context.Context) error {
+	var err error
+	if t.settings, err = frameworkDef(false).Parse(t.config); err != nil {
+		return err
+	}
+	t.faults = newFaults(t.id, t.settings, t.metrics, t.log)
+	if t.chain, err = newChain(t.rt.plugins, t.rt.raw, t.config, t.faults); err != nil {
+		return err
+	}
+	if t.faults.letters, err = openLetters(life, t.rt.raw, t.config, t.settings, t.metrics); err != nil {
+		t.close()
+	}
+	return err
+}
+
+func (t *sinkTask) close() {
+	if t.client != nil {
+		t.client.CloseAllowingRebalance()
+	}
+	if t.faults.letters != nil {
+		t.faults.letters.close()
+	}
+	if err := t.chain.close(); err != nil {
+		t.log.Warn("closing transforms and converters", "error", err)
+	}
+}
+
+func (t *sinkTask) env() connect.SinkTaskEnv {
+	env := connect.SinkTaskEnv{
+		Connector: t.id.Connector, Task: t.id.Task, Config: t.task, Consumer: control{t}, Log: t.log, Metrics: t.metrics,
+	}
+	if t.faults.letters != nil || t.faults.logErrors {
+		env.Errant = errants{t}
+	}
+	return env
+}
+
+// consume joins the group.
+func (t *sinkTask) consume() error {
+	props := clientProps(t.rt.raw, consumerClient, t.config)
+	if props["client.id"] == "" {
+		props["client.id"] = "connector-consumer-" + t.id.String()
+	}
+	opts, err := clientOptions(props, consumerClient)
+	if err != nil {
+		return err
+	}
+	r := &clientReader{props: props}
+	t.most = 2000
+	if n, ok := r.number("max.poll.records"); ok && n > 0 {
+		t.most = n
+	}
+	topics, pattern := aliases(t.config, "topics"), strings.TrimSpace(t.config["topics.regex"])
+	if pattern != "" {
+		if _, err := regexp.Compile(pattern); err != nil {
+			return connect.ConfigError("topics.regex", "%s", err)
+		}
+		topics = []string{"^(?:" + pattern + ")$"}
+		opts = append(opts, kgo.ConsumeRegex())
+	}
+	opts = append(opts,
+		kgo.ConsumerGroup(sinkGroup(t.rt.raw, t.config)), kgo.ConsumeTopics(topics...),
+		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.AdjustFetchOffsetsFn(t.adjust),
+		kgo.OnPartitionsAssigned(t.onAssigned), kgo.OnPartitionsRevoked(t.onRevoked), kgo.OnPartitionsLost(t.onLost))
+	if props["fetch.max.bytes"] == "" {
+		opts = append(opts, kgo.FetchMaxBytes(16<<20))
+	}
+	if t.client, err = kgo.NewClient(opts...); err != nil {
+		return fmt.Errorf("make the consumer: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// take converts the records of one partition into the batch.
+func (t *sinkTask) take(ctx context.Context, p kgo.FetchTopicPartition) error {
+	tp := connect.TopicPartition{Topic: p.Topic, Partition: p.Partition}
+	state := t.assigned[tp]
+	if len(p.Records) == 0 || state == nil {
+		return nil
+	}
+	if !t.tracked[p.Topic] {
+		t.tracked[p.Topic] = true
+		t.rt.trackTopic(t.id, p.Topic)
+	}
+	if state.first < 0 {
+		state.first = p.Records[0].Offset
+	}
+	t.metrics.read.Add(int64(len(p.Records)))
+	for _, in := range p.Records {
+		keep, err := t.convert(ctx, in)
+		if err != nil {
+			return err
+		}
+		if !keep {
+			t.batch = t.batch[:len(t.batch)-1]
+		}
+	}
+	t.next[tp] = p.Records[len(p.Records)-1].Offset + 1
+	return nil
+}
+
+// convert puts a record at the end of the batch, and returns whether it stays there.
+func (t *sinkTask) convert(ctx context.Context, in *kgo.Record) (bool, error) {
+	t.batch = append(t.batch, connect.SinkRecord{
+		Record:            connect.Record{Topic: in.Topic, Partition: in.Partition, Timestamp: in.Timestamp.UnixMilli()},
+		Offset:            in.Offset,
+		LogAppendTime:     in.Attrs.TimestampType() == 1,
+		OriginalTopic:     in.Topic,
+		OriginalPartition: in.Partition,
+		Raw:               connect.RawRecord{Key: in.Key, Value: in.Value},
+	})
+	r := &t.batch[len(t.batch)-1]
+	if in.Attrs.TimestampType() < 0 {
+		r.Timestamp = connect.NoTimestamp
+	}
+	if t.faults.letters != nil {
+		r.Raw.Headers = rawHeaders(in.Headers)
+	}
+	bad := t.chain.decode(ctx, in, r)
+	keep := bad == nil
+	if keep {
+		keep, bad = t.chain.transform(ctx, &r.Record)
+	}
+	if bad != nil {
+		return false, t.faults.skip(ctx, bad, r, whereConsumed(r))
+	}
+	return keep, nil
+}
+
+func rawHeaders(headers []kgo.RecordHeader) []connect.Header {
+	raw := make([]connect.Header, len(headers))
+	for i, h := range headers {
+		raw[i].Key = h.Key
+		if h.Value != nil {
+			raw[i].Value = connect.Bytes(h.Value)
+		}
+	}
+	return raw
+}
+
+// put hands the batch to the plugin, again and again while it says that this may
+// help. While it waits, partitions may be taken away; their records are then left
+// out.
+func (t *sinkTask) put(ctx context.Context) error {
+	for attempt := 0; ; attempt++ {
+		began := time.Now()
+		err := t.plugin.Put(t.life, t.batch)
+		if err == nil {
+			t.metrics.sent.Add(int64(len(t.batch)))
+			if len(t.batch) > 0 {
+				t.metrics.putTime.since(began)
+				t.metrics.batchSize.add(float64(len(t.batch)))
+			}
+			break
+		}
+		t.metrics.fail()
+		e := connect.AsError(err)
+		if e.Class != connect.ClassRetriable {
+			return err
+		}
+		t.metrics.retries.Add(1)
+		t.log.Warn("put failed, trying again", "error", err, "records", len(t.batch))
+		wait := e.After
+		if wait <= 0 {
+			wait = min(time.Second<<min(attempt, 6), time.Minute)
+		}
+		if err := t.wait(ctx, wait); err != nil {
+			return err
+		}
+	}
+	for tp, next := range t.next {
+		if s := t.assigned[tp]; s != nil {
+			s.put = next
+		}
+	}
+	t.countActive()
+	return nil
+}
+
+// wait lets others go on for a while: rebalances, above all. The caller holds mu, and
+// holds it again when this returns.
+func (t *sinkTask) wait(ctx context.Context, d time.Duration) error {
+	t.mu.Unlock()
+	t.client.AllowRebalance()
+	err := sleep(ctx, d)
+	if err == nil {
+		_, err = t.gate.open(ctx, t.report)
+	}
+	t.mu.Lock()
+	if t.failure != nil {
+		return t.failure
+	}
+	return err
+}
+
+// countActive counts the records that are put and not committed.
+func (t *sinkTask) countActive() {
+	var n int64
+	for _, s := range t.assigned {
+		if s.put >= 0 {
+			n += s.put - max(s.committed, s.first)
+		}
+	}
+	t.metrics.active.Store(n)
+	t.metrics.partitions.Store(int64(len(t.assigned)))
+}

@@ -1,0 +1,109 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// open makes everything but the plugin's own work ready.
+func (t *sourceTask) open(life context.Context) error {
+	var err error
+	t.submitted, t.reached = newSubmitted(), map[connect.SourcePartition]connect.Offset{}
+	t.commitNow = make(chan struct{}, 1)
+	if t.settings, err = frameworkDef(true).Parse(t.config); err != nil {
+		return err
+	}
+	t.faults = newFaults(t.id, t.settings, t.metrics, t.log)
+	if t.chain, err = newChain(t.rt.plugins, t.rt.raw, t.config, t.faults); err != nil {
+		return err
+	}
+	if err = t.openTopics(); err == nil {
+		err = t.openProducer(life)
+	}
+	if err == nil {
+		// Everything this connector ever stored must be known before the plugin asks.
+		err = t.rt.offsets.journal.ReadToEnd(life)
+	}
+	if err != nil {
+		t.close()
+		return err
+	}
+	t.told, _ = t.plugin.(connect.RecordCommitter)
+	return nil
+}
+
+func (t *sourceTask) openTopics() error {
+	rules, err := newTopicRules(t.config)
+	if err != nil {
+		return err
+	}
+	opts, err := clientOptions(clientProps(t.rt.raw, adminClient, t.config), adminClient)
+	if err != nil {
+		return err
+	}
+	t.topics = &topicCreator{
+		rules: rules, opts: opts, known: map[string]bool{}, log: t.log,
+		enabled: t.rt.settings.Bool("topic.creation.enable"),
+		declare: len(under(t.config, "topic.creation.")) > 0,
+	}
+	return nil
+}
+
+// openProducer makes the task's producer. A transactional one shuts out the task's
+// former producer, and ends what that left open, before this returns.
+func (t *sourceTask) openProducer(life context.Context) error {
+	props := clientProps(t.rt.raw, producerClient, t.config)
+	if props["client.id"] == "" {
+		props["client.id"] = "connector-producer-" + t.id.String()
+	}
+	opts, err := clientOptions(props, producerClient)
+	if err != nil {
+		return err
+	}
+	// The buffer is what bounds the bytes in flight: records beyond it make send wait,
+	// and Poll is not called meanwhile.
+	opts = append([]kgo.Opt{
+		kgo.MaxBufferedBytes(int(t.rt.settings.Int64("producer.buffer.bytes"))), kgo.MaxBufferedRecords(1 << 20),
+	}, opts...)
+	if !t.rt.settings.Bool("topic.creation.enable") {
+		opts = append(opts, kgo.AllowAutoTopicCreation())
+	}
+	if t.rt.exactlyOnce {
+		opts = append(opts, kgo.TransactionalID(transactionalID(t.rt.groupID, t.id)))
+		if props["transaction.timeout.ms"] == "" {
+			opts = append(opts, kgo.TransactionTimeout(defaultTransactionTimeout))
+		}
+	}
+	if t.producer, err = kgo.NewClient(opts...); err != nil {
+		return fmt.Errorf("make the producer: %w", err)
+	}
+	if !t.rt.exactlyOnce {
+		return nil
+	}
+	if _, _, err := t.producer.ProducerID(life); err != nil {
+		return brokerError("kafka.transaction", "the transactional producer cannot be started", err)
+	}
+	return nil
+}
+
+func (t *sourceTask) env(life context.Context) connect.SourceTaskEnv {
+	return connect.SourceTaskEnv{
+		Connector: t.id.Connector, Task: t.id.Task, Config: t.task, Log: t.log, Metrics: t.metrics,
+		StoredOffset: func(ctx context.Context, p connect.SourcePartition) ([]byte, error) {
+			return t.rt.offsets.get(t.id.Connector, p), ctx.Err()
+		},
+	}
+}
+
+func (t *sourceTask) close() {
+	if t.producer != nil {
+		t.producer.CloseAllowingRebalance()
+	}
+	if err := t.chain.close(); err != nil {
+		t.log.Warn("closing transforms and converters", "error", err)
+	}
+}

@@ -1,0 +1,154 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// send hands a batch to the producer, in order.
+func (t *sourceTask) send(ctx, life context.Context, records []connect.SourceRecord) error {
+	slab := make([]kgo.Record, len(records))
+	carriers := make([]inflight, len(records))
+	t.mu.Lock()
+	for i := range records {
+		carriers[i] = inflight{Context: life, ticket: t.submitted.add(records[i].SourcePartition, records[i].SourceOffset)}
+	}
+	t.metrics.active.Store(int64(t.submitted.unfinished()))
+	t.mu.Unlock()
+	if t.told != nil {
+		kept := make([]toldRecord, len(records))
+		for i := range kept {
+			kept[i] = toldRecord{SourceRecord: records[i], offset: -1}
+			carriers[i].record = &kept[i]
+		}
+	}
+	for i := range records {
+		if ctx.Err() != nil {
+			return nil // The rest will be polled again.
+		}
+		kept, err := t.prepare(ctx, &records[i], &slab[i])
+		if err != nil {
+			if isDone(ctx, err) {
+				return nil
+			}
+			return err
+		}
+		if !kept {
+			t.dropped(&carriers[i])
+			continue
+		}
+		slab[i].Context = &carriers[i]
+		t.producer.Produce(ctx, &slab[i], t.acked)
+	}
+	return nil
+}
+
+// prepare makes a Kafka record of r. It returns false for a record that is not sent:
+// a position mark, or one left out by a transform or as a tolerated error.
+func (t *sourceTask) prepare(ctx context.Context, r *connect.SourceRecord, out *kgo.Record) (bool, error) {
+	if r.Topic == "" {
+		return false, nil
+	}
+	keep, bad := t.chain.transform(ctx, &r.Record)
+	if bad == nil && keep {
+		out.Topic, out.Partition = r.Topic, r.Partition
+		if r.Timestamp != connect.NoTimestamp && r.Timestamp != 0 {
+			out.Timestamp = time.UnixMilli(r.Timestamp)
+		}
+		bad = t.chain.encode(ctx, &r.Record, &t.arena, out)
+	}
+	if bad != nil {
+		return false, t.faults.skip(ctx, bad, nil, whereProduced(r))
+	}
+	if !keep {
+		return false, nil
+	}
+	if r.Topic != t.lastTopic {
+		if err := t.topics.ensure(ctx, r.Topic); err != nil {
+			return false, err
+		}
+		t.rt.trackTopic(t.id, r.Topic)
+		t.lastTopic = r.Topic
+	}
+	return true, nil
+}
+
+// dropped finishes a record that is not sent.
+func (t *sourceTask) dropped(c *inflight) {
+	t.finish(c.ticket)
+	if c.record != nil {
+		t.tell(c.record)
+	}
+}
+
+// tell tells the plugin of one record. Position marks are no records.
+func (t *sourceTask) tell(r *toldRecord) {
+	if r.Topic == "" {
+		return
+	}
+	tp := connect.TopicPartition{Topic: r.Topic, Partition: r.partition}
+	t.failOn(guard("CommitRecord", func() error {
+		t.told.CommitRecord(&r.SourceRecord, tp, r.offset)
+		return nil
+	}))
+}
+
+// acked is called by the producer for each record, in the order of acknowledgement
+// within a partition.
+func (t *sourceTask) acked(out *kgo.Record, err error) {
+	c := out.Context.(*inflight)
+	if err != nil && !t.tolerated(c, out, err) {
+		return // Not finished: no offset passes this record.
+	}
+	if err == nil {
+		t.metrics.written.Add(1)
+	}
+	t.finish(c.ticket)
+	if c.record == nil {
+		return
+	}
+	if err == nil {
+		c.record.Topic, c.record.partition, c.record.offset = out.Topic, out.Partition, out.Offset
+	}
+	t.tell(c.record)
+}
+
+// tolerated tells whether a record the brokers refused may be left out; otherwise it
+// fails the task.
+func (t *sourceTask) tolerated(c *inflight, out *kgo.Record, err error) bool {
+	if c.Err() != nil || errors.Is(err, kgo.ErrClientClosed) || errors.Is(err, context.Canceled) {
+		return false
+	}
+	t.metrics.fail()
+	err = produceError(out, err)
+	bad := &fault{site: site{stageProduce, "producer"}, err: err}
+	if err := t.faults.skip(c, bad, nil, "topic='"+out.Topic+"'"); err != nil {
+		t.failOn(err)
+		return false
+	}
+	return true
+}
+
+// finish marks a record as finished, and asks for a commit when there are many.
+func (t *sourceTask) finish(k ticket) {
+	t.mu.Lock()
+	t.submitted.finish(k)
+	t.finished++
+	many := t.finished >= t.rt.commitRecords
+	if many {
+		t.finished = 0
+	}
+	t.metrics.active.Store(int64(t.submitted.unfinished()))
+	t.mu.Unlock()
+	if many {
+		select {
+		case t.commitNow <- struct{}{}:
+		default:
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package worker
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// followTasks stops the tasks that should not run, or not as they do, and starts the
+// missing ones.
+func (u *unit) followTasks(ctx context.Context, d desired) {
+	var stale []int
+	for i, r := range u.running() {
+		if r.commits != d.commits || i >= len(d.tasks) || !d.mine.has(r.id) {
+			stale = append(stale, i)
+		} else {
+			r.gate.set(d.target == Paused)
+		}
+	}
+	u.stopTasks(stale)
+	for _, id := range u.rt.statuses.taskIDs(u.name) {
+		if id.Task >= len(d.tasks) {
+			u.rt.statuses.dropTask(id)
+		}
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	if d.unfenced && u.rt.exactlyOnce && len(d.tasks) > 0 {
+		if err := u.fence(ctx, d); err != nil {
+			u.log.Warn("shutting out former producers failed, trying again", "error", err)
+			u.retryLater(connect.Retry(err, 0))
+			return
+		}
+	}
+	running := u.running()
+	for i, config := range d.tasks {
+		if id := (TaskID{u.name, i}); running[i] == nil && d.mine.has(id) {
+			u.startTask(id, config, d)
+		}
+	}
+}
+
+// running returns the tasks that run, by number.
+func (u *unit) running() map[int]*taskRun {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return maps.Clone(u.tasks)
+}
+
+func (u *unit) startTask(id TaskID, config connect.Config, d desired) {
+	_, source, _, err := connectorPlugin(u.rt.plugins, d.applied["connector.class"])
+	if err != nil {
+		u.rt.statuses.putTask(id, stateFailed, trace(err), "")
+		return
+	}
+	u.rt.statuses.putTask(id, stateUnassigned, "", "")
+	r := newTaskRun(&taskRun{
+		id: id, source: source, commits: d.commits, stored: config, config: d.applied, rt: u.rt,
+		gate: newGate(d.target == Paused), log: u.log.With("task", id.Task),
+	})
+	u.mu.Lock()
+	u.tasks[id.Task] = r
+	u.mu.Unlock()
+}
+
+// stopTasks stops the given tasks, or all when numbers is nil.
+func (u *unit) stopTasks(numbers []int) {
+	u.mu.Lock()
+	var runs []*taskRun
+	for i, r := range u.tasks {
+		if numbers == nil || slices.Contains(numbers, i) {
+			runs = append(runs, r)
+			delete(u.tasks, i)
+		}
+	}
+	u.mu.Unlock()
+	if len(runs) == 0 {
+		return
+	}
+	zombies := stopTasks(runs, graceful(u.rt.settings))
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.zombies = slices.DeleteFunc(append(u.zombies, zombies...), func(r *taskRun) bool {
+		select {
+		case <-r.done:
+			return true
+		default:
+			return false
+		}
+	})
+}
+
+// idle tells whether no task runs, and whether one that was abandoned may still.
+func (u *unit) idle() (idle, zombies bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, r := range u.zombies {
+		select {
+		case <-r.done:
+		default:
+			zombies = true
+		}
+	}
+	return len(u.tasks) == 0, zombies
+}
+
+// fence shuts out the producers of the tasks of the former commit, which a worker
+// that is cut off may still run, and records that it was done. New tasks shut out
+// those of their own number; the rest is done here.
+func (u *unit) fence(ctx context.Context, d desired) error {
+	former, known := u.h.fencedTasks(u.name)
+	if known && !(former == 1 && len(d.tasks) == 1) {
+		for i := range former {
+			if err := u.fenceTask(ctx, d, i); err != nil {
+				return err
+			}
+		}
+	}
+	return u.h.storeFencing(ctx, u.name, len(d.tasks))
+}
+
+func (u *unit) fenceTask(ctx context.Context, d desired, number int) error {
+	config, err := u.rt.resolve(d.config)
+	if err != nil {
+		return err
+	}
+	opts, err := clientOptions(clientProps(u.rt.raw, adminClient, config), adminClient)
+	if err != nil {
+		return err
+	}
+	id := transactionalID(u.rt.groupID, TaskID{u.name, number})
+	client, err := kgo.NewClient(append(opts, kgo.TransactionalID(id))...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if _, _, err := client.ProducerID(ctx); err != nil {
+		return brokerError("kafka.transaction", "former producers cannot be shut out", err)
+	}
+	return nil
+}

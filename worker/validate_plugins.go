@@ -1,0 +1,185 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// framework checks the worker's own settings for connectors.
+func (v *validator) framework(own *connect.ConfigDef) {
+	keys := without(frameworkKeys(v.source), own)
+	for _, k := range without(restartKeys(), own) {
+		if _, given := v.config[k.Name]; given {
+			keys = append(keys, k)
+		}
+	}
+	def := connect.NewConfigDef(keys...).OpenTo(func(string) bool { return true })
+	v.declare(def.Keys(), def.Validate(v.config), "", "")
+	v.unknown(own)
+}
+
+// unknown reports settings that are nobody's, with the nearest name there is.
+func (v *validator) unknown(own *connect.ConfigDef) {
+	all := append(frameworkKeys(v.source), restartKeys()...)
+	if own == nil {
+		return
+	}
+	theirs := own.Validate(v.config)
+	names := []string{}
+	for _, k := range append(all, own.Keys()...) {
+		names = append(names, k.Name)
+	}
+	for name := range v.config {
+		_, isOwn := own.Key(name)
+		ours := slices.ContainsFunc(all, func(k connect.ConfigKey) bool { return k.Name == name })
+		if ours || isOwn || belongsElsewhere(name) {
+			continue
+		}
+		// The plugin says whether its table is open to names it does not declare.
+		if r := theirs[name]; r == nil || len(r.Errors) == 0 {
+			continue
+		}
+		message := "Unknown configuration " + name
+		if near := connect.Nearest(name, names); near != "" {
+			message += " → did you mean " + near + "?"
+		}
+		v.values[name] = &connect.ConfigValue{Name: name, Visible: true, Errors: []string{message}}
+		if text, ok := v.config[name]; ok {
+			v.values[name].Value = &text
+		}
+	}
+}
+
+// plugin has the connector check its settings, each by itself and all together.
+func (v *validator) plugin(ctx context.Context, plugin connect.Connector, own *connect.ConfigDef) {
+	if own == nil {
+		return
+	}
+	values := own.Validate(v.config)
+	// Names the table does not know were dealt with by unknown.
+	maps.DeleteFunc(values, func(name string, _ *connect.ConfigValue) bool {
+		_, known := own.Key(name)
+		return !known
+	})
+	if checks, ok := plugin.(connect.Validator); ok {
+		values = v.ask(ctx, checks, values)
+	}
+	v.declare(own.Keys(), values, "", "")
+}
+
+// ask calls the connector's own checks, which may speak to its other system, within
+// a time of theirs. They work on a copy: those that come back late change nothing.
+func (v *validator) ask(ctx context.Context, checks connect.Validator, values connect.ConfigValues) connect.ConfigValues {
+	limit := v.rt.settings.Duration("validate.timeout.ms")
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	copied := make(connect.ConfigValues, len(values))
+	for name, value := range values {
+		c := *value
+		c.Errors, c.Recommended = slices.Clone(value.Errors), slices.Clone(value.Recommended)
+		copied[name] = &c
+	}
+	err := bounded(ctx, limit, "validating the connector's config", func() error {
+		checks.Validate(ctx, v.config, copied)
+		return nil
+	})
+	if err == nil {
+		return copied
+	}
+	if errors.Is(err, context.DeadlineExceeded) || connect.AsError(err).Code == "connector.blocked" {
+		err = fmt.Errorf("the other system did not answer within %s → check that it can be reached from this worker", limit)
+	}
+	values.AddError("connector.class", err.Error())
+	return values
+}
+
+// converter checks a converter and its settings.
+func (v *validator) converter(setting string) {
+	class, own := converterConfig(v.rt.raw, v.config, setting)
+	if class == "" {
+		return
+	}
+	var def *connect.ConfigDef
+	var err error
+	if setting == "header.converter" {
+		var p connect.Plugin[connect.HeaderConverter]
+		p, err = connect.FindPlugin(v.rt.plugins.HeaderConverters, class)
+		def = p.Config
+	} else {
+		var p connect.Plugin[connect.Converter]
+		p, err = connect.FindPlugin(v.rt.plugins.Converters, class)
+		def = p.Config
+	}
+	if err != nil {
+		e := connect.AsError(err)
+		v.values.AddError(setting, fmt.Sprintf("Invalid value %s for configuration %s: Class %s could not be found. → %s", class, setting, class, e.Mend))
+		return
+	}
+	// Settings of the worker's converter are the worker's to show.
+	if def != nil && v.config[setting] != "" {
+		v.declare(def.Keys(), def.Validate(own), setting+".", "")
+	}
+}
+
+// steps checks the transforms and predicates.
+func (v *validator) steps() {
+	for _, list := range []string{"transforms", "predicates", "topic.creation.groups"} {
+		names := aliases(v.config, list)
+		for i, name := range names {
+			if slices.Contains(names[:i], name) {
+				v.values.AddError(list, fmt.Sprintf("Invalid value %s for configuration %s: Duplicate alias provided.", v.config[list], list))
+			}
+		}
+	}
+	predicates := aliases(v.config, "predicates")
+	for _, name := range aliases(v.config, "transforms") {
+		prefix := "transforms." + name + "."
+		own := under(v.config, prefix)
+		p, err := connect.FindPlugin(v.rt.plugins.Transforms, own["type"])
+		v.declareStep(prefix, "Transforms: "+name, p.Config, own, err)
+		predicate, given := own["predicate"]
+		if given && !slices.Contains(predicates, predicate) {
+			v.values.AddError(prefix+"predicate", fmt.Sprintf("Invalid value %s for configuration %spredicate: no predicate of this name is declared → add it to predicates", predicate, prefix))
+		}
+		if _, negate := own["negate"]; negate && !given {
+			v.values.AddError(prefix+"negate", fmt.Sprintf("Invalid value %s for configuration %snegate: there is no config '%spredicate' defining a predicate to be negated", own["negate"], prefix, prefix))
+		}
+	}
+	for _, name := range predicates {
+		prefix := "predicates." + name + "."
+		own := under(v.config, prefix)
+		p, err := connect.FindPlugin(v.rt.plugins.Predicates, own["type"])
+		v.declareStep(prefix, "Predicates: "+name, p.Config, own, err)
+	}
+}
+
+// declareStep declares the settings of one transform or predicate.
+func (v *validator) declareStep(prefix, group string, def *connect.ConfigDef, own connect.Config, err error) {
+	keys := []connect.ConfigKey{{Name: "type", Type: connect.TypeClass, Required: true, Importance: connect.High, Doc: "Class of this step."}}
+	if strings.HasPrefix(prefix, "transforms.") {
+		keys = append(keys,
+			connect.ConfigKey{Name: "predicate", Type: connect.TypeString, Importance: connect.Medium, Doc: "Alias of the predicate that decides whether this transform applies."},
+			connect.ConfigKey{Name: "negate", Type: connect.TypeBoolean, Default: "false", Importance: connect.Medium, Doc: "Whether it applies when the predicate does not."})
+	}
+	base := connect.NewConfigDef(keys...).OpenTo(func(string) bool { return true })
+	values := base.Validate(own)
+	if err != nil && own["type"] != "" {
+		e := connect.AsError(err)
+		values.AddError("type", fmt.Sprintf("Invalid value %s for configuration %stype: Class %s could not be found. → %s", own["type"], prefix, own["type"], e.Mend))
+	}
+	v.declare(keys, values, prefix, group)
+	if def == nil {
+		return
+	}
+	rest := maps.Clone(own)
+	for _, k := range keys {
+		delete(rest, k.Name)
+	}
+	v.declare(def.Keys(), def.Validate(rest), prefix, group)
+}
