@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"errors"
 	"math/rand/v2"
 	"strings"
 	"time"
