@@ -93,7 +93,41 @@ func (r *runner) commit(ctx context.Context) error {
 	r.a.metrics.CacheBytes.Store(cached)
 	r.a.metrics.Commits.Add(1)
 	r.lastDone = time.Now()
+	r.purge(ctx, tasks)
 	return r.reach("committed")
+}
+
+// purgeInterval is how often processed records of repartition topics are removed.
+const purgeInterval = 30 * time.Second
+
+// purge removes what has been processed from the repartition topics of tasks: they
+// have no other reader, and no limit of age or size. That it fails is no harm but
+// to the disk, and it is tried again.
+func (r *runner) purge(ctx context.Context, tasks []*task) {
+	if r.lastDone.Sub(r.lastPurge) < r.a.e.purgeEvery {
+		return
+	}
+	r.lastPurge = r.lastDone
+	before := map[string]map[int32]int64{}
+	for _, t := range tasks {
+		for _, q := range t.queues {
+			if !isRepartition(q) || q.saved < 0 {
+				continue
+			}
+			if before[q.topic] == nil {
+				before[q.topic] = map[int32]int64{}
+			}
+			before[q.topic][t.id.partition] = q.saved
+		}
+	}
+	if len(before) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := r.a.e.client.DeleteBefore(ctx, before); err != nil {
+		r.a.e.cfg.Logger.Warn("processed records of repartition topics stay", "app", r.a.ID, "error", err)
+	}
 }
 
 // send flushes the caches and waits until everything is written.

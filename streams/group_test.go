@@ -312,6 +312,35 @@ func TestMissingTopicIsWaitedFor(t *testing.T) {
 	e.end()
 }
 
+// TestRepartitionTopicIsPurged checks that processed records are removed and that
+// nothing is lost by it.
+func TestRepartitionTopicIsPurged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	topology, _ := wordCount(t)
+	w.put(300)
+	e := w.start("", App{ID: "wc", Topology: topology, ExactlyOnce: true}, func(e *Engine) { e.purgeEvery = time.Millisecond })
+	w.waitOutput()
+	w.wait("processed records to go", func() bool {
+		w.put(10)
+		spans, err := w.client.Spans(w.ctx, "wc-words-repartition")
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone := int64(0)
+		for _, s := range spans["wc-words-repartition"] {
+			gone += s.Start
+		}
+		return gone > 300
+	})
+	w.waitOutput()
+	e.end()
+	e = w.start("", App{ID: "wc", Topology: topology, ExactlyOnce: true})
+	w.put(10)
+	w.waitOutput()
+	e.end()
+}
+
 func TestAssignTasks(t *testing.T) {
 	var tasks []taskID
 	for p := range int32(7) {

@@ -43,13 +43,14 @@ type runner struct {
 	closing   bool
 	broken    error // what went wrong inside a callback
 	lastDone  time.Time
+	lastPurge time.Time
 
 	mu      sync.Mutex // guards the following, which the producer's goroutines set
 	prodErr error
 }
 
 func newRunner(ctx context.Context, a *application, plan *partitionPlan) (*runner, error) {
-	r := &runner{a: a, tasks: map[taskID]*task{}, fresh: map[taskID]*task{}, bySource: map[string]*subTopology{}, lastDone: time.Now()}
+	r := &runner{a: a, tasks: map[taskID]*task{}, fresh: map[taskID]*task{}, bySource: map[string]*subTopology{}, lastDone: time.Now(), lastPurge: time.Now()}
 	stores := 0
 	var groups [][]string
 	for _, sub := range a.Topology.subs {
