@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 // partition in memory, and topologies run by streams.Local, each step at once.
 type cluster struct {
 	t      *testing.T
+	mu     sync.Mutex // guards topics while several goroutines make them
 	topics map[string][]*topics.Record
 	apps   map[string]*localApp
 	clock  int64
@@ -35,6 +37,8 @@ func newCluster(t *testing.T) *cluster {
 
 // Partitions implements Topics.
 func (c *cluster) Partitions(_ context.Context, topic string) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if _, ok := c.topics[topic]; ok {
 		return 1, nil
 	}
@@ -43,6 +47,8 @@ func (c *cluster) Partitions(_ context.Context, topic string) (int, error) {
 
 // Create implements Topics.
 func (c *cluster) Create(_ context.Context, s topics.Spec) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if _, ok := c.topics[s.Name]; !ok {
 		c.topics[s.Name] = []*topics.Record{}
 	}
@@ -228,4 +234,15 @@ func engineOn(t *testing.T, c *cluster, log Log, schemas SchemaSource) *Engine {
 func (c *cluster) at() time.Time {
 	c.clock++
 	return time.UnixMilli(c.clock * 1000)
+}
+
+// Pause implements Pauser.
+func (c *cluster) Pause(id string) error { return c.known(id) }
+
+// Resume implements Pauser.
+func (c *cluster) Resume(id string) error { return c.known(id) }
+
+func (c *cluster) known(id string) error {
+	_, err := c.State(id)
+	return err
 }

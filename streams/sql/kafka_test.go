@@ -28,7 +28,7 @@ type process struct {
 
 // startProcess opens an Engine on real clients of the brokers, with its state in
 // dir.
-func startProcess(t *testing.T, brokers []string, dir string) *process {
+func startProcess(t *testing.T, brokers []string, dir string, with ...func(*Config)) *process {
 	t.Helper()
 	p := &process{ended: make(chan error, 1)}
 	runner, err := streams.OpenEngine(streams.Config{Brokers: brokers, Dir: dir})
@@ -44,8 +44,12 @@ func startProcess(t *testing.T, brokers []string, dir string) *process {
 	if p.log, err = OpenKafkaLog(t.Context(), kafkalog.Config{Client: []kgo.Opt{kgo.SeedBrokers(brokers...)}, Topic: "_sql_statements", Replication: 1}); err != nil {
 		t.Fatal(err)
 	}
-	p.Engine, err = Open(t.Context(), Config{Service: "e2e", Topics: p.client, Records: p.client, Runner: runner, Log: p.log,
-		Formats: map[string]Format{"JSON": jsonFormat("false")}})
+	config := Config{Service: "e2e", Topics: p.client, Records: p.client, Runner: runner, Log: p.log,
+		Formats: map[string]Format{"JSON": jsonFormat("false")}}
+	for _, w := range with {
+		w(&config)
+	}
+	p.Engine, err = Open(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}

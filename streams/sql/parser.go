@@ -28,6 +28,11 @@ func Parse(script string) ([]Statement, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, t := range toks {
+		if t.kind == variable {
+			return nil, fault(script, span{t.pos, t.end}, "sql.unknown_variable", "the variable "+t.text+" is not defined", "DEFINE "+t.text+" = '…';")
+		}
+	}
 	p := &parser{src: script, toks: toks}
 	var out []Statement
 	for {

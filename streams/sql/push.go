@@ -23,6 +23,7 @@ type pushing struct {
 // auto.offset.reset is earliest.
 func (e *Engine) push(ctx context.Context, p *plan, run pushing) (bool, error) {
 	header := p.header(run.id)
+	header.Push = run.follow
 	left := p.limit
 	var failure error
 	b, err := p.build(target{formats: e.config.Formats, failed: e.failed(run.id), updates: true, emit: func(r result) {
@@ -85,7 +86,7 @@ func (e *Engine) print(ctx context.Context, st *printTopic, to Answer) (bool, er
 	}
 	text := scalar(functions.String)
 	columns := []Column{{Name: "ROWTIME", Type: "BIGINT", typ: bigint}, {Name: "KEY", Type: "STRING", typ: text}, {Name: "VALUE", Type: "STRING", typ: text}}
-	if err := to.Header(Header{Columns: columns}); err != nil {
+	if err := to.Header(Header{Push: true, Columns: columns}); err != nil {
 		return false, err
 	}
 	seen, given := 0, 0

@@ -14,6 +14,8 @@ type Header struct {
 	// QueryID names the query while it runs; empty for a pull query, which is over
 	// when its rows are known.
 	QueryID string
+	// Push says that the query goes on, and its rows come when they happen.
+	Push    bool
 	Columns []Column
 }
 

@@ -95,7 +95,11 @@ func (e *Engine) prepareControl(c *change, st *control, text string) error {
 		queries = append(queries, e.catalog.queries[id])
 	}
 	c.apply = func(cat *catalog) { cat.control(st.verb, ids) }
-	c.entity = status(c.command, strings.ToLower(st.verb), st.id.text, "execute", map[string]string{
+	named := st.id.text
+	if named == "" {
+		named = "ALL"
+	}
+	c.entity = status(c.command, strings.ToLower(st.verb), named, "execute", map[string]string{
 		"TERMINATE": "Query terminated.", "PAUSE": "Query paused.", "RESUME": "Query resumed."}[st.verb])
 	c.after = func(ctx context.Context) error { return e.control(ctx, st.verb, queries) }
 	return nil

@@ -16,6 +16,8 @@ const (
 	decimal
 	float
 	symbol
+	// variable is ${name}, which a session replaces before its statement is parsed.
+	variable
 )
 
 // token is one lexical unit. Its text is what the parser compares: an unquoted
@@ -63,6 +65,11 @@ func (l *lexer) next() (token, error) {
 		return l.word(start), nil
 	case isDigit(c), c == '.' && start+1 < len(l.src) && isDigit(l.src[start+1]):
 		return l.number(start), nil
+	case c == '$':
+		if end := strings.IndexByte(l.src[start:], '}'); strings.HasPrefix(l.src[start:], "${") && end > 0 {
+			l.at += end + 1
+			return token{kind: variable, text: upper(l.src[start+2 : start+end]), pos: start, end: l.at}, nil
+		}
 	case c == '\'':
 		return l.quote(text, c)
 	case c == '`' || c == '"':
