@@ -75,6 +75,8 @@ func explainServer(pg *pgconn.PgError, err error, doing string) error {
 		e := retriable("pg.limit", "the server has no room for another slot or connection, "+doing, err)
 		e.Mend = "raise max_replication_slots, max_wal_senders or max_connections, or drop what is not needed: SELECT slot_name, active FROM pg_replication_slots"
 		return e
+	case pg.Code == "42501" && strings.Contains(pg.Message, "walsender"):
+		return fatal("pg.role.replication", "the user may not read the log, "+doing, err, "ALTER ROLE … REPLICATION")
 	case pg.Code == "42501":
 		return fatal("pg.permission", "a right is missing, "+doing, err, "grant what the message names to the user of database.user")
 	case temporary(pg.Code):

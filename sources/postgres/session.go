@@ -58,6 +58,17 @@ func (w *work) session(ctx context.Context) error {
 		return err
 	}
 	defer func() { side.close(context.WithoutCancel(ctx)) }()
+	var p *preflight
+	if !w.settled {
+		// Before the replication connection, which tells only the first of several
+		// rights that are missing.
+		if p, err = w.set.check(ctx, side, w.app); err != nil {
+			return err
+		}
+		if err := w.passable(p); err != nil {
+			return err
+		}
+	}
 	rep, err := w.set.openReplication(ctx, w.app)
 	if err != nil {
 		return err
@@ -68,7 +79,7 @@ func (w *work) session(ctx context.Context) error {
 		return err
 	}
 	if !w.settled {
-		if err := w.settle(ctx, side, rep, srv); err != nil {
+		if err := w.settle(ctx, p, rep, srv); err != nil {
 			return err
 		}
 		w.settled = true
@@ -113,14 +124,8 @@ func (w *work) identify(ctx context.Context, side *db, rep *replication) (server
 }
 
 // settle prepares the other side and reads the tables, when that is asked for.
-func (w *work) settle(ctx context.Context, side *db, rep *replication, srv server) error {
-	p, err := w.set.check(ctx, side, w.app)
-	if err != nil {
-		return err
-	}
-	if err := w.passable(p); err != nil {
-		return err
-	}
+func (w *work) settle(ctx context.Context, p *preflight, rep *replication, srv server) error {
+	side := p.db
 	for _, warning := range p.warnings() {
 		w.log.Warn(warning)
 	}
@@ -140,7 +145,7 @@ func (w *work) settle(ctx context.Context, side *db, rep *replication, srv serve
 		return err
 	}
 	if w.wantsSnapshot(info, srv) {
-		return w.takeSnapshot(ctx, side, rep, snapshotJob{check: p, slot: info, srv: srv})
+		return w.takeSnapshot(ctx, rep, snapshotJob{check: p, slot: info, srv: srv})
 	}
 	return w.begin(ctx, side, rep, info, srv)
 }
@@ -420,7 +425,8 @@ type snapshotJob struct {
 // takeSnapshot reads the tables as of a point of the log and makes the stream that
 // begins there. A slot that is there already keeps its place; a temporary one
 // beside it exports the view then.
-func (w *work) takeSnapshot(ctx context.Context, side *db, rep *replication, job snapshotJob) error {
+func (w *work) takeSnapshot(ctx context.Context, rep *replication, job snapshotJob) error {
+	side := job.check.db
 	if w.set.snapshotDelay > 0 && !pause(ctx, w.set.snapshotDelay) {
 		return nil
 	}
