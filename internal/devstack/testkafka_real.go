@@ -5,6 +5,7 @@ package devstack
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // TestKafka returns the addresses of the brokers that TIDEMILL_TEST_BROKERS
@@ -39,8 +41,8 @@ func TestKafka(tb TB) []string {
 	return brokers
 }
 
-// withAdmin calls do with a client for administration.
-func withAdmin(brokers []string, do func(ctx context.Context, adm *kadm.Client) error) error {
+// withClient calls do with a client and a time to do it in.
+func withClient(brokers []string, do func(ctx context.Context, cl *kgo.Client) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
@@ -48,12 +50,13 @@ func withAdmin(brokers []string, do func(ctx context.Context, adm *kadm.Client) 
 		return err
 	}
 	defer cl.Close()
-	return do(ctx, kadm.NewClient(cl))
+	return do(ctx, cl)
 }
 
 // inventory lists the topics and the groups, without the broker's own topics.
 func inventory(brokers []string) (topics, groups []string, err error) {
-	err = withAdmin(brokers, func(ctx context.Context, adm *kadm.Client) error {
+	err = withClient(brokers, func(ctx context.Context, cl *kgo.Client) error {
+		adm := kadm.NewClient(cl)
 		t, err := adm.ListTopics(ctx)
 		if err != nil {
 			return err
@@ -65,32 +68,60 @@ func inventory(brokers []string) (topics, groups []string, err error) {
 	return topics, groups, err
 }
 
-// deleteNew deletes what is there now and was not before. A group that still
-// has members is let be: its members are about to leave.
+// deleteNew deletes what is there now and was not before, and returns when it
+// is gone: the next test may use the same names.
 func deleteNew(brokers, oldTopics, oldGroups []string) error {
-	topics, groups, err := inventory(brokers)
+	var lastErr error
+	return withClient(brokers, func(ctx context.Context, cl *kgo.Client) error {
+		for {
+			topics, groups, err := inventory(brokers)
+			if err != nil {
+				return err
+			}
+			topics = slices.DeleteFunc(topics, func(name string) bool { return slices.Contains(oldTopics, name) })
+			groups = slices.DeleteFunc(groups, func(name string) bool { return slices.Contains(oldGroups, name) })
+			if len(topics) == 0 && len(groups) == 0 {
+				return nil
+			}
+			for _, group := range groups {
+				lastErr = deleteGroup(ctx, cl, group)
+			}
+			// The offsets of a group go with the group, so the groups go first.
+			if len(groups) == 0 {
+				_, lastErr = kadm.NewClient(cl).DeleteTopics(ctx, topics...)
+			}
+			if !pause(ctx, 20*time.Millisecond) {
+				return fmt.Errorf("topics %q and groups %q do not go: %w", topics, groups, errors.Join(ctx.Err(), lastErr))
+			}
+		}
+	})
+}
+
+// deleteGroup puts the members out, who may be dead without having left, and
+// deletes the group.
+func deleteGroup(ctx context.Context, cl *kgo.Client, group string) error {
+	adm := kadm.NewClient(cl)
+	described, err := adm.DescribeGroups(ctx, group)
 	if err != nil {
 		return err
 	}
-	old := func(in []string) func(string) bool {
-		return func(name string) bool { return slices.Contains(in, name) }
+	req := kmsg.NewLeaveGroupRequest()
+	req.Group = group
+	for _, member := range described[group].Members {
+		m := kmsg.NewLeaveGroupRequestMember()
+		m.MemberID, m.InstanceID = member.MemberID, member.InstanceID
+		req.Members = append(req.Members, m)
 	}
-	topics, groups = slices.DeleteFunc(topics, old(oldTopics)), slices.DeleteFunc(groups, old(oldGroups))
-	return withAdmin(brokers, func(ctx context.Context, adm *kadm.Client) error {
-		if len(groups) > 0 {
-			if _, err := adm.DeleteGroups(ctx, groups...); err != nil {
-				return err
-			}
-		}
-		if len(topics) == 0 {
-			return nil
-		}
-		deleted, err := adm.DeleteTopics(ctx, topics...)
-		if err != nil {
+	if len(req.Members) > 0 {
+		if _, err := req.RequestWith(ctx, cl); err != nil {
 			return err
 		}
-		return deleted.Error()
-	})
+	}
+	deleted, err := adm.DeleteGroups(ctx, group)
+	if err != nil {
+		return err
+	}
+	return deleted.Error()
 }
 
 // TestRegistry returns the schema registry that TIDEMILL_TEST_REGISTRY names,
