@@ -134,7 +134,12 @@ func (g *generator) value(s *connect.Schema) connect.Value {
 		}
 		return connect.Bytes(connect.AppendUnscaled(nil, n))
 	}
-	return g.scalar(s.Kind(), false)
+	v := g.scalar(s.Kind(), false)
+	if s.Name() == connect.LogicalTime {
+		const day = 86_400_000
+		v = connect.Int32(int32((v.Int()%day + day) % day))
+	}
+	return v
 }
 
 var texts = []string{"", "a", "tide", "ä€😀", "\"quoted\\\" \n\t\x00\x1f", "null", "0123456789012345678901234567890123456789"}

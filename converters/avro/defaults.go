@@ -13,17 +13,15 @@ import (
 
 // defaultText returns a default as the JSON that Avro's specification asks for:
 // bytes as the characters of ISO-8859-1. It is false for what JSON cannot write.
-// Confluent's converter widens a single-precision default of a field to double
-// precision, which shows in its digits.
-func (m mapping) defaultText(s *connect.Schema, v connect.Value, field bool) (json.RawMessage, bool) {
-	d := defaultWriter{mapping: m, field: field, ok: true}
+func (m mapping) defaultText(s *connect.Schema, v connect.Value) (json.RawMessage, bool) {
+	d := defaultWriter{mapping: m, ok: true}
 	text := d.append(nil, s, v)
 	return text, d.ok
 }
 
 type defaultWriter struct {
 	mapping
-	field, ok bool
+	ok bool
 }
 
 func (d *defaultWriter) append(dst []byte, s *connect.Schema, v connect.Value) []byte {
@@ -32,9 +30,13 @@ func (d *defaultWriter) append(dst []byte, s *connect.Schema, v connect.Value) [
 		if math.IsNaN(v.Float()) || math.IsInf(v.Float(), 0) {
 			d.ok = false
 		}
-		if d.field {
-			v = connect.Float64(v.Float())
+		bits := 64
+		if v.Kind() == connect.KindFloat32 {
+			bits = 32
 		}
+		return connect.AppendFloat(dst, v.Float(), bits)
+	case connect.KindString:
+		return quote(dst, v.Str())
 	case connect.KindBytes:
 		text := make([]rune, 0, v.Len())
 		for _, b := range v.Bytes() {
@@ -124,6 +126,9 @@ func valueOf(s *connect.Schema, v any) (connect.Value, error) {
 		if s.Kind() == connect.KindMap && s.Key().Kind() == connect.KindString {
 			return mapOf(s, v)
 		}
+		if s.Kind() == connect.KindStruct {
+			return rowOf(s, v)
+		}
 	}
 	return connect.Value{}, errNoDefault
 }
@@ -202,4 +207,22 @@ func mapOf(s *connect.Schema, m map[string]any) (connect.Value, error) {
 		entries = append(entries, connect.MapEntry{Key: connect.String(k), Value: v})
 	}
 	return connect.Map(entries), nil
+}
+
+// rowOf reads a struct; a field that is not there has its own default.
+func rowOf(s *connect.Schema, m map[string]any) (connect.Value, error) {
+	st := s.NewStruct()
+	for i, f := range s.Fields() {
+		st.Set(i, f.Schema.Default())
+		part, ok := m[f.Name]
+		if !ok {
+			continue
+		}
+		v, err := valueOf(f.Schema, part)
+		if err != nil {
+			return connect.Value{}, fmt.Errorf("field %s: %w", f.Name, err)
+		}
+		st.Set(i, v)
+	}
+	return connect.StructValue(st), nil
 }

@@ -1,7 +1,6 @@
 package avro
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -268,7 +267,7 @@ func (c *compiler) defaultBytes(f nodeField) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := recordDefault(s, raw)
+	v, err := defaultValue(s, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -277,31 +276,6 @@ func (c *compiler) defaultBytes(f nodeField) ([]byte, error) {
 		return nil, err
 	}
 	return e.append(dst, v)
-}
-
-// recordDefault reads a default that may be a record's.
-func recordDefault(s *connect.Schema, raw json.RawMessage) (connect.Value, error) {
-	if s.Kind() != connect.KindStruct {
-		return defaultValue(s, raw)
-	}
-	var parts map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &parts); err != nil {
-		return connect.Value{}, errNoDefault
-	}
-	st := s.NewStruct()
-	for i, f := range s.Fields() {
-		part, ok := parts[f.Name]
-		if !ok {
-			st.Set(i, f.Schema.Default())
-			continue
-		}
-		v, err := recordDefault(f.Schema, part)
-		if err != nil {
-			return connect.Value{}, err
-		}
-		st.Set(i, v)
-	}
-	return connect.StructValue(st), nil
 }
 
 // unionStruct compiles a struct that stands for a union: each field against the

@@ -2,8 +2,8 @@ package avro
 
 import (
 	"strconv"
-
-	"github.com/tidemill/tidemill/connect"
+	"strings"
+	"unicode/utf8"
 )
 
 // printer writes schemas as JSON, each part in the order in which Avro's Java
@@ -20,7 +20,21 @@ func schemaText(n *node) string {
 	return string(p.node(nil, n))
 }
 
-func quote(dst []byte, text string) []byte { return connect.AppendJSON(dst, nil, connect.String(text)) }
+// quote appends text as a JSON string, with Jackson's escapes.
+func quote(dst []byte, text string) []byte {
+	const digits = "0123456789ABCDEF"
+	dst = append(dst, '"')
+	for _, r := range text {
+		if i := strings.IndexRune("\"\\\b\f\n\r\t", r); i >= 0 {
+			dst = append(dst, '\\', `"\bfnrt`[i])
+		} else if r < 0x20 {
+			dst = append(dst, '\\', 'u', '0', '0', digits[r>>4], digits[r&15])
+		} else {
+			dst = utf8.AppendRune(dst, r)
+		}
+	}
+	return append(dst, '"')
+}
 
 func (p *printer) node(dst []byte, n *node) []byte {
 	switch {

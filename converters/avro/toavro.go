@@ -16,8 +16,10 @@ type translator struct {
 	done    map[*connect.Schema]*node // Named types, by their required schema.
 	entries map[*connect.Schema]*node // Entries of maps, by a schema of key and value.
 	owners  map[string]*connect.Schema
-	seen    map[string]bool // Names of schemas that fields have had.
-	count   int             // Of types without a name of their own.
+	// The named types whose metadata is that of the schema they were met with first.
+	complete map[*node]bool
+	seen     map[string]bool // Names of schemas that fields have had.
+	count    int             // Of types without a name of their own.
 }
 
 // toAvro returns the Avro schema for s, nil standing for values of any kind.
@@ -27,7 +29,7 @@ func (m mapping) toAvro(s *connect.Schema) (*node, error) {
 	}
 	t := translator{
 		mapping: m, done: map[*connect.Schema]*node{}, entries: map[*connect.Schema]*node{},
-		owners: map[string]*connect.Schema{}, seen: map[string]bool{},
+		owners: map[string]*connect.Schema{}, complete: map[*node]bool{}, seen: map[string]bool{},
 	}
 	return t.schema(s)
 }
@@ -84,12 +86,12 @@ func (t *translator) required(s *connect.Schema) (*node, error) {
 	case connect.KindString:
 		n.typ = tString
 		if t.isEnum(s) {
-			err = t.enum(n, s)
+			n, err = t.enum(n, s)
 		}
 	case connect.KindBytes:
 		n.typ = tBytes
 		if isFixed(s) {
-			err = t.fixed(n, s)
+			n, err = t.fixed(n, s)
 		}
 		t.decimalProps(n, s)
 	case connect.KindArray:
@@ -109,8 +111,23 @@ func (t *translator) required(s *connect.Schema) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.annotate(n, s)
+	if !t.complete[n] {
+		t.annotate(n, s)
+	}
+	if n.named() {
+		t.complete[n] = true
+	}
 	return n, nil
+}
+
+// again returns the node of a named type that differs from n in its metadata only.
+func (t *translator) again(n *node, name string) *node {
+	for known := range t.complete {
+		if known.name == t.scrubbed(name) && known.typ == n.typ && known.size == n.size && slices.Equal(known.symbols, n.symbols) {
+			return known
+		}
+	}
+	return nil
 }
 
 // claim gives a named type its name. When another schema has it, a type whose name
@@ -143,7 +160,7 @@ func (t *translator) claim(n *node, s *connect.Schema, name string, movable bool
 	return nil
 }
 
-func (t *translator) enum(n *node, s *connect.Schema) error {
+func (t *translator) enum(n *node, s *connect.Schema) (*node, error) {
 	n.typ = tEnum
 	for _, p := range s.Params() {
 		if symbol, ok := strings.CutPrefix(p.Key, paramEnum+"."); ok {
@@ -154,19 +171,26 @@ func (t *translator) enum(n *node, s *connect.Schema) error {
 	_, simple := splitName(s.Name())
 	n.doc, _ = s.Param(paramEnumDoc + simple)
 	n.unknown, _ = s.Param(paramEnumDefault + simple)
+	if known := t.again(n, name); known != nil {
+		return known, nil
+	}
 	t.done[s.AsRequired()] = n
-	return t.claim(n, s, name, false)
+	return n, t.claim(n, s, name, false)
 }
 
-func (t *translator) fixed(n *node, s *connect.Schema) error {
+func (t *translator) fixed(n *node, s *connect.Schema) (*node, error) {
 	text, _ := s.Param(paramFixedSize)
 	size, err := strconv.Atoi(text)
 	if err != nil || size < 0 {
-		return fmt.Errorf("the parameter %s of schema %s is no size", paramFixedSize, s)
+		return n, fmt.Errorf("the parameter %s of schema %s is no size", paramFixedSize, s)
 	}
 	n.typ, n.size = tFixed, size
+	decimal := s.Name() == connect.LogicalDecimal
+	if known := t.again(n, s.Name()); known != nil && !decimal {
+		return known, nil
+	}
 	t.done[s.AsRequired()] = n
-	return t.claim(n, s, s.Name(), s.Name() == connect.LogicalDecimal)
+	return n, t.claim(n, s, s.Name(), decimal)
 }
 
 // decimalProps adds what Avro says of decimals.
@@ -253,12 +277,17 @@ func (t *translator) fields(s *connect.Schema, list []connect.Field) ([]nodeFiel
 		}
 		field := nodeField{name: name, node: n, def: t.fieldDefault(f.Schema, n)}
 		field.doc, _ = s.Param(paramFieldDoc + f.Name)
-		if params := t.params(f.Schema); t.metadata && again && params != nil && f.Schema.Kind() == connect.KindStruct {
+		if params := t.params(f.Schema); t.metadata && again && params != nil && holdsName(n) {
 			field.props = []prop{{propParams, params}}
 		}
 		fields = append(fields, field)
 	}
 	return fields, nil
+}
+
+// holdsName tells whether n is a named type, or a union with one.
+func holdsName(n *node) bool {
+	return n.named() || n.typ == tUnion && slices.ContainsFunc(n.types, (*node).named)
 }
 
 // fieldDefault returns the default of a field as JSON, nil for none. A union's
@@ -274,7 +303,7 @@ func (t *translator) fieldDefault(s *connect.Schema, n *node) json.RawMessage {
 	case s.Default().IsNull() || s.Kind() == connect.KindMap && first.typ == tArray || isUnion(s):
 		return nil
 	}
-	text, ok := t.defaultText(s, s.Default(), true)
+	text, ok := t.defaultText(s, s.Default())
 	if !ok {
 		return nil
 	}
@@ -307,7 +336,7 @@ func (t *translator) describe(n *node, s *connect.Schema) {
 		n.props = append(n.props, prop{propParams, params})
 	}
 	if _, own := s.Param(paramFieldDefault); !own && !s.Default().IsNull() {
-		if text, ok := t.defaultText(s, s.Default(), false); ok {
+		if text, ok := t.defaultText(s, s.Default()); ok {
 			n.props = append(n.props, prop{propDefault, text})
 		}
 	}

@@ -49,7 +49,7 @@ type outline struct {
 
 func (i *interpreter) schema(n *node, def json.RawMessage) (*connect.Schema, error) {
 	if n.typ == tUnion {
-		return i.union(n)
+		return i.union(n, def)
 	}
 	key := met{n, def != nil && string(def) != "null"}
 	if s := i.done[key]; s != nil {
@@ -295,7 +295,7 @@ func (o *outline) takeDefault(m mapping, n *node, field json.RawMessage) {
 	}
 }
 
-func (i *interpreter) union(n *node) (*connect.Schema, error) {
+func (i *interpreter) union(n *node, def json.RawMessage) (*connect.Schema, error) {
 	if len(n.types) == 1 && i.flatten {
 		return i.schema(n.types[0], nil)
 	}
@@ -303,7 +303,10 @@ func (i *interpreter) union(n *node) (*connect.Schema, error) {
 		s, err := i.schema(some, nil)
 		return s.AsOptional(), err
 	}
-	o := outline{SchemaDef: connect.SchemaDef{Kind: connect.KindStruct, Name: unionName}}
+	o := outline{SchemaDef: connect.SchemaDef{Kind: connect.KindStruct, Name: unionName}, params: map[string]string{}}
+	if i.metadata && def != nil {
+		o.params[paramFieldDefault] = "true"
+	}
 	for _, t := range n.types {
 		if t.typ == tNull {
 			o.Optional = true

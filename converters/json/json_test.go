@@ -46,6 +46,7 @@ func TestForms(t *testing.T) {
 		{nil, connect.Of(connect.KindFloat64), connect.Float64(math.NaN()), `{"schema":{"type":"double","optional":false},"payload":"NaN"}`},
 		{nil, connect.Of(connect.KindBytes), connect.Bytes([]byte("test-string")), `{"schema":{"type":"bytes","optional":false},"payload":"dGVzdC1zdHJpbmc="}`},
 		{nil, str, connect.String("a\"\\/\u00e4\x01\x1f\t\u007f"), `{"schema":{"type":"string","optional":false},"payload":"a\"\\/ä\u0001\u001F\t` + "\u007f" + `"}`},
+		{nil, str, connect.String("😀"), `{"schema":{"type":"string","optional":false},"payload":"\uD83D\uDE00"}`},
 		{nil, str.AsOptional(), connect.Value{}, `{"schema":{"type":"string","optional":true},"payload":null}`},
 		{nil, nil, connect.String("x"), `{"schema":null,"payload":"x"}`},
 		{

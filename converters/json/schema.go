@@ -39,17 +39,7 @@ func appendSchema(dst []byte, p *plan, fieldName string) ([]byte, error) {
 	if s.Doc() != "" {
 		dst = appendString(append(dst, `,"doc":`...), s.Doc())
 	}
-	for i, param := range s.Params() {
-		if i == 0 {
-			dst = append(dst, `,"parameters":{`...)
-		} else {
-			dst = append(dst, ',')
-		}
-		dst = appendString(append(appendString(dst, param.Key), ':'), param.Value)
-	}
-	if len(s.Params()) > 0 {
-		dst = append(dst, '}')
-	}
+	dst = appendParams(dst, s)
 	if !p.def.IsNull() {
 		if dst, err = p.append(append(dst, `,"default":`...), p.def); err != nil {
 			return dst, fmt.Errorf("default of %s: %w", s, err)
@@ -59,6 +49,32 @@ func appendSchema(dst []byte, p *plan, fieldName string) ([]byte, error) {
 		dst = appendString(append(dst, `,"field":`...), fieldName)
 	}
 	return append(dst, '}'), nil
+}
+
+// appendParams appends a schema's parameters, if it has any. A decimal's scale
+// comes first, where its maker puts it.
+func appendParams(dst []byte, s *connect.Schema) []byte {
+	if len(s.Params()) == 0 {
+		return dst
+	}
+	dst = append(dst, `,"parameters":{`...)
+	start := len(dst)
+	add := func(p connect.Param) {
+		if len(dst) > start {
+			dst = append(dst, ',')
+		}
+		dst = appendString(append(appendString(dst, p.Key), ':'), p.Value)
+	}
+	scale, decimal := s.Param(connect.ParamScale)
+	if decimal = decimal && s.Name() == connect.LogicalDecimal; decimal {
+		add(connect.Param{Key: connect.ParamScale, Value: scale})
+	}
+	for _, p := range s.Params() {
+		if !decimal || p.Key != connect.ParamScale {
+			add(p)
+		}
+	}
+	return append(dst, '}')
 }
 
 func appendChildren(dst []byte, p *plan) ([]byte, error) {

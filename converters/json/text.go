@@ -1,9 +1,9 @@
 package json
 
 import (
-	"bytes"
 	"math"
 	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/tidemill/tidemill/connect"
@@ -12,8 +12,8 @@ import (
 const hexDigits = "0123456789ABCDEF"
 
 // appendString appends s as a JSON string, escaping what Jackson escapes: quotes,
-// backslashes and control characters. Bytes that are no UTF-8 become the
-// replacement character.
+// backslashes, control characters, and what Java has two characters for. Bytes that
+// are no UTF-8 become the replacement character.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
@@ -28,6 +28,9 @@ func appendString(dst []byte, s string) []byte {
 			if r == utf8.RuneError && size == 1 {
 				dst = append(append(dst, s[start:i]...), "\uFFFD"...)
 				start = i + 1
+			} else if size == 4 {
+				dst = appendPair(append(dst, s[start:i]...), r)
+				start = i + 4
 			}
 			i += size
 			continue
@@ -37,6 +40,15 @@ func appendString(dst []byte, s string) []byte {
 		start = i
 	}
 	return append(append(dst, s[start:]...), '"')
+}
+
+// appendPair escapes a character beyond the first 65536 as its two surrogates.
+func appendPair(dst []byte, r rune) []byte {
+	high, low := utf16.EncodeRune(r)
+	for _, c := range [2]rune{high, low} {
+		dst = append(dst, '\\', 'u', hexDigits[c>>12&15], hexDigits[c>>8&15], hexDigits[c>>4&15], hexDigits[c&15])
+	}
+	return dst
 }
 
 func appendEscape(dst []byte, c byte) []byte {
@@ -57,37 +69,13 @@ func appendEscape(dst []byte, c byte) []byte {
 	return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 }
 
-// appendFloat appends f with the fewest digits that give it back at the given width
-// (32 or 64 bits), in the form of Java's Double.toString: plain from 10^-3 to 10^7,
-// "1.0E10" beyond. NaN and the infinities are strings, as Jackson writes them.
+// appendFloat appends f as Java prints it. NaN and the infinities are strings, as
+// Jackson writes them.
 func appendFloat(dst []byte, f float64, bits int) []byte {
-	switch {
-	case math.IsNaN(f):
-		return append(dst, `"NaN"`...)
-	case math.IsInf(f, 1):
-		return append(dst, `"Infinity"`...)
-	case math.IsInf(f, -1):
-		return append(dst, `"-Infinity"`...)
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return append(connect.AppendFloat(append(dst, '"'), f, bits), '"')
 	}
-	start := len(dst)
-	if abs := math.Abs(f); abs == 0 || abs >= 1e-3 && abs < 1e7 {
-		dst = strconv.AppendFloat(dst, f, 'f', -1, bits)
-		if bytes.IndexByte(dst[start:], '.') < 0 {
-			dst = append(dst, ".0"...)
-		}
-		return dst
-	}
-	var buf [32]byte
-	mantissa, exponent, _ := bytes.Cut(strconv.AppendFloat(buf[:0], f, 'e', -1, bits), []byte{'e'})
-	dst = append(dst, mantissa...)
-	if bytes.IndexByte(mantissa, '.') < 0 {
-		dst = append(dst, ".0"...)
-	}
-	dst = append(dst, 'E')
-	if exponent[0] == '-' {
-		dst = append(dst, '-')
-	}
-	return append(dst, bytes.TrimLeft(exponent[1:], "0")...)
+	return connect.AppendFloat(dst, f, bits)
 }
 
 // appendDecimal appends d as Java's BigDecimal.toString does: plain, unless that

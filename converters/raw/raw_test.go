@@ -125,7 +125,7 @@ func TestPrintedForms(t *testing.T) {
 		t.Errorf("%s %v", got, err)
 	}
 	for f, want := range map[float64]string{0: "0.0", 1: "1.0", 1e7: "1.0E7", 123456.5: "123456.5", 1e-3: "0.001", 1.5e-4: "1.5E-4", 1e300: "1.0E300", math.Inf(-1): "-Infinity"} {
-		if got := string(appendFloat(nil, f, 64)); got != want {
+		if got := string(connect.AppendFloat(nil, f, 64)); got != want {
 			t.Errorf("%v is printed %s, not %s", f, got, want)
 		}
 	}
