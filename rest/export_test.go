@@ -3,7 +3,11 @@ package rest
 import (
 	"log/slog"
 	"net/http"
+	"time"
 )
+
+// SetBodyTimeout shortens the time bodies have to come.
+func (s *Server) SetBodyTimeout(d time.Duration) { s.bodyTimeout = d }
 
 // Routes returns method and path of every route, so that a test can ask them all.
 func Routes(o Options) [][2]string {

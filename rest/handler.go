@@ -9,9 +9,11 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"path"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -54,27 +56,53 @@ func (s *Server) handler(chosen func(route) bool) http.Handler {
 	return s.guard(s.authenticate(s.tidyPath(mux)))
 }
 
-// serve runs one route within the request's time.
+// serve runs one route within the request's time. Deadlines are taken off again when
+// they have served: what is left of them would cut off the connection's next request,
+// or end this one while its handler still works.
 func (s *Server) serve(r route) http.Handler {
-	if r.stream != nil {
-		return r.stream
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		ctx, cancel := context.WithTimeout(req.Context(), s.timeout)
-		defer cancel()
 		control := http.NewResponseController(w)
-		// A connection without deadlines, such as a recorder in tests, does without.
-		_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
-		_ = control.SetWriteDeadline(time.Now().Add(s.timeout + bodyTimeout))
-		req = req.WithContext(ctx)
-		req.Body = http.MaxBytesReader(w, req.Body, s.maxBody)
-		a, err := r.answer(req)
-		if err != nil {
-			s.writeError(w, req, err)
+		if req.ContentLength != 0 {
+			// Without a body there is nothing to wait for. A connection without deadlines,
+			// such as a recorder in tests, does without.
+			_ = control.SetReadDeadline(time.Now().Add(s.bodyTimeout))
+		}
+		timed := timedBody{ReadCloser: http.MaxBytesReader(w, req.Body, s.maxBody), control: control}
+		if r.stream != nil {
+			copied := *req
+			copied.Body = timed
+			r.stream(w, &copied)
 			return
 		}
-		s.write(w, a)
+		ctx, cancel := context.WithTimeout(req.Context(), s.timeout)
+		defer cancel()
+		req = req.WithContext(ctx)
+		req.Body = timed
+		a, err := r.answer(req)
+		_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if err != nil {
+			s.writeError(w, req, err)
+		} else {
+			s.write(w, a)
+		}
+		_ = control.Flush() // What cannot be flushed is sent when the handler returns.
+		_ = control.SetWriteDeadline(time.Time{})
 	})
+}
+
+// timedBody is a body that must come within a time, which ends with the body. After
+// an error the time stays over, so that nobody waits for the rest.
+type timedBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+}
+
+func (b timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // write answers with a status and JSON.
@@ -83,6 +111,9 @@ func (s *Server) write(w http.ResponseWriter, a answer) {
 		w.Header().Set("Location", a.location)
 	}
 	if a.body == nil {
+		if a.status != http.StatusNoContent {
+			w.Header().Set("Content-Length", "0")
+		}
 		w.WriteHeader(a.status)
 		return
 	}
@@ -93,6 +124,7 @@ func (s *Server) write(w http.ResponseWriter, a answer) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(a.status)
 	_, _ = w.Write(text) // The client may be gone; there is nobody left to tell.
 }
@@ -115,6 +147,9 @@ func (s *Server) body(r *http.Request) ([]byte, error) {
 	if err != nil {
 		if _, large := errors.AsType[*http.MaxBytesError](err); large {
 			return nil, err
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, fail(http.StatusRequestTimeout, "The request's body did not come in time")
 		}
 		return nil, fail(http.StatusBadRequest, "The request's body could not be read: "+err.Error())
 	}

@@ -23,6 +23,7 @@ const (
 	headerTimeout   = 5 * time.Second
 	idleTimeout     = 2 * time.Minute
 	bodyTimeout     = 30 * time.Second
+	writeTimeout    = time.Minute
 	shutdownTimeout = 5 * time.Second
 	maxHeaderBytes  = 64 << 10
 )
@@ -50,9 +51,11 @@ type Server struct {
 	mask    bool
 	maxBody int64
 	timeout time.Duration
-	users   users
-	headers []header
-	tls     *tls.Config
+	// bodyTimeout is the constant, unless a test has less time.
+	bodyTimeout time.Duration
+	users       users
+	headers     []header
+	tls         *tls.Config
 	// tables are the secrets of each plugin class, filled in as they are asked for.
 	tables sync.Map
 	// queries are the ends of the running queries, by their names.
@@ -85,7 +88,7 @@ func New(o Options) (*Server, error) {
 	c := o.Settings
 	s := &Server{
 		o: o, log: o.Log, strict: c.String("rest.compat.errors") == "strict", mask: c.Bool("rest.mask.secrets"),
-		maxBody: c.Int64("rest.max.body.bytes"), timeout: c.Duration("rest.request.timeout.ms"),
+		maxBody: c.Int64("rest.max.body.bytes"), timeout: c.Duration("rest.request.timeout.ms"), bodyTimeout: bodyTimeout,
 	}
 	s.streams, s.endStreams = context.WithCancel(context.Background())
 	s.headers, _ = parseHeaders(c.String("response.http.headers.config"))

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/rest"
+	"github.com/tidemill/tidemill/worker"
 )
 
 // start runs a server on the listeners of raw until the test ends, and returns it
@@ -320,5 +322,62 @@ func TestLoggerLevels(t *testing.T) {
 	}
 	if _, body := get(t, http.DefaultClient, base+"/admin/loggers/tidemill.worker", ""); !strings.Contains(body, `{"level":"DEBUG","last_modified":1`) {
 		t.Error(body)
+	}
+}
+
+// slowHerder takes its time to create a connector.
+type slowHerder struct {
+	*standIn
+	takes time.Duration
+}
+
+func (h slowHerder) Create(ctx context.Context, r worker.CreateRequest) (worker.ConnectorInfo, error) {
+	timer := time.NewTimer(h.takes)
+	select {
+	case <-timer.C:
+		return h.standIn.Create(ctx, r)
+	case <-ctx.Done():
+		return worker.ConnectorInfo{}, ctx.Err()
+	}
+}
+
+// A body that does not come ends the request; one that has come gives the worker all
+// the time of the request, and leaves the connection as it was.
+func TestSlowBodiesAndSlowWork(t *testing.T) {
+	s, _ := start(t, connect.Config{"rest.port": "0", "rest.request.timeout.ms": "700"}, rest.Options{Herder: slowHerder{newStandIn(), 300 * time.Millisecond}, Metrics: rest.AnyHandler})
+	s.SetBodyTimeout(50 * time.Millisecond)
+	c, err := net.Dial("tcp", s.Addrs()[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	answers := bufio.NewReader(c)
+	ask := func(request, want string) {
+		t.Helper()
+		io.WriteString(c, request)
+		resp, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || !strings.HasPrefix(resp.Status, want) {
+			t.Errorf("%s instead of %s: %s %v", resp.Status, want, body, err)
+		}
+	}
+	body := `{"name":"a","config":{"connector.class":"FileSource"}}`
+	ask("POST /connectors HTTP/1.1\r\nHost: localhost\r\nContent-Length: "+strconv.Itoa(len(body))+"\r\n\r\n"+body, "201")
+	ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", "404")
+	ask("PUT /connectors/a/config HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{", "408")
+}
+
+func TestRequestsEndInTime(t *testing.T) {
+	base := serve(t, connect.Config{"rest.request.timeout.ms": "20"}, func(o *rest.Options) { o.Herder = slowHerder{newStandIn(), time.Minute} })
+	resp, err := http.Post(base+"/connectors", "application/json", strings.NewReader(`{"name":"a","config":{"connector.class":"FileSource"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != 500 || string(body) != `{"error_code":500,"message":"Request timed out"}` {
+		t.Errorf("%d %s", resp.StatusCode, body)
 	}
 }

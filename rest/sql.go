@@ -13,64 +13,14 @@ import (
 	"github.com/tidemill/tidemill/streams/sql"
 )
 
-// SQL answers the SQL routes. It is called from any number of goroutines.
+// SQL answers the SQL routes: *sql.Engine. It is called from any number of
+// goroutines.
 type SQL interface {
-	// Execute runs statements in order and returns an entity for each, which is
-	// written as JSON as it is. When one fails, the entities of those before it come
-	// with the error.
-	Execute(ctx context.Context, r SQLRequest) (entities []any, err error)
-	// Query answers one SELECT or PRINT: a header, then rows, until there are no
-	// more, to fails, or ctx is done. An error after the header becomes the last
-	// thing the client reads.
-	Query(ctx context.Context, r SQLRequest, to SQLRows) error
+	Execute(ctx context.Context, r sql.Request) ([]sql.Entity, error)
+	Query(ctx context.Context, r sql.Request, to sql.Answer) (complete bool, err error)
 }
 
-// SQLRequest is SQL text and what the caller's session adds to it.
-type SQLRequest struct {
-	Text                  string
-	Properties, Variables map[string]string
-}
-
-// SQLRows takes the answer to a query, from one goroutine. An error says that the
-// client is gone.
-type SQLRows interface {
-	// Header comes first, once.
-	Header(h SQLHeader) error
-	// Row takes the columns as a JSON array, which it does not keep. A tombstone says
-	// that the row of this key is gone.
-	Row(columns []byte, tombstone bool) error
-	// Done comes last where there is something to say, such as "Limit Reached".
-	Done(message string) error
-}
-
-// SQLHeader describes the rows of a query. Push says that they come when they
-// happen, so that each is sent at once.
-type SQLHeader struct {
-	QueryID string
-	Columns []SQLColumn
-	Push    bool
-}
-
-// SQLColumn is one column: its type as SQL writes it.
-type SQLColumn struct {
-	Name, Type string
-	Key        bool
-}
-
-// schema writes the columns as a ksqlDB header does.
-func (h SQLHeader) schema() string {
-	var b strings.Builder
-	for i, c := range h.Columns {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString("`" + strings.ReplaceAll(c.Name, "`", "``") + "` " + c.Type)
-		if c.Key {
-			b.WriteString(" KEY")
-		}
-	}
-	return b.String()
-}
+var _ SQL = (*sql.Engine)(nil)
 
 const (
 	ksqlType      = "application/vnd.ksql.v1+json"
@@ -81,15 +31,15 @@ const (
 // sqlError is the body of an error of the SQL routes; the code is the status and two
 // digits more.
 type sqlError struct {
-	Type      string `json:"@type"`
-	Code      int    `json:"error_code"`
-	Message   string `json:"message"`
-	Statement string `json:"statementText,omitempty"`
-	Entities  []any  `json:"entities,omitempty"`
+	Type      string       `json:"@type"`
+	Code      int          `json:"error_code"`
+	Message   string       `json:"message"`
+	Statement string       `json:"statementText,omitempty"`
+	Entities  []sql.Entity `json:"entities,omitempty"`
 }
 
 // sqlFault turns an error into what the client is told.
-func (s *Server) sqlFault(err error, text string, entities []any) sqlError {
+func (s *Server) sqlFault(err error, text string, entities []sql.Entity) sqlError {
 	if fault, ok := errors.AsType[*sql.Error](err); ok {
 		e := sqlError{Type: "statement_error", Code: 40001, Message: s.redact(fault.Error()), Statement: text, Entities: entities}
 		if fault.Code == "sql.use_query" {
@@ -140,18 +90,18 @@ type sqlBody struct {
 }
 
 // readSQL reads the body of a SQL route.
-func (s *Server) readSQL(w http.ResponseWriter, r *http.Request) (body sqlBody, request SQLRequest, err error) {
+func (s *Server) readSQL(r *http.Request) (body sqlBody, request sql.Request, err error) {
 	if err := checkType(r, jsonType, ksqlType, delimitedType); err != nil {
 		return body, request, err
 	}
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.maxBody))
+	data, err := io.ReadAll(r.Body)
 	if err != nil {
 		return body, request, err
 	}
 	if err := json.Unmarshal(data, &body); err != nil {
 		return body, request, fail(http.StatusBadRequest, `The request is not of the form {"ksql":"…","streamsProperties":{}}`)
 	}
-	request = SQLRequest{Text: body.KSQL + body.SQL, Properties: map[string]string{}, Variables: map[string]string{}}
+	request = sql.Request{Text: body.KSQL + body.SQL, Properties: map[string]string{}, Variables: map[string]string{}}
 	for _, from := range []struct {
 		given map[string]json.RawMessage
 		to    map[string]string
@@ -172,7 +122,7 @@ func (s *Server) readSQL(w http.ResponseWriter, r *http.Request) (body sqlBody, 
 func (s *Server) executeSQL(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
 	defer cancel()
-	_, request, err := s.readSQL(w, r)
+	_, request, err := s.readSQL(r)
 	if err != nil {
 		s.failSQL(w, r, s.sqlFault(err, "", nil))
 		return
@@ -183,7 +133,7 @@ func (s *Server) executeSQL(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if entities == nil {
-		entities = []any{}
+		entities = []sql.Entity{}
 	}
 	s.writeSQL(w, r, http.StatusOK, entities)
 }

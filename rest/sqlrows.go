@@ -6,11 +6,11 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
-)
 
-// rowTimeout is how long a client of a query may leave a row unread.
-const rowTimeout = time.Minute
+	"github.com/tidemill/tidemill/streams/sql"
+)
 
 // rowsStyle is one of the forms in which rows are written.
 type rowsStyle uint8
@@ -24,22 +24,30 @@ const (
 	delimitedRows
 )
 
+// flushAfter is how long rows are gathered when many come at once. A row that comes
+// alone is sent at once.
+const flushAfter = 5 * time.Millisecond
+
 // rowWriter writes the answer to a query while it comes. Whatever happens, a JSON
 // array that was begun is closed.
 type rowWriter struct {
-	w       http.ResponseWriter
-	out     *bufio.Writer
-	control *http.ResponseController
-	style   rowsStyle
-	media   string
-	server  *Server
-	cancel  context.CancelFunc
+	w      http.ResponseWriter
+	style  rowsStyle
+	media  string
+	server *Server
+	cancel context.CancelFunc
 
 	begun bool
-	push  bool
 	id    string
-	// last is the message that ends objectRows.
-	last string
+	row   []byte // One row as JSON, reused.
+
+	mu      sync.Mutex // Guards the following: a timer sends what the query's goroutine wrote.
+	out     *bufio.Writer
+	control *http.ResponseController
+	last    time.Time // When something was last sent.
+	timer   *time.Timer
+	failed  error // Of a send by the timer.
+	over    bool
 }
 
 // objectHeader is the header of /query.
@@ -57,17 +65,18 @@ type arrayHeader struct {
 	Types   []string `json:"columnTypes"`
 }
 
-// Header implements SQLRows.
-func (rw *rowWriter) Header(h SQLHeader) error {
+// Header implements sql.Answer.
+func (rw *rowWriter) Header(h sql.Header) error {
 	if rw.begun {
 		return errors.New("a header was written already")
 	}
-	rw.push, rw.id = h.Push, h.QueryID
-	rw.server.queries.Store(rw.id, rw.cancel)
+	if rw.id = h.QueryID; rw.id != "" {
+		rw.server.queries.Store(rw.id, rw.cancel)
+	}
 	var body any
 	if rw.style == objectRows {
 		var o objectHeader
-		o.Header.QueryID, o.Header.Schema = h.QueryID, h.schema()
+		o.Header.QueryID, o.Header.Schema = h.QueryID, h.Schema()
 		body = o
 	} else {
 		a := arrayHeader{QueryID: h.QueryID, Names: []string{}, Types: []string{}}
@@ -83,20 +92,41 @@ func (rw *rowWriter) Header(h SQLHeader) error {
 	rw.w.Header().Set("Content-Type", rw.media)
 	rw.w.WriteHeader(http.StatusOK)
 	rw.begun = true
-	switch rw.style {
-	case objectRows:
+	rw.mu.Lock()
+	defer rw.mu.Unlock()
+	if rw.style != delimitedRows {
 		rw.out.WriteByte('[')
-	case arrayRows:
-		rw.out.Write(append([]byte{'['}, text...))
-		return rw.sent(true)
 	}
-	rw.element(text)
-	return rw.sent(true)
+	if rw.style == arrayRows {
+		rw.out.Write(text)
+	} else {
+		rw.element(text)
+	}
+	return rw.send()
+}
+
+// Row implements sql.Answer.
+func (rw *rowWriter) Row(r sql.Row) error {
+	rw.row = rw.row[:0]
+	if rw.style == objectRows {
+		rw.row = r.AppendJSON(append(rw.row, `{"row":{"columns":`...))
+		if r.Tombstone {
+			rw.row = append(rw.row, `,"tombstone":true`...)
+		}
+		rw.row = append(rw.row, "}}"...)
+	} else {
+		rw.row = r.AppendJSON(rw.row)
+	}
+	rw.mu.Lock()
+	defer rw.mu.Unlock()
+	rw.element(rw.row)
+	return rw.soon()
 }
 
 // element writes one part of the answer. Where lines count, the line is finished
 // with it, so that a client that reads lines need not wait for the next part: a
-// comma can be set at once in objectRows, because a last element always follows.
+// comma can be set at once in objectRows, because a last element always follows. It
+// is called with mu held.
 func (rw *rowWriter) element(text []byte) {
 	switch rw.style {
 	case objectRows:
@@ -111,64 +141,86 @@ func (rw *rowWriter) element(text []byte) {
 	}
 }
 
-// Row implements SQLRows.
-func (rw *rowWriter) Row(columns []byte, tombstone bool) error {
-	if rw.style != objectRows {
-		rw.element(columns)
-		return rw.sent(rw.push)
+// soon sends what was written at once when nothing was sent just before, else within
+// flushAfter. It is called with mu held.
+func (rw *rowWriter) soon() error {
+	if rw.failed != nil {
+		return rw.failed
 	}
-	rw.out.WriteString(`{"row":{"columns":`)
-	rw.out.Write(columns)
-	if tombstone {
-		rw.out.WriteString(`,"tombstone":true`)
+	if rw.timer != nil {
+		return nil
 	}
-	rw.out.WriteString("}},\n")
-	return rw.sent(rw.push)
-}
-
-// Done implements SQLRows. Only objectRows have a place for the message.
-func (rw *rowWriter) Done(message string) error {
-	rw.last = message
+	if time.Since(rw.last) >= flushAfter {
+		return rw.send()
+	}
+	rw.timer = time.AfterFunc(flushAfter, func() {
+		rw.mu.Lock()
+		defer rw.mu.Unlock()
+		rw.timer = nil
+		if !rw.over {
+			rw.failed = rw.send()
+		}
+	})
 	return nil
 }
 
-// sent pushes what was written on its way: at once, or when the buffer is full.
-func (rw *rowWriter) sent(now bool) error {
-	if !now && rw.out.Available() > 1024 {
-		return nil
+// send sends what was written. It is called with mu held.
+func (rw *rowWriter) send() error {
+	_ = rw.control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	err := rw.out.Flush()
+	if err == nil {
+		err = rw.control.Flush()
 	}
-	// A connection without deadlines, such as a recorder in tests, does without.
-	_ = rw.control.SetWriteDeadline(time.Now().Add(rowTimeout))
-	if err := rw.out.Flush(); err != nil {
-		return err
-	}
-	return rw.control.Flush()
+	_ = rw.control.SetWriteDeadline(time.Time{})
+	rw.last = time.Now()
+	return err
 }
 
-// end closes what was begun; err, or in objectRows a message, is the last element.
-func (rw *rowWriter) end(err *sqlError) {
+// timedWriter writes within a time, which ends with the write: a query may be silent
+// for hours.
+type timedWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+}
+
+func (w timedWriter) Write(p []byte) (int, error) {
+	_ = w.control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	n, err := w.ResponseWriter.Write(p)
+	_ = w.control.SetWriteDeadline(time.Time{})
+	return n, err
+}
+
+// end closes what was begun; fault, or in objectRows a message, is the last element.
+func (rw *rowWriter) end(message string, fault *sqlError) {
 	if rw.id != "" {
 		rw.server.queries.Delete(rw.id)
 	}
-	if rw.style == objectRows {
-		var body any = map[string]any{"finalMessage": rw.last}
-		if err != nil {
-			body = map[string]any{"errorMessage": err}
-		}
-		text, failed := appendJSON(body)
-		if failed != nil {
-			text = []byte("{}")
-		}
+	var body any
+	switch {
+	case fault != nil && rw.style == objectRows:
+		body = map[string]any{"errorMessage": fault}
+	case fault != nil:
+		body = fault
+	default:
+		body = map[string]string{"finalMessage": message}
+	}
+	text, err := appendJSON(body)
+	if err != nil {
+		text = []byte("{}")
+	}
+	rw.mu.Lock()
+	defer rw.mu.Unlock()
+	rw.over = true
+	switch {
+	case rw.style == objectRows:
 		rw.out.Write(text)
-	} else if err != nil {
-		if text, failed := appendJSON(err); failed == nil {
-			rw.element(text)
-		}
+	case fault != nil:
+		rw.element(text)
 	}
 	if rw.style != delimitedRows {
 		rw.out.WriteString("]\n")
 	}
-	_ = rw.sent(true) // The client may be gone; there is nobody left to tell.
+	_ = rw.send() // The client may be gone; there is nobody left to tell.
 }
 
 // query answers POST /query.
@@ -194,33 +246,33 @@ func (s *Server) runQuery(w http.ResponseWriter, r *http.Request, rw *rowWriter)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(s.streams, cancel)()
-	_, request, err := s.readSQL(w, r)
+	_, request, err := s.readSQL(r)
 	if err != nil {
 		s.failSQL(w, r, s.sqlFault(err, "", nil))
 		return
 	}
-	rw.last = "Query Completed"
-	rw.w, rw.out, rw.control, rw.server, rw.cancel = w, bufio.NewWriterSize(w, 32<<10), http.NewResponseController(w), s, cancel
-	err = s.o.SQL.Query(ctx, request, rw)
+	rw.w, rw.control, rw.server, rw.cancel = w, http.NewResponseController(w), s, cancel
+	rw.out = bufio.NewWriterSize(timedWriter{w, rw.control}, 32<<10)
+	complete, err := s.o.SQL.Query(ctx, request, rw)
 	if err != nil && !rw.begun {
 		s.failSQL(w, r, s.sqlFault(err, request.Text, nil))
 		return
 	}
 	if err != nil && !errors.Is(err, context.Canceled) {
 		fault := s.sqlFault(err, request.Text, nil)
-		rw.end(&fault)
+		rw.end("", &fault)
 		return
 	}
-	if !rw.begun {
-		s.writeSQL(w, r, http.StatusOK, []any{})
-		return
+	message := "Query Completed"
+	if complete && rw.id != "" {
+		message = "Limit Reached"
 	}
-	rw.end(nil)
+	rw.end(message, nil)
 }
 
 // closeQuery answers POST /close-query.
 func (s *Server) closeQuery(w http.ResponseWriter, r *http.Request) {
-	body, _, err := s.readSQL(w, r)
+	body, _, err := s.readSQL(r)
 	if err == nil {
 		cancel, found := s.queries.LoadAndDelete(body.QueryID)
 		if found {
