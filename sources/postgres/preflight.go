@@ -42,8 +42,8 @@ func (s *settings) check(ctx context.Context, d *db, app string) (*preflight, er
 	}
 	p.tables, p.viaRoot = s.capture(p.all)
 	p.checkServer()
-	p.checkTables()
-	for _, look := range []func(context.Context) error{p.checkRole, p.checkPublication, p.checkSlots} {
+	tables := func(context.Context) error { p.checkTables(); return nil }
+	for _, look := range []func(context.Context) error{p.checkRole, tables, p.checkPublication, p.checkSlots} {
 		if err := look(ctx); err != nil {
 			return nil, err
 		}

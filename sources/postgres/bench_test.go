@@ -1,0 +1,129 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// benchStream is a stream without a connection, over a table of ten columns like
+// those of the reference workload (about 220 bytes of text in a row).
+func benchStream(tb testing.TB) (*stream, []byte, []byte, []byte) {
+	tb.Helper()
+	set := testSettings(tb)
+	log := slog.New(slog.DiscardHandler)
+	p, _ := partition("shop")
+	em := &emitter{set: set, log: log, metrics: noMetrics{}, partition: p, source: sourceSchema(), warned: map[string]bool{}}
+	em.newBatch()
+	s := &stream{
+		set: set, log: log, metrics: noMetrics{}, em: em, comp: newCompiler(set, newTypeTable(set.modes, fakeTypes), Version),
+		out: make(chan *batch, 1), safe: &atomic.Uint64{}, tables: map[uint32]*planned{},
+	}
+	rel := &relation{oid: 7, schema: "public", name: "bench", identity: 'd'}
+	facts := &tableFacts{primary: []string{"id"}, columns: map[string]columnFacts{}}
+	for i, typ := range []uint32{20, 23, 25, 25, 25, 1700, 1114, 1184, 16, 701} {
+		rel.columns = append(rel.columns, relationColumn{name: []string{"id", "n", "a", "b", "c", "price", "at", "tz", "ok", "f"}[i], typ: typ, mod: -1, key: i == 0})
+	}
+	rel.columns[5].mod = numericMod(10, 2)
+	t := &planned{rel: rel, facts: facts}
+	s.tables[7] = t
+	if err := s.plan(context.Background(), t); err != nil {
+		tb.Fatal(err)
+	}
+	row := []string{"=1234567", "=42", "=a short text", "=somewhat longer text that stands for a name and an address", "=0123456789012345678901234567890123456789012345678901234567890123456789",
+		"=12345.67", "=2024-05-06 07:08:09.123456", "=2024-05-06 07:08:09.123456+00", "=t", "=3.14159"}
+	insert := new(wireBuilder).u8('I').u32(7).u8('N').tuple(row...).b
+	begin := new(wireBuilder).u8('B').u64(1000).u64(1).u32(5).b
+	commit := new(wireBuilder).u8('C').u8(0).u64(1000).u64(1010).u64(1).b
+	return s, begin, insert, commit
+}
+
+// message wraps a message of pgoutput as it comes over the wire.
+func wireMessage(m []byte) []byte {
+	b := make([]byte, 25, 25+len(m))
+	b[0] = 'w'
+	binary.BigEndian.PutUint64(b[1:], 900)
+	return append(b, m...)
+}
+
+// BenchmarkChange measures what one inserted row costs from the bytes of its
+// message to a record in a batch of 2048.
+func BenchmarkChange(b *testing.B) {
+	s, begin, insert, _ := benchStream(b)
+	ctx := context.Background()
+	if err := s.copyData(ctx, wireMessage(begin)); err != nil {
+		b.Fatal(err)
+	}
+	m := wireMessage(insert)
+	b.SetBytes(int64(len(m)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := s.copyData(ctx, m); err != nil {
+			b.Fatal(err)
+		}
+		if len(s.em.batch.records) >= 2048 {
+			s.cut()
+		}
+	}
+}
+
+// BenchmarkTransactions measures transactions of one row.
+func BenchmarkTransactions(b *testing.B) {
+	s, _, insert, _ := benchStream(b)
+	ctx := context.Background()
+	m := wireMessage(insert)
+	b.ReportAllocs()
+	lsn := uint64(1000)
+	for b.Loop() {
+		lsn += 100
+		begin := new(wireBuilder).u8('B').u64(lsn).u64(1).u32(5).b
+		commit := new(wireBuilder).u8('C').u8(0).u64(lsn).u64(lsn + 10).u64(1).b
+		for _, message := range [][]byte{wireMessage(begin), m, wireMessage(commit)} {
+			if err := s.copyData(ctx, message); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if len(s.em.batch.records) >= 2048 {
+			s.cut()
+		}
+	}
+}
+
+// TestChangesAllocateInSlabs keeps the row's path free of allocations of its own.
+func TestChangesAllocateInSlabs(t *testing.T) {
+	s, begin, insert, commit := benchStream(t)
+	ctx := context.Background()
+	for _, m := range [][]byte{begin, insert, commit} {
+		if err := s.copyData(ctx, wireMessage(m)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := s.em.batch.records[0]
+	if err := r.ValueSchema.Check(r.Value); err != nil {
+		t.Error(err)
+	}
+	if got := fmt.Sprintf("%v %s %v", r.Key, r.SourceOffset.AppendJSON(nil), r.Boundary == connect.BoundaryCommit); got != `{"id":1234567} {"lsn":1010,"lsn_commit":1010,"lsn_proc":1010,"txId":5,"ts_usec":946684800000001} true` {
+		t.Error(got)
+	}
+	if err := s.copyData(ctx, wireMessage(new(wireBuilder).u8('B').u64(2000).u64(1).u32(6).b)); err != nil {
+		t.Fatal(err)
+	}
+	m := wireMessage(insert)
+	const rows = 2000
+	allocs := testing.AllocsPerRun(5, func() {
+		for range rows {
+			if err := s.copyData(ctx, m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.cut()
+	})
+	if perRow := allocs / rows; perRow > 0.2 {
+		t.Errorf("%.2f allocations for each row", perRow)
+	}
+}

@@ -1,0 +1,178 @@
+package postgres
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/connect/connecttest"
+	"github.com/tidemill/tidemill/internal/devstack"
+)
+
+// pump polls and commits as a worker does until the test ends.
+func pump(t *testing.T, run *connecttest.SourceRun) {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	t.Cleanup(func() { stop(); <-done })
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			records, err := run.Task.Poll(ctx)
+			if err != nil && connect.AsError(err).Class != connect.ClassRetriable {
+				t.Error(err)
+				return
+			}
+			if n := len(records); n > 0 {
+				last := records[n-1]
+				_ = run.Task.(connect.Committer).Commit(ctx, map[connect.SourcePartition]connect.Offset{last.SourcePartition: last.SourceOffset})
+			}
+		}
+	}()
+}
+
+// TestServerShutsDownFast stops the server while the task is idle: it must not wait
+// for us.
+func TestServerShutsDownFast(t *testing.T) {
+	pg := devstack.NewTestPostgres(t, devstack.PostgresOptions{})
+	d := openTestDB(t, pg.DSN("postgres"))
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY)`)
+	run := d.begun()
+	d.exec(`INSERT INTO a VALUES (1)`)
+	run.Take(1)
+	run.Commit()
+	pump(t, run)
+	began := time.Now()
+	if err := pg.Restart(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > 6*time.Second {
+		t.Errorf("the restart took %v", took)
+	}
+}
+
+// TestSlowConsumer takes nothing for much longer than the server waits for a sign of
+// life: the connection stays, and memory stays bounded.
+func TestSlowConsumer(t *testing.T) {
+	pg := devstack.NewTestPostgres(t, devstack.PostgresOptions{Settings: map[string]string{"wal_sender_timeout": "2s"}})
+	d := openTestDB(t, pg.DSN("postgres"))
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text)`)
+	run := d.begun("max.queue.size.in.bytes", "1000000", "status.update.interval.ms", "500")
+	pid := d.get("SELECT active_pid FROM pg_replication_slots")
+	d.exec(`INSERT INTO a SELECT g, repeat('x', 1000) FROM generate_series(1, 30000) g`)
+	pause(context.Background(), 6*time.Second) // The time is what is tested.
+	if now := d.get("SELECT active_pid FROM pg_replication_slots"); now != pid {
+		t.Error("the server has given the connection up")
+	}
+	for i, r := range run.Take(30000) {
+		if after(&r, "id").Int() != int64(i+1) {
+			t.Fatalf("record %d is %v", i, r.Key)
+		}
+	}
+	if n := run.Metrics.Counter("reconnects_total"); n != 0 {
+		t.Errorf("%d new connections", n)
+	}
+}
+
+// TestNothingConfirmedBeforeItIsSafe looks at the slot while records are taken but
+// not committed, and across a crash of the server, which may set the slot back.
+func TestNothingConfirmedBeforeItIsSafe(t *testing.T) {
+	pg := devstack.NewTestPostgres(t, devstack.PostgresOptions{})
+	d := openTestDB(t, pg.DSN("postgres"))
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY)`)
+	run := d.begun()
+	begin := d.get("SELECT confirmed_flush_lsn::text FROM pg_replication_slots")
+	d.exec(`INSERT INTO a VALUES (1)`)
+	d.exec(`INSERT INTO a VALUES (2)`)
+	run.Take(2)
+	d.get("SELECT pg_switch_wal()::text")
+	run.Poll(2 * tick)
+	if now := d.get("SELECT confirmed_flush_lsn::text FROM pg_replication_slots"); now != begin {
+		t.Errorf("%s was confirmed, nothing is safe behind %s", now, begin)
+	}
+	run.Commit()
+	eventually(t, "the position is confirmed", func() bool {
+		return d.get("SELECT (confirmed_flush_lsn > $1::pg_lsn)::text FROM pg_replication_slots", begin) == "true"
+	})
+	d.exec(`INSERT INTO a VALUES (3)`)
+	run.Take(1)
+	pg.Crash(9)
+	if err := pg.Restart(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	d.conn = d.session()
+	d.exec(`INSERT INTO a VALUES (4)`)
+	if r := run.Take(1)[0]; after(&r, "id").Int() != 4 {
+		t.Errorf("after the crash %v came", r.Key)
+	}
+}
+
+// TestInterruptedSnapshotStartsAnew stops in the middle of a snapshot and starts
+// again from what was stored.
+func TestInterruptedSnapshotStartsAnew(t *testing.T) {
+	d := newTestDB(t)
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text); INSERT INTO a SELECT g, repeat('x', 500) FROM generate_series(1, 20000) g`)
+	d.exec(`CREATE TABLE b (id int PRIMARY KEY); CREATE TABLE empty (id int PRIMARY KEY); INSERT INTO b VALUES (1), (2); ANALYZE`)
+	var offsets connecttest.Offsets
+	run := d.start(&offsets, "max.queue.size.in.bytes", "200000", "max.batch.size", "100")
+	run.Take(1000)
+	run.Commit()
+	run.Stop()
+	if left := d.get("SELECT (SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1) + (SELECT count(*) FROM pg_publication)", d.slot); left != "0" {
+		t.Errorf("%s things were left behind", left)
+	}
+	// A kill leaves the slot and the publication.
+	d.exec(`CREATE PUBLICATION dbz_publication FOR TABLE a, b, empty`)
+	d.exec(`SELECT pg_create_logical_replication_slot($1, 'pgoutput')`, d.slot)
+	d.exec(`INSERT INTO b VALUES (3)`)
+	again := d.start(&offsets, "snapshot.max.threads", "3")
+	marks := map[string]int{}
+	for _, r := range again.Take(20003) {
+		marks[source(&r, "snapshot").Str()]++
+	}
+	if marks["last"] != 1 || marks["first"] != 1 || marks["true"] < 19990 {
+		t.Error(marks)
+	}
+	d.streaming()
+	d.exec(`INSERT INTO b VALUES (4)`)
+	if got := brief(&again.Take(1)[0]); got != `b c {"id":4} null {"id":4}` {
+		t.Error(got)
+	}
+	again.Commit()
+	again.Stop()
+	if n := again.Metrics.Counter("snapshot_rows_total"); n != 20003 {
+		t.Errorf("%d rows were counted", n)
+	}
+	third := d.start(&offsets)
+	d.streaming()
+	d.exec(`INSERT INTO b VALUES (5)`)
+	if got := brief(&third.Take(1)[0]); got != `b c {"id":5} null {"id":5}` {
+		t.Error(got)
+	}
+}
+
+func TestSnapshotModes(t *testing.T) {
+	d := newTestDB(t)
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text); INSERT INTO a VALUES (1, 'x'), (2, 'y')`)
+	var offsets connecttest.Offsets
+	once := d.start(&offsets, "snapshot.mode", "initial_only")
+	once.Take(2)
+	once.Commit()
+	once.Stop()
+	if n := d.get("SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE $1 || '%'", d.slot); n != "0" {
+		t.Errorf("initial_only leaves %s slots", n)
+	}
+	idle := d.start(&offsets, "snapshot.mode", "initial_only")
+	if records := idle.Poll(time.Second); len(records) != 0 {
+		t.Error("a complete snapshot was taken again")
+	}
+	idle.Stop()
+	var own connecttest.Offsets
+	always := d.start(&own, "snapshot.mode", "always", "snapshot.select.statement.overrides", "public.a",
+		"snapshot.select.statement.overrides.public.a", "SELECT v, id FROM a WHERE id = 2")
+	expectBrief(t, always.Take(1), `a r {"id":2} null {"id":2,"v":"y"}`)
+	always.Commit()
+	always.Stop()
+	again := d.start(&own, "snapshot.mode", "always")
+	expectBrief(t, again.Take(2), `a r {"id":1} null {"id":1,"v":"x"}`, `a r {"id":2} null {"id":2,"v":"y"}`)
+}
