@@ -14,6 +14,10 @@
 //		})
 //	}
 //
+// [Converter] checks a converter with values of many shapes; [RandomSchema] and
+// [RandomValue] make them, and [ChangeSample] is a change as sources make it, for
+// benchmarks.
+//
 // [StartSource] runs the task of a source with its offsets in an [Offsets], and
 // [StartSink] feeds the task of a sink, in the way a worker does:
 //

@@ -154,8 +154,8 @@ func (c *Converter) newWriter(ctx context.Context, key written) (*writer, error)
 func unwritable(key written, cause error) error {
 	if e, ok := errors.AsType[*connect.Error](cause); ok {
 		return &connect.Error{
-			Code: e.Code, Class: e.Class, Place: key.topic, Mend: e.Mend, Cause: cause,
-			Message: fmt.Sprintf("schema %s cannot be written as Avro", key.schema),
+			Code: e.Code, Class: e.Class, Place: key.topic, Mend: e.Mend,
+			Message: fmt.Sprintf("schema %s cannot be written as Avro: %q: %s", key.schema, e.Place, e.Message),
 		}
 	}
 	return &connect.Error{

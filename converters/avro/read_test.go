@@ -2,6 +2,7 @@ package avro
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -141,25 +142,27 @@ func TestSchemasThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestManyReferences has each record stand twice in the next: 2^60 rows on paper.
+// TestManyReferences has each record stand twice in the next: few times they are
+// read, sixty times they would be 2^60 rows on paper.
 func TestManyReferences(t *testing.T) {
-	text := `"long"`
-	for i := range 60 {
-		name := string(rune('A'+i%26)) + strings.Repeat("x", i/26)
-		text = `{"type":"record","name":"` + name + `","fields":[{"name":"a","type":` + text + `},{"name":"b","type":["null",` + reference(i) + `]}]}`
+	nested := func(depth int) string {
+		text := `{"type":"record","name":"R0","fields":[{"name":"n","type":"int"}]}`
+		for i := range depth {
+			text = fmt.Sprintf(`{"type":"record","name":"R%d","fields":[{"name":"a","type":%s},{"name":"b","type":["null","R%d"]}]}`, i+1, text, i)
+		}
+		return text
 	}
-	_, d := reading(t, usual, text)
-	if v, err := (&slab{}).read(d, make([]byte, 61)); err != nil {
+	_, d := reading(t, usual, nested(10))
+	if v, err := (&slab{}).read(d, make([]byte, 11)); err != nil {
 		t.Error(v, err)
 	}
-}
-
-func reference(i int) string {
-	if i == 0 {
-		return `"int"`
+	n, err := (&parser{}).parse(nested(60))
+	if err != nil {
+		t.Fatal(err)
 	}
-	i--
-	return `"` + string(rune('A'+i%26)) + strings.Repeat("x", i/26) + `"`
+	if s, err := usual.toConnect(n); err == nil {
+		t.Errorf("%s was taken", s)
+	}
 }
 
 // TestHostileRecords are a few bytes that announce much: they must be refused

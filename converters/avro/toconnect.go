@@ -36,8 +36,41 @@ func (m mapping) toConnect(n *node) (*connect.Schema, error) {
 	if isAnything(n) {
 		return nil, nil
 	}
+	if size := (measure{}).of(n); size > maxValues {
+		return nil, fmt.Errorf("with its types written out wherever they are named, the schema has more than %d", maxValues)
+	}
 	i := interpreter{mapping: m, open: map[*node]bool{}, done: map[met]*connect.Schema{}}
 	return i.schema(n, nil)
+}
+
+// maxValues bounds the schemas in a schema when those named several times count
+// each time, as they do to whoever walks over a Connect schema.
+const maxValues = 1 << 17
+
+// measure holds how many schemas stand in a record, so counted.
+type measure map[*node]int
+
+func (m measure) of(n *node) int {
+	if size, ok := m[n]; ok {
+		return size
+	}
+	size := 1
+	if n.typ == tRecord {
+		m[n] = 0 // A record in itself is refused elsewhere.
+	}
+	for _, f := range n.fields {
+		size = min(size+m.of(f.node), maxValues+1)
+	}
+	for _, t := range n.types {
+		size = min(size+m.of(t), maxValues+1)
+	}
+	if n.elem != nil {
+		size = min(size+m.of(n.elem), maxValues+1)
+	}
+	if n.typ == tRecord {
+		m[n] = size
+	}
+	return size
 }
 
 // outline is a Connect schema in the making, and the default a record's field

@@ -264,10 +264,12 @@ type exchange struct {
 }
 
 const (
-	// maxAnswer bounds what a registry may answer, in bytes; maxComplaint what of a
-	// failure is repeated.
+	// maxAnswer bounds what a registry may answer, in bytes; maxFailure what it may
+	// say of a failure, which repeats the old schema; maxComplaint what of that is
+	// passed on.
 	maxAnswer    = maxSchemaBytes * 2
-	maxComplaint = 4096
+	maxFailure   = 1 << 20
+	maxComplaint = 1000
 )
 
 // RoundTrip implements http.RoundTripper.
@@ -289,7 +291,7 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 			x.after = time.Duration(min(s, 3600)) * time.Second
 		}
 		x.body.Reset()
-		body = io.TeeReader(io.LimitReader(resp.Body, maxComplaint), &x.body)
+		body = io.TeeReader(io.LimitReader(resp.Body, maxFailure), &x.body)
 	}
 	resp.Body = struct {
 		io.Reader
@@ -333,6 +335,9 @@ func (x *exchange) complaint(err error) string {
 		Message string `json:"message"`
 	}
 	if x.status >= 300 && json.Unmarshal([]byte(x.body.String()), &said) == nil && said.Message != "" {
+		if len(said.Message) > maxComplaint {
+			return strings.ToValidUTF8(said.Message[:maxComplaint], "") + "…"
+		}
 		return said.Message
 	}
 	if x.status >= 300 {
