@@ -174,6 +174,7 @@ func (x *transactions) acked(out *kgo.Record, err error) {
 		if c.record != nil {
 			c.record.partition, c.record.offset = out.Partition, out.Offset
 		}
+	case errors.Is(err, kgo.ErrAborting): // As rollback wants it.
 	case err != nil && !ours:
 		x.t.failOn(brokerError("offsets.store", "offsets cannot be stored", err))
 	case err != nil && !x.t.tolerated(c, out, err):
@@ -263,6 +264,7 @@ func (x *transactions) lost(how string, err error) error {
 		Cause:   err, Mend: "if it was open for too long, raise producer.override.transaction.timeout.ms, or make transactions smaller with transaction.boundary",
 	}
 	if errors.Is(err, kerr.ProducerFenced) {
+		e.Class = connect.ClassFatal
 		e.Message, e.Mend = "another task with this one's identity has taken over", "look for a second worker with the same group.id"
 	}
 	return e

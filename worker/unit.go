@@ -105,7 +105,7 @@ func (u *unit) Run(ctx context.Context) error {
 
 // end stops everything, and says so unless the connector was deleted.
 func (u *unit) end() {
-	u.stopTasks(nil)
+	u.stopAll()
 	u.stopConnector()
 	u.h.ended(u.name)
 }
@@ -114,7 +114,7 @@ func (u *unit) end() {
 func (u *unit) follow(ctx context.Context, d desired) {
 	switch d.target {
 	case Stopped:
-		u.stopTasks(nil)
+		u.stopAll()
 		u.stopConnector()
 		u.attempted, u.failures = nil, 0
 		u.put(stateStopped, "")
@@ -247,9 +247,7 @@ func (u *unit) restart(ctx context.Context, r restartRequest) error {
 	if !ok {
 		return notFound(u.name)
 	}
-	if len(r.tasks) > 0 {
-		u.stopTasks(r.tasks)
-	}
+	u.stopTasks(r.tasks)
 	if r.connector && d.target == Started {
 		u.attempted, u.failures, u.state = nil, 0, ""
 		u.followConnector(ctx, d)

@@ -68,12 +68,15 @@ func (u *unit) startTask(id TaskID, config connect.Config, d desired) {
 	u.mu.Unlock()
 }
 
-// stopTasks stops the given tasks, or all when numbers is nil.
+// stopAll stops all tasks.
+func (u *unit) stopAll() { u.stopTasks(slices.Collect(maps.Keys(u.running()))) }
+
+// stopTasks stops the tasks with the given numbers.
 func (u *unit) stopTasks(numbers []int) {
 	u.mu.Lock()
 	var runs []*taskRun
-	for i, r := range u.tasks {
-		if numbers == nil || slices.Contains(numbers, i) {
+	for _, i := range numbers {
+		if r := u.tasks[i]; r != nil {
 			runs = append(runs, r)
 			delete(u.tasks, i)
 		}
