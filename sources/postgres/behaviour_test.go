@@ -246,3 +246,75 @@ func TestHeartbeats(t *testing.T) {
 	}
 	eventually(t, "the query ran", func() bool { return d.get("SELECT n > 0 FROM beats") == "true" })
 }
+
+func TestTransactionMetadata(t *testing.T) {
+	d := newTestDB(t)
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); CREATE TABLE c (id int)`)
+	run := d.begun("provide.transaction.metadata", "true", "table.include.list", "public.a,public.b")
+	d.exec(`BEGIN; INSERT INTO c VALUES (1); COMMIT`)
+	d.exec(`BEGIN; INSERT INTO a VALUES (1); INSERT INTO b VALUES (1); UPDATE a SET id = 2; COMMIT`)
+	records := run.Take(7)
+	id := records[0].Key.Struct().Get("id").Str()
+	for i, want := range []string{
+		`BEGIN`, `{"id":"` + id + `","total_order":1,"data_collection_order":1}`, `{"id":"` + id + `","total_order":2,"data_collection_order":1}`,
+		`{"id":"` + id + `","total_order":3,"data_collection_order":2}`, ``, `{"id":"` + id + `","total_order":4,"data_collection_order":3}`, `END`,
+	} {
+		switch r := &records[i]; {
+		case want == "BEGIN" || want == "END":
+			if r.Topic != "shop.transaction" || r.Value.Struct().Get("status").Str() != want {
+				t.Errorf("record %d: %s %v", i, r.Topic, r.Value)
+			}
+		case want == "":
+			if !r.Value.IsNull() {
+				t.Errorf("record %d: %v", i, r.Value)
+			}
+		case r.Value.Struct().Get("transaction").String() != want:
+			t.Errorf("record %d: %v", i, r.Value)
+		}
+	}
+	if got := records[6].Value.Struct().Get("data_collections").String(); got != `[{"data_collection":"public.a","event_count":3},{"data_collection":"public.b","event_count":1}]` || records[6].Boundary != connect.BoundaryCommit {
+		t.Error(got)
+	}
+	run.Stop()
+	var offsets connecttest.Offsets
+	offsets.Put(records[2].SourcePartition, records[2].SourceOffset.AppendJSON(nil))
+	again := d.start(&offsets, "provide.transaction.metadata", "true", "table.include.list", "public.a,public.b")
+	rest := again.Take(4)
+	for i := range rest {
+		if i != 1 && rest[i].Value.Struct().String() != records[3+i].Value.Struct().String() && rest[i].Topic == "shop.transaction" {
+			t.Errorf("resumed, record %d is %v", i, rest[i].Value)
+		}
+		if rest[i].Topic != "shop.transaction" && !rest[i].Value.IsNull() && !rest[i].Value.Struct().Get("transaction").Equal(records[3+i].Value.Struct().Get("transaction")) {
+			t.Errorf("resumed, record %d is %v", i, rest[i].Value)
+		}
+	}
+}
+
+func TestTakesOverFromDebezium(t *testing.T) {
+	d := newTestDB(t)
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION dbz_publication FOR ALL TABLES`)
+	d.exec(`SELECT pg_create_logical_replication_slot($1, 'pgoutput')`, d.slot)
+	d.exec(`INSERT INTO a VALUES (1)`)
+	end := parseLSN([]byte(d.get("SELECT pg_current_wal_lsn()::text")))
+	d.exec(`INSERT INTO a VALUES (2)`)
+	for name, offset := range map[string]string{
+		"streaming":       fmt.Sprintf(`{"transaction_id":null,"lsn_proc":%d,"messageType":"INSERT","lsn_commit":%d,"lsn":%d,"txId":583,"ts_usec":1700000000000000}`, end, end, end),
+		"after snapshot":  fmt.Sprintf(`{"last_snapshot_record":true,"lsn":%d,"txId":583,"ts_usec":1700000000000000,"snapshot":"INITIAL","snapshot_completed":true}`, end),
+		"an old snapshot": fmt.Sprintf(`{"last_snapshot_record":true,"lsn":%d,"txId":583,"ts_usec":1700000000000000,"snapshot":true}`, end),
+	} {
+		var offsets connecttest.Offsets
+		p, _ := partition("shop")
+		offsets.Put(p, []byte(offset))
+		run := d.start(&offsets)
+		if got := brief(&run.Take(1)[0]); got != `a c {"id":2} null {"id":2}` {
+			t.Errorf("%s: %s", name, got)
+		}
+		run.Stop()
+	}
+	var offsets connecttest.Offsets
+	p, _ := partition("shop")
+	offsets.Put(p, []byte(fmt.Sprintf(`{"lsn":%d,"snapshot":"INITIAL","snapshot_completed":false,"last_snapshot_record":false,"ts_usec":1}`, end)))
+	if got := brief(&d.start(&offsets).Take(1)[0]); got != `a r {"id":1} null {"id":1}` {
+		t.Errorf("an unfinished snapshot: %s", got)
+	}
+}

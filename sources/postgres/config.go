@@ -62,6 +62,9 @@ type settings struct {
 	tombstones    bool
 	headers       bool
 
+	transactionMetadata bool
+	transactionTopic    string
+
 	heartbeat      time.Duration
 	heartbeatTopic string
 	heartbeatQuery string
@@ -113,6 +116,7 @@ func buildSettings(s connect.Settings) (*settings, error) {
 		tableEntries:   s.List("table.include.list"),
 		filter:         f, modes: newModes(s), skipped: map[string]bool{},
 		skipUnchanged: s.Bool("skip.messages.without.change"), tombstones: s.Bool("tombstones.on.delete"), headers: s.Bool("extended.headers.enabled"),
+		transactionMetadata: s.Bool("provide.transaction.metadata"), transactionTopic: s.String("topic.transaction"),
 		heartbeat: s.Duration("heartbeat.interval.ms"), heartbeatTopic: s.String("topic.heartbeat.name"), heartbeatQuery: s.String("heartbeat.action.query"),
 		snapshotMode: strings.ToLower(s.String("snapshot.mode")), snapshotThreads: max(1, s.Int("snapshot.max.threads")),
 		snapshotOrder: strings.ToLower(s.String("snapshot.tables.order.by.row.count")),

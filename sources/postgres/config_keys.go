@@ -173,6 +173,8 @@ func topicKeys() []connect.ConfigKey {
 			return nil
 		}),
 		text("topic.delimiter", ".", "Stands between the parts of topic names."),
+		typed("provide.transaction.metadata", connect.TypeBoolean, "false", "A topic with the beginnings and ends of transactions, and each event's place in its own."),
+		text("topic.transaction", "transaction", "Last part of that topic's name."),
 		text("topic.heartbeat.prefix", "__debezium-heartbeat", "First part of the heartbeat topic."),
 		text("topic.heartbeat.name", "", "Name of the heartbeat topic, when it is not made of prefixes."),
 		typed("heartbeat.interval.ms", connect.TypeDuration, "0", "How often heartbeat records are sent; 0: never. They are not needed to keep the log short."),
@@ -269,8 +271,6 @@ func refusedKeys() []connect.ConfigKey {
 		{"signal.file", signals, nil},
 		{"notification.enabled.channels", "notifications are not supported; GET /connectors/<name>/status and the metrics tell the progress", nil},
 		{"notification.sink.topic.name", "notifications are not supported", nil},
-		{"provide.transaction.metadata", "the transaction topic is not supported; source.txId and source.lsn tell transactions apart", []string{"false"}},
-		{"topic.transaction", "the transaction topic is not supported", []string{"transaction"}},
 		{"transaction.metadata.factory", "Java classes cannot be loaded", nil},
 		{"database.connection.factory.class", "Java classes cannot be loaded; name a user and a password", nil},
 		{"sourceinfo.struct.maker", "Java classes cannot be loaded", nil},

@@ -30,6 +30,7 @@ type emitter struct {
 	partition connect.SourcePartition
 	source    *connect.Schema
 	context   []connect.Header // On every record, if any.
+	tx        *transactions    // Nil without provide.transaction.metadata.
 
 	batch *batch
 	// pos is behind everything that was seen so far, before behind the change
@@ -89,6 +90,9 @@ func (e *emitter) envelope(c *change, last bool) {
 	values := a.row(8)
 	values[0], values[1] = c.before, c.after
 	values[2] = sourceBlock(a, e.source, c.plan.source, &e.stamp, e.pos.lsn)
+	if e.tx != nil {
+		values[3] = e.place(c.plan.table)
+	}
 	values[4] = c.op
 	values[5], values[6], values[7] = connect.Int64(e.now/1000), connect.Int64(e.now), connect.Int64(e.now*1000)
 	r := connect.Record{

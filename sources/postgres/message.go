@@ -96,6 +96,9 @@ func (s *stream) addMessage(m *logicalMessage, st *stamp) error {
 	key[0], block[0], block[1] = prefix, prefix, content
 	value[0], value[1] = opMessage, connect.Int64(e.now/1000)
 	value[2] = sourceBlock(a, e.source, p.source, st, m.lsn)
+	if m.transactional && e.tx != nil {
+		value[3] = e.place(tableName{})
+	}
 	value[4] = a.structure(p.block, block)
 	e.append(connect.Record{
 		Topic: p.topic, KeySchema: p.key, Key: a.structure(p.key, key), ValueSchema: p.value, Value: a.structure(p.value, value),

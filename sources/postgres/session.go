@@ -265,6 +265,9 @@ func (w *work) createSlot(ctx context.Context, side *db, rep *replication, tempo
 // newStream makes the reader of the log, which begins at pos.
 func (w *work) newStream(pos position, srv server) error {
 	em := w.newEmitter(pos)
+	if w.set.transactionMetadata {
+		em.tx = newTransactions(w.set)
+	}
 	types := newTypeTable(w.set.modes, nil)
 	s := &stream{
 		set: w.set, log: w.log, metrics: w.metrics, em: em, comp: newCompiler(w.set, types, Version), out: w.batches,

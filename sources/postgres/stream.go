@@ -216,6 +216,9 @@ func (s *stream) begin(body []byte) error {
 	e.stamp = stamp{micros: micros, xid: m.xid, lastEnd: e.pos.end}
 	e.pos.commit, e.pos.ordinal, e.pos.xid, e.pos.micros = m.commit, 0, m.xid, micros
 	e.pos.snapshot = snapshotNone
+	if e.tx != nil {
+		e.tx.open(m.xid, m.commit)
+	}
 	return nil
 }
 
@@ -231,6 +234,10 @@ func (s *stream) commit(body []byte) error {
 		return nil
 	}
 	e := s.em
+	if e.tx != nil && e.tx.begun {
+		e.announce("END", true)
+		s.txBegan++
+	}
 	e.pos.end, e.pos.lsn, e.pos.commit, e.pos.ordinal = max(m.end, e.pos.end), m.end, 0, 0
 	s.pending = true
 	if s.txBegan > 0 {
@@ -265,10 +272,14 @@ func (s *stream) rowChange(ctx context.Context, typ byte, at uint64, body []byte
 	default:
 		err = m.decodeDelete(body)
 	}
-	if err != nil || !s.counted(at) {
+	if err != nil {
 		return err
 	}
 	t := s.tables[m.relation]
+	if !s.counted(at) {
+		s.pass(typ, t)
+		return nil
+	}
 	if t == nil {
 		return malformed(typ, errors.New("a row came before its relation"))
 	}
@@ -294,6 +305,20 @@ func (s *stream) rowChange(ctx context.Context, typ byte, at uint64, body []byte
 		}
 	}
 	return err
+}
+
+// pass counts the events of a change that was sent before.
+func (s *stream) pass(typ byte, t *planned) {
+	if s.em.tx == nil || s.skipTx || t == nil || t.plan == nil {
+		return
+	}
+	switch op := map[byte]string{'I': "c", 'U': "u", 'D': "d"}[typ]; {
+	case s.set.skipped[op]:
+	case typ == 'U' && s.msg.oldKind != 0 && t.plan.key != nil && t.plan.keyChanged(&s.msg):
+		s.em.passed(t.plan.table, 2)
+	default:
+		s.em.passed(t.plan.table, 1)
+	}
 }
 
 func (s *stream) emit(typ byte, p *plan) error {

@@ -1,0 +1,124 @@
+package postgres
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// transactions writes, with provide.transaction.metadata, where transactions begin
+// and end and how many events they have, and puts each event's place into it.
+type transactions struct {
+	topic      string
+	key, value *connect.Schema
+	collection *connect.Schema
+	block      *connect.Schema // The envelope's transaction field.
+
+	id     connect.Value
+	begun  bool // BEGIN was sent, or would have been before the resumed place.
+	total  int64
+	counts []collectionCount
+}
+
+// collectionCount is the number of a transaction's events for one table.
+type collectionCount struct {
+	name   string
+	events int64
+}
+
+func newTransactions(set *settings) *transactions {
+	str, i64 := connect.Of(connect.KindString), connect.Of(connect.KindInt64)
+	collection := connect.SchemaDef{Kind: connect.KindStruct, Name: "event.collection", Version: 1, Fields: []connect.Field{
+		{Name: "data_collection", Schema: str}, {Name: "event_count", Schema: i64},
+	}}.MustBuild()
+	list := connect.SchemaDef{Kind: connect.KindArray, Optional: true, Elem: collection}.MustBuild()
+	return &transactions{
+		topic: topicName(set.prefix + set.delimiter + set.transactionTopic),
+		key: connect.SchemaDef{Kind: connect.KindStruct, Name: "io.debezium.connector.common.TransactionMetadataKey", Version: 1,
+			Fields: []connect.Field{{Name: "id", Schema: str}}}.MustBuild(),
+		value: connect.SchemaDef{Kind: connect.KindStruct, Name: "io.debezium.connector.common.TransactionMetadataValue", Version: 1, Fields: []connect.Field{
+			{Name: "status", Schema: str}, {Name: "id", Schema: str}, {Name: "event_count", Schema: i64.AsOptional()},
+			{Name: "data_collections", Schema: list}, {Name: "ts_ms", Schema: i64},
+		}}.MustBuild(),
+		collection: collection,
+		block: connect.SchemaDef{Kind: connect.KindStruct, Optional: true, Name: "event.block", Version: 1, Fields: []connect.Field{
+			{Name: "id", Schema: str}, {Name: "total_order", Schema: i64}, {Name: "data_collection_order", Schema: i64},
+		}}.MustBuild(),
+	}
+}
+
+// open begins to count a transaction. Its id is the transaction's number and the
+// position of its commit, which no other transaction shares.
+func (t *transactions) open(xid uint32, commit uint64) {
+	b := strconv.AppendUint(nil, uint64(xid), 10)
+	t.id = connect.StringBytes(strconv.AppendUint(append(b, ':'), commit, 10))
+	t.begun, t.total, t.counts = false, 0, t.counts[:0]
+}
+
+// count counts one event of a table and returns its place in the transaction and
+// among the table's events.
+func (t *transactions) count(table string) (total, place int64) {
+	t.total++
+	i := slices.IndexFunc(t.counts, func(c collectionCount) bool { return c.name == table })
+	if i < 0 {
+		i = len(t.counts)
+		t.counts = append(t.counts, collectionCount{name: table})
+	}
+	t.counts[i].events++
+	return t.total, t.counts[i].events
+}
+
+// place returns the transaction block of the next event of a table, announcing the
+// transaction before its first.
+func (e *emitter) place(table tableName) connect.Value {
+	t := e.tx
+	if t == nil || t.id.IsNull() {
+		return connect.Value{}
+	}
+	if !t.begun {
+		t.begun = true
+		e.announce("BEGIN", false)
+	}
+	name := table.String()
+	if table == (tableName{}) {
+		name = "LOGICAL_DECODING_MESSAGE"
+	}
+	a := &e.batch.arena
+	block := a.row(3)
+	total, place := t.count(name)
+	block[0], block[1], block[2] = t.id, connect.Int64(total), connect.Int64(place)
+	return a.structure(t.block, block)
+}
+
+// passed counts an event that was sent in an earlier life, so that the places of
+// the following ones are right.
+func (e *emitter) passed(table tableName, events int) {
+	if e.tx == nil {
+		return
+	}
+	e.tx.begun = true
+	for range events {
+		e.tx.count(table.String())
+	}
+}
+
+// announce adds a record to the transaction topic. The end carries the counts.
+func (e *emitter) announce(status string, end bool) {
+	t, a := e.tx, &e.batch.arena
+	key, value := a.row(1), a.row(5)
+	key[0] = t.id
+	value[0], value[1], value[4] = connect.String(status), t.id, connect.Int64(floorDiv(e.stamp.micros, 1000))
+	if end {
+		list := a.row(len(t.counts))
+		for i, c := range t.counts {
+			entry := a.row(2)
+			entry[0], entry[1] = connect.String(c.name), connect.Int64(c.events)
+			list[i] = a.structure(t.collection, entry)
+		}
+		value[2], value[3] = connect.Int64(t.total), connect.Array(list)
+	}
+	e.append(connect.Record{
+		Topic: t.topic, KeySchema: t.key, Key: a.structure(t.key, key), ValueSchema: t.value, Value: a.structure(t.value, value),
+	}, end)
+}
