@@ -185,6 +185,13 @@ func (w *world) waitOutput() {
 	})
 }
 
+// waitContents waits until a table of a running engine equals the model: what is
+// written may be seen before it is committed.
+func (w *world) waitContents(r *running, app string, t *Table[string, int64]) {
+	w.t.Helper()
+	w.wait("the store to equal the model", func() bool { return maps.Equal(r.contents(w.ctx, app, t), w.model) })
+}
+
 // contents reads a table from a running engine.
 func (r *running) contents(ctx context.Context, app string, t *Table[string, int64]) map[string]int64 {
 	r.t.Helper()
@@ -210,7 +217,6 @@ var guarantees = map[string]bool{"at least once": false, "exactly once": true}
 func TestEngineRestarts(t *testing.T) {
 	for name, eos := range guarantees {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			w := newWorld(t)
 			topology, counts := wordCount(t)
 			app, dir := App{ID: "wc", Topology: topology, ExactlyOnce: eos}, t.TempDir()
@@ -218,9 +224,7 @@ func TestEngineRestarts(t *testing.T) {
 			w.put(500)
 			e := w.start(dir, app)
 			w.waitOutput()
-			if got := e.contents(w.ctx, "wc", counts); !maps.Equal(got, w.model) {
-				t.Errorf("the store has %v, want %v", got, w.model)
-			}
+			w.waitContents(e, "wc", counts)
 			e.end()
 
 			w.put(300)
@@ -237,9 +241,7 @@ func TestEngineRestarts(t *testing.T) {
 			if n := e.apps["wc"].metrics.Restored.Load(); n == 0 {
 				t.Error("nothing restored into an empty directory")
 			}
-			if got := e.contents(w.ctx, "wc", counts); !maps.Equal(got, w.model) {
-				t.Errorf("the store has %v, want %v", got, w.model)
-			}
+			w.waitContents(e, "wc", counts)
 			e.end()
 		})
 	}
@@ -252,7 +254,6 @@ func TestCrash(t *testing.T) {
 		for _, point := range []string{"before flush", "written", "offsets committed", "committed"} {
 			for _, keep := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%s, %s, state kept %v", name, point, keep), func(t *testing.T) {
-					t.Parallel()
 					crashAndGoOn(t, eos, keep, point)
 				})
 			}
@@ -301,9 +302,7 @@ func crashAndGoOn(t *testing.T, eos, keep bool, point string) {
 		// At least once, a crash between changelog and offsets may count twice
 		// when only the changelog is left.
 		w.waitOutput()
-		if got := e.contents(w.ctx, "wc", counts); !maps.Equal(got, w.model) {
-			t.Errorf("the store has %v, want %v", got, w.model)
-		}
+		w.waitContents(e, "wc", counts)
 	} else {
 		w.wait("no word to be missing", func() bool {
 			last, _ := w.output()

@@ -53,7 +53,6 @@ func (w *world) checkExact() {
 func TestRebalance(t *testing.T) {
 	for name, eos := range guarantees {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			w := newWorld(t)
 			topology, counts := keyCount(t, With{Uncached: true})
 			app := App{ID: "wc", Topology: topology, ExactlyOnce: eos, CommitInterval: 20 * time.Millisecond}
@@ -105,7 +104,6 @@ func (r *running) tasks(app string) int64 {
 // TestExactlyOnceThroughCrashes crashes one engine after another at random points
 // and wants every count in the output exactly once.
 func TestExactlyOnceThroughCrashes(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	topology, _ := keyCount(t, With{Uncached: true})
 	app, dir := App{ID: "wc", Topology: topology, ExactlyOnce: true, CommitInterval: 10 * time.Millisecond}, t.TempDir()
@@ -139,7 +137,6 @@ func TestExactlyOnceThroughCrashes(t *testing.T) {
 
 // TestCacheMakesNoDifference compares the final tables with and without cache.
 func TestCacheMakesNoDifference(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	cached, a := wordCount(t)
 	w.put(1000)
@@ -166,7 +163,6 @@ func TestCacheMakesNoDifference(t *testing.T) {
 // TestSubscriptionHasNoGap subscribes with a snapshot while counts go on; what is
 // received, row by row, comes to the model.
 func TestSubscriptionHasNoGap(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	topology, counts := wordCount(t)
 	w.put(200)
@@ -220,7 +216,6 @@ func TestSubscriptionHasNoGap(t *testing.T) {
 // TestPauseRemoveReset pauses an application, removes it with everything it has,
 // and starts over.
 func TestPauseRemoveReset(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	topology, counts := wordCount(t)
 	app := App{ID: "wc", Topology: topology}
@@ -263,7 +258,6 @@ func TestPauseRemoveReset(t *testing.T) {
 // TestBadRecordFails stops the application with the place of the record, and goes
 // on once records like it are skipped.
 func TestBadRecordFails(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	b := NewBuilder()
 	From(b, "in", serde.Text{}, serde.Int64{}).To("out", serde.Text{}, serde.Int64{})
@@ -288,7 +282,6 @@ func TestBadRecordFails(t *testing.T) {
 
 // TestMissingTopicIsWaitedFor starts before its source exists.
 func TestMissingTopicIsWaitedFor(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	b := NewBuilder()
 	From(b, "late", serde.Text{}, serde.Text{}).To("out", serde.Text{}, serde.Text{})
@@ -315,7 +308,6 @@ func TestMissingTopicIsWaitedFor(t *testing.T) {
 // TestRepartitionTopicIsPurged checks that processed records are removed and that
 // nothing is lost by it.
 func TestRepartitionTopicIsPurged(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	topology, _ := wordCount(t)
 	w.put(300)

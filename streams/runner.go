@@ -186,7 +186,8 @@ func (r *runner) run(ctx context.Context) error {
 	for id := range r.tasks {
 		r.a.setHere(id, false)
 	}
-	if ctx.Err() != nil && !errors.Is(err, errCrash) {
+	// One that starts anew at once keeps its place meanwhile.
+	if (ctx.Err() != nil || stops(err)) && !errors.Is(err, errCrash) {
 		err = errors.Join(err, r.leave(context.WithoutCancel(ctx)))
 	}
 	r.cl.CloseAllowingRebalance()

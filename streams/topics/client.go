@@ -32,7 +32,7 @@ func Open(brokers []string, opts ...kgo.Opt) (*Client, error) {
 	opts = append([]kgo.Opt{kgo.SeedBrokers(brokers...)}, opts...)
 	// What the client knows of topics is asked again soon: it is used right after
 	// topics were made.
-	cl, err := kgo.NewClient(append(slices.Clone(opts), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.MetadataMinAge(20*time.Millisecond))...)
+	cl, err := kgo.NewClient(append(slices.Clone(opts), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.MetadataMinAge(20*time.Millisecond), kgo.UnknownTopicRetries(50))...)
 	if err != nil {
 		return nil, fmt.Errorf("opening a client of %s: %w", strings.Join(brokers, ", "), err)
 	}
@@ -52,7 +52,8 @@ type Spec struct {
 	Config map[string]string
 }
 
-// Create makes a topic. One that is there already is left as it is and no error.
+// Create makes a topic and waits until the brokers know of it. One that is there
+// already is left as it is and no error.
 func (c *Client) Create(ctx context.Context, s Spec) error {
 	config := map[string]*string{}
 	for k, v := range s.Config {
@@ -66,7 +67,17 @@ func (c *Client) Create(ctx context.Context, s Spec) error {
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		return fmt.Errorf("creating topic %s: %w", s.Name, err)
 	}
-	return nil
+	for range 100 {
+		if n, err := c.Partitions(ctx, s.Name); n > 0 || err != nil {
+			return err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return fmt.Errorf("topic %s was created but does not appear", s.Name)
 }
 
 // Delete removes topics. Those that are not there are no error.
