@@ -89,8 +89,12 @@ func (v *validator) ask(ctx context.Context, checks connect.Validator, values co
 		checks.Validate(ctx, v.config, copied)
 		return nil
 	})
-	if err == nil {
+	if err == nil && ctx.Err() == nil {
 		return copied
+	}
+	if err == nil {
+		// It ended because its time was over, and what it found until then counts.
+		values, err = copied, ctx.Err()
 	}
 	if errors.Is(err, context.DeadlineExceeded) || connect.AsError(err).Code == "connector.blocked" {
 		err = fmt.Errorf("the other system did not answer within %s → check that it can be reached from this worker", limit)
