@@ -3,6 +3,7 @@ package postgres
 import (
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/tidemill/tidemill/connect"
 )
@@ -211,13 +212,17 @@ func appendDate(dst []byte, days int64) ([]byte, string) {
 }
 
 // appendISO appends an ISO 8601 date or timestamp. PostgreSQL reads it except for
-// the signs of years: a plus is dropped, and a year before 1 becomes one BC.
+// the years: a plus is dropped, and a year before 1 becomes one BC.
 func appendISO(dst []byte, text string) []byte {
-	if text == "" || text[0] != '+' && text[0] != '-' || text == "-infinity" {
+	switch {
+	case text == "" || text == "-infinity":
 		return append(dst, text...)
-	}
-	if text[0] == '+' {
+	case text[0] == '+':
 		return append(dst, text[1:]...)
+	case strings.HasPrefix(text, "0000-"):
+		text = "-" + text
+	case text[0] != '-':
+		return append(dst, text...)
 	}
 	end := 1
 	for end < len(text) && text[end] >= '0' && text[end] <= '9' {

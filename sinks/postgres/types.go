@@ -141,6 +141,9 @@ func encoderFor(s *connect.Schema, c *column) encoder {
 	if e := encodeSemantic(s, c); e != nil {
 		return e
 	}
+	if c.base == "hstore" {
+		return encodeHstore(s)
+	}
 	switch s.Kind() {
 	case connect.KindString:
 		return func(dst []byte, v connect.Value) []byte { return append(dst, v.Str()...) }
