@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -100,6 +101,8 @@ func (r *taskRun) once(ctx, life context.Context) error {
 	if err != nil {
 		return fmt.Errorf("resolve the task's secrets: %w", err)
 	}
+	task = maps.Clone(task)
+	delete(task, "task.class") // The runtime's own mark, which no plugin declares.
 	setup := taskSetup{rt: r.rt, id: r.id, config: config, task: task, gate: r.gate, report: r.report, metrics: r.metrics}
 	class := config["connector.class"]
 	if !r.source {

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidemill/tidemill/internal/devstack"
+)
+
+func (a *app) devCommand() *cobra.Command {
+	o := devOptions{said: func(what, detail string, took time.Duration) { a.say(a.err, what, detail, took) }}
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run a worker with an embedded Kafka and schema registry on fixed ports",
+		Long: `Runs a worker together with an in-process Kafka broker and schema registry, on fixed ports, so that any
+client can connect: kcat, Kafka UIs, curl. Everything is kept in --data-dir; started on it again, even after
+kill -9, the stack goes on where it was. The broker is a single node for development, not for production.`,
+		Example: `  tidemill dev
+  tidemill dev --data-dir ./data --rest-port 8083 --kafka-port 9092 --registry-port 8081
+  curl -s -X POST -H 'Content-Type: application/json' -d @register-postgres.json http://127.0.0.1:8083/connectors`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.dev(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.dir, "data-dir", "tidemill-data", "directory that keeps everything")
+	f.IntVar(&o.restPort, "rest-port", 8083, "port of the REST interface")
+	f.IntVar(&o.kafkaPort, "kafka-port", 9092, "port of the Kafka broker")
+	f.IntVar(&o.registryPort, "registry-port", 8081, "port of the schema registry")
+	return cmd
+}
+
+func (a *app) dev(ctx context.Context, o devOptions) error {
+	if err := os.MkdirAll(o.dir, 0o755); err != nil {
+		return environment(err)
+	}
+	o.log = a.logger()
+	stack, err := newDevStack(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer stack.stop()
+	ready, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { // Tells when the worker is ready; ends with the stack.
+		defer close(done)
+		_ = stack.ready(ready)
+	}()
+	err = stack.Run(ctx)
+	cancel()
+	<-done
+	return err
+}
+
+func (a *app) devKafkaCommand() *cobra.Command {
+	var o devstack.KafkaOptions
+	cmd := &cobra.Command{
+		Use:     "dev-kafka",
+		Short:   "Run only the embedded Kafka broker",
+		Long:    "Runs the embedded Kafka broker of `tidemill dev` in a process of its own. It is a single node for development and tests, not for production.",
+		Example: "  tidemill dev-kafka --port 9092 --data-dir ./kafka-data",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			broker, err := devstack.StartKafka(o)
+			if err != nil {
+				return environment(err)
+			}
+			fmt.Fprintf(a.err, "Kafka at %s (embedded, not for production), data in %s\n", strings.Join(broker.Brokers(), ","), o.Dir)
+			<-ctx.Done()
+			broker.Stop()
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.Port, "port", 9092, "port of the broker")
+	f.StringVar(&o.Dir, "data-dir", "tidemill-kafka", "directory that keeps its data")
+	return cmd
+}

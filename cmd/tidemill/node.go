@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tidemill/tidemill/config"
+	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/rest"
+	"github.com/tidemill/tidemill/worker"
+)
+
+// settingFileDirs lists the directories, separated by commas, below which file sinks
+// may write. Without it that is the working directory.
+const settingFileDirs = "file.sink.allowed.paths"
+
+func splitPaths(text string) (paths []string) {
+	for path := range strings.SplitSeq(text, ",") {
+		if path = strings.TrimSpace(path); path != "" {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+// nodeOptions say what a node is made from.
+type nodeOptions struct {
+	raw        connect.Config // Worker settings as users write them, references unresolved.
+	standalone bool
+	connectors []worker.CreateRequest
+	log        slog.Handler // Nil: nothing is logged.
+}
+
+// node is a worker with its REST interface and, when its settings ask for it, its SQL
+// engine, in this process.
+type node struct {
+	worker *worker.Worker
+	server *rest.Server
+	sql    *sqlNode
+	log    *slog.Logger
+}
+
+// newNode puts the rooms together. Its errors list all faults of the settings.
+func newNode(o nodeOptions) (*node, error) {
+	if o.log == nil {
+		o.log = slog.DiscardHandler
+	}
+	redactor := config.NewRedactor()
+	redactor.AddConfig(o.raw, worker.ConfigDef())
+	loggers := rest.NewLoggers(slog.LevelInfo)
+	n := &node{log: loggers.Logger("tidemill", redactor.Handler(o.log))}
+	resolver, err := config.NewResolver(o.raw, redactor)
+	if err != nil {
+		return nil, badInput(err)
+	}
+	for _, w := range resolver.Warnings() {
+		n.log.Warn(w)
+	}
+	resolved, err := resolver.Resolve(o.raw)
+	if err != nil {
+		return nil, badInput(err)
+	}
+	settings, err := worker.ConfigDef().Parse(resolved)
+	if err != nil {
+		return nil, badInput(err)
+	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.worker, err = worker.New(worker.Options{
+		Config: settings, Raw: resolved, Standalone: o.standalone, Connectors: o.connectors, Plugins: plugins(splitPaths(resolved[settingFileDirs])),
+		Resolve: resolver.Resolve, Log: loggers.Logger("tidemill.worker", redactor.Handler(o.log)), Metrics: metrics, Version: version, Commit: commit(),
+	})
+	if err != nil {
+		return nil, badInput(err)
+	}
+	if n.sql, err = newSQLNode(resolved, loggers.Logger("tidemill.sql", redactor.Handler(o.log))); err != nil {
+		return nil, badInput(err)
+	}
+	restSettings, err := rest.ConfigDef().Parse(resolved)
+	if err != nil {
+		return nil, badInput(err)
+	}
+	options := rest.Options{
+		Settings: restSettings, Herder: n.worker.Herder(), Metrics: metricsHandler(metrics), Loggers: loggers, Redactor: redactor, Log: n.log,
+	}
+	if n.sql != nil {
+		options.SQL = n.sql
+	}
+	n.server, err = rest.New(options)
+	if err != nil {
+		return nil, badInput(err)
+	}
+	return n, nil
+}
+
+func metricsHandler(metrics *prometheus.Registry) http.Handler {
+	return promhttp.HandlerFor(metrics, promhttp.HandlerOpts{EnableOpenMetrics: true})
+}
+
+// Run runs everything until ctx is done or a part fails. The REST interface listens
+// first, so that it can say how far the worker is.
+func (n *node) Run(ctx context.Context) error {
+	if err := n.server.Listen(ctx); err != nil {
+		return environment(err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return n.server.Run(ctx) })
+	group.Go(func() error { return n.worker.Run(ctx) })
+	if n.sql != nil {
+		group.Go(func() error { return n.sql.Run(ctx) })
+	}
+	return group.Wait()
+}
