@@ -23,8 +23,6 @@ func appendLong(dst []byte, n int64) []byte {
 func (e *encoder) append(dst []byte, v connect.Value) ([]byte, error) {
 	if v.Kind() != e.kind {
 		switch {
-		case e.op == opConst:
-			return append(dst, e.raw...), nil
 		case e.op == opAnything:
 			return appendAnything(dst, v, 0)
 		case !v.IsNull():
@@ -91,14 +89,27 @@ func (e *encoder) appendStruct(dst []byte, st *connect.Struct) ([]byte, error) {
 		return dst, fmt.Errorf("it is a %s, not a %s", st.Schema(), e.schema)
 	}
 	values := st.Values()
+	var err error
 	for i := range e.fields {
 		f := &e.fields[i]
-		var v connect.Value
-		if f.index >= 0 {
-			v = values[f.index]
+		if f.index < 0 {
+			dst = append(dst, f.raw...)
+			continue
 		}
-		var err error
-		if dst, err = f.append(dst, v); err != nil {
+		// What most fields are, absent or a number, needs no call.
+		v := &values[f.index]
+		switch {
+		case v.IsNull() && f.union && f.null != noNull && f.def.IsNull():
+			dst = append(dst, f.null)
+			continue
+		case f.op == opInt && v.Kind() == f.kind:
+			if f.union {
+				dst = append(dst, f.some)
+			}
+			dst = appendLong(dst, v.Int())
+			continue
+		}
+		if dst, err = f.append(dst, *v); err != nil {
 			return dst, fmt.Errorf("field %s: %w", f.name, err)
 		}
 	}

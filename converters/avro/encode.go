@@ -24,7 +24,6 @@ const (
 	opPadded  // A decimal widened to one length.
 	opEnum
 	opUnion    // A struct of which one field is there.
-	opConst    // A default that Connect's schema has no field for.
 	opAnything // A value without a schema.
 )
 
@@ -37,7 +36,7 @@ type encoder struct {
 	union bool         // Null is allowed, and a union's index stands before the value.
 	null  byte         // The index of null, zigzag encoded.
 	some  byte         // The index of the value's type, zigzag encoded.
-	index int          // The place in the struct the value belongs to.
+	index int          // The value's place in its struct; -1 for a default that has none.
 	def   connect.Value
 	*detail
 }
@@ -238,7 +237,7 @@ func (c *compiler) field(s *connect.Schema, f nodeField, places map[string]int) 
 	i, ok := places[f.name]
 	if !ok {
 		raw, err := c.defaultBytes(f)
-		return encoder{op: opConst, kind: noKind, index: -1, detail: &detail{raw: raw}}, err
+		return encoder{kind: noKind, index: -1, detail: &detail{raw: raw}}, err
 	}
 	e, err := c.encoder(s.Fields()[i].Schema, f.node)
 	if err != nil {

@@ -143,6 +143,11 @@ func (r *reader) value(d *decoder) connect.Value {
 			return r.fail(fmt.Errorf("a union of 2 types has none of index %d", i))
 		}
 	}
+	return r.present(d)
+}
+
+// present reads a value after the index of its type.
+func (r *reader) present(d *decoder) connect.Value {
 	switch d.op {
 	case opInt:
 		return r.integer(d.kind)
@@ -204,7 +209,21 @@ func (r *reader) row(d *decoder) connect.Value {
 	}
 	values := r.cutValues(len(d.fields))
 	for i := range d.fields {
-		values[i] = r.value(&d.fields[i])
+		f := &d.fields[i]
+		// Most fields may be absent; the index that says whether one is, is one byte.
+		if f.union && r.at+1 < len(r.data) {
+			b := r.data[r.at]
+			if b == byte(f.null)<<1 && f.null >= 0 {
+				r.at++
+				continue
+			}
+			if b == byte(f.some)<<1 && f.op != opUnion {
+				r.at++
+				values[i] = r.present(f)
+				continue
+			}
+		}
+		values[i] = r.value(f)
 	}
 	if r.err != nil {
 		return connect.Value{}
