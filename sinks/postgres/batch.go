@@ -71,6 +71,7 @@ func (g *group) sorted() (deletes, full, partial []*change) {
 type filler struct {
 	batch *pgconn.Batch
 	limit int // Rows in one statement.
+	bytes int // And about how many bytes of text and binary values.
 	buf   []byte
 	ends  []int
 	names []string // The table of each statement, for errors.
@@ -117,10 +118,16 @@ func equalBools(a, b []bool) bool {
 	return true
 }
 
-// rows adds a statement for every limit rows.
+// rows adds as many statements as the rows need.
 func (f *filler) rows(pl *plan, sql string, columns []int, rows []*change) {
 	for sql != "" && len(rows) > 0 {
-		n := min(len(rows), f.limit)
+		n, size := 0, 0
+		for n < len(rows) && n < f.limit && size < f.bytes {
+			for _, v := range rows[n].values {
+				size += v.Len()
+			}
+			n++
+		}
 		f.statement(pl, sql, columns, rows[:n])
 		rows = rows[n:]
 	}

@@ -216,3 +216,31 @@ func TestValidate(t *testing.T) {
 	}
 	d.holds("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", "(2)")
 }
+
+// TestLargeRows writes rows that are larger than a statement is meant to be.
+func TestLargeRows(t *testing.T) {
+	d, s := newTarget(t), newShop()
+	run := d.sink(d.config(), false)
+	large := strings.Repeat("0123456789abcdef", maxStatement/16+1)
+	run.Put(connecttest.SinkRecords("t", 0, s.plain(1, large, 1), s.plain(2, large+"x", 2), s.plain(3, "small", 3))...)
+	d.holds("SELECT id, length(name) - "+fmt.Sprint(len(large))+" AS more FROM t WHERE id < 3 ORDER BY id", "(1,0) (2,1)")
+	d.holds("SELECT id, name FROM t WHERE id = 3", "(3,small)")
+}
+
+// TestTwoTasksMakeOneTable lets several tasks meet a new table at once.
+func TestTwoTasksMakeOneTable(t *testing.T) {
+	d, s := newTarget(t), newShop()
+	errs := make(chan error)
+	for i := range int32(6) {
+		run := d.sink(d.config(), false)
+		go func() {
+			errs <- run.Task.Put(context.Background(), connecttest.SinkRecords("t", 0, s.plain(i, "a", i)))
+		}()
+	}
+	for range 6 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	d.holds("SELECT count(*) FROM t", "(6)")
+}

@@ -213,9 +213,10 @@ func alterSQL(name tableName, cols []wanted, has func(string) bool) string {
 }
 
 // change runs a statement that changes the catalog. Tasks take turns: two that
-// create one table at once would get in each other's way, IF NOT EXISTS or not.
+// create one table at once would get in each other's way, IF NOT EXISTS or not. A
+// table that others hold is not waited for so long that they queue up behind us.
 func (c *catalog) change(ctx context.Context, name tableName, statement string) error {
-	const turn = "SELECT pg_catalog.pg_advisory_xact_lock(7410236, 1)"
+	const turn = "SELECT pg_catalog.pg_advisory_xact_lock(7410236, 1); SET LOCAL lock_timeout = '10s'"
 	if err := c.session.simple(ctx, "BEGIN; "+turn+"; "+statement+"; COMMIT"); err != nil {
 		return explain(err, name.plain())
 	}

@@ -34,7 +34,7 @@ func (t *task) Start(ctx context.Context, env connect.SinkTaskEnv) error {
 	t.env, t.options = env, o
 	t.session = &session{config: config}
 	t.positions = newPositions(t.session, o.offsets, env.Connector)
-	t.writer = &writer{session: t.session, positions: t.positions, limit: o.batchSize}
+	t.writer = &writer{session: t.session, positions: t.positions, limit: o.batchSize, bytes: maxStatement}
 	t.planner = &planner{
 		options: o, naming: newNaming(o), catalog: &catalog{session: t.session},
 		unavailable: newUnavailable(o.placeholder), metrics: env.Metrics,

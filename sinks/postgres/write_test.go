@@ -45,6 +45,7 @@ func TestOrderWithinABatch(t *testing.T) {
 func TestRandomBatches(t *testing.T) {
 	d, s := newTarget(t), newShop()
 	run := d.sink(d.config("batch.size", "7"), false)
+	run.Task.(*task).writer.bytes = 20
 	rng := rand.New(rand.NewPCG(1, 2))
 	want := map[int32]string{}
 	offset := int64(0)

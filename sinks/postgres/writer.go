@@ -11,11 +11,16 @@ import (
 	"github.com/tidemill/tidemill/connect"
 )
 
+// maxStatement is about how many bytes of values one statement takes. The server
+// takes a gigabyte in one message; a row may have most of it.
+const maxStatement = 16 << 20
+
 // writer brings changes into the database, all of a batch or none.
 type writer struct {
 	session   *session
 	positions *positions
-	limit     int
+	limit     int // Rows in one statement.
+	bytes     int // Bytes in one statement.
 	buf       []byte
 }
 
@@ -46,7 +51,9 @@ func (w *writer) write(ctx context.Context, changes []change, moves []move) erro
 	return nil
 }
 
-func (w *writer) filler() *filler { return &filler{batch: &pgconn.Batch{}, limit: w.limit, buf: w.buf} }
+func (w *writer) filler() *filler {
+	return &filler{batch: &pgconn.Batch{}, limit: w.limit, bytes: w.bytes, buf: w.buf}
+}
 
 // begin starts a transaction and moves the positions in it.
 func (w *writer) begin(ctx context.Context, moves []move) error {
@@ -65,7 +72,9 @@ func (w *writer) send(ctx context.Context, f *filler) error {
 			done++
 		}
 	}
-	w.buf = f.buf
+	if w.buf = f.buf; cap(w.buf) > 2*maxStatement {
+		w.buf = nil // One huge row must not be held for ever.
+	}
 	if err := results.Close(); err != nil {
 		return explain(err, f.names[min(done, len(f.names)-1)])
 	}
