@@ -211,7 +211,9 @@ func (h *Herder) opened(cluster string) {
 	}
 	h.mu.Unlock()
 	for _, name := range h.rt.statuses.known() {
-		if !exists[name] {
+		if exists[name] {
+			h.rt.statuses.forgetRun(name)
+		} else {
 			h.rt.statuses.dropConnector(name)
 		}
 	}

@@ -199,6 +199,7 @@ func TestAbandonedWorkerIsReplaced(t *testing.T) {
 	w.create("c", counter("numbers", "count", "100"))
 	w.create("s", keeper("numbers"))
 	wait(t, "all is kept", func() bool { return len(l.keptBy("s")) == 100 })
+	wait(t, "all is safe", func() bool { return l.lastSafe("c") == `{"part":"0"}{"n":100}` })
 	must(t, w.SetState(t.Context(), "s", Paused))
 	w.waitState("s", "PAUSED PAUSED")
 	again := l.start(nil)

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/internal/kafkalog"
@@ -108,20 +109,25 @@ func (w *Worker) openTopics(ctx context.Context) error {
 		}
 		return l, err
 	}
-	configs, err := open("config.storage.", 1, w.herder.apply)
-	if err != nil {
-		return err
+	// Together they take as long as the slowest.
+	var opening errgroup.Group
+	for _, topic := range []struct {
+		prefix     string
+		partitions int32
+		apply      func(kafkalog.Record)
+		journal    *journal
+	}{
+		{"config.storage.", 1, w.herder.apply, &w.herder.configs},
+		{"offset.storage.", int32(s.Int("offset.storage.partitions")), w.rt.offsets.apply, &w.rt.offsets.journal},
+		{"status.storage.", int32(s.Int("status.storage.partitions")), w.rt.statuses.apply, &w.rt.statuses.journal},
+	} {
+		opening.Go(func() error {
+			l, err := open(topic.prefix, topic.partitions, topic.apply)
+			if err == nil {
+				*topic.journal = l
+			}
+			return err
+		})
 	}
-	w.herder.configs = configs
-	offsets, err := open("offset.storage.", int32(s.Int("offset.storage.partitions")), w.rt.offsets.apply)
-	if err != nil {
-		return err
-	}
-	w.rt.offsets.journal = offsets
-	statuses, err := open("status.storage.", int32(s.Int("status.storage.partitions")), w.rt.statuses.apply)
-	if err != nil {
-		return err
-	}
-	w.rt.statuses.journal = statuses
-	return nil
+	return opening.Wait()
 }

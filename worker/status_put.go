@@ -67,3 +67,16 @@ func (s *statusStore) dropTopics(name string) {
 		s.put(statusTopicPrefix+topic+topicConnector+name, nil)
 	}
 }
+
+// forgetRun marks as unassigned what a former process of this worker left as running:
+// nothing runs until it has been started anew.
+func (s *statusStore) forgetRun(name string) {
+	if r, ok := s.connector(name); ok && r.WorkerID == s.workerID {
+		s.putConnector(name, stateUnassigned, "", r.Version)
+	}
+	for _, id := range s.taskIDs(name) {
+		if r, ok := s.task(id); ok && r.WorkerID == s.workerID {
+			s.putTask(id, stateUnassigned, "", r.Version)
+		}
+	}
+}

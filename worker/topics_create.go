@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -30,7 +31,7 @@ func (c *topicCreator) ensure(ctx context.Context, topic string) error {
 	if !c.enabled || c.known[topic] {
 		return nil
 	}
-	client, err := kgo.NewClient(append([]kgo.Opt{kgo.MetadataMinAge(20 * time.Millisecond)}, c.opts...)...)
+	client, err := kgo.NewClient(append(slices.Clone(c.opts), kgo.MetadataMinAge(20*time.Millisecond))...)
 	if err != nil {
 		return fmt.Errorf("make a client: %w", err)
 	}

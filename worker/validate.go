@@ -131,11 +131,16 @@ func (v *validator) declare(keys []connect.ConfigKey, values connect.ConfigValue
 		c.Name = k.Name
 		v.merge(&c)
 	}
+	// Errors may be about settings that are declared elsewhere, or nowhere.
 	for name, value := range values {
-		if !v.declared[prefix+name] && len(value.Errors) > 0 {
-			c := *value
-			c.Name = prefix + name
-			v.merge(&c)
+		if slices.ContainsFunc(keys, func(k connect.ConfigKey) bool { return k.Name == name }) || len(value.Errors) == 0 {
+			continue
+		}
+		if v.values[prefix+name] == nil {
+			v.values[prefix+name] = &connect.ConfigValue{Name: prefix + name, Value: value.Value, Visible: true}
+		}
+		for _, e := range value.Errors {
+			v.values.AddError(prefix+name, e)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +42,7 @@ type preparation struct {
 
 // prepare creates the topic, or checks the one that is there.
 func (l *Log) prepare(ctx context.Context) error {
-	client, err := kgo.NewClient(append([]kgo.Opt{kgo.MetadataMinAge(20 * time.Millisecond)}, l.config.Client...)...)
+	client, err := kgo.NewClient(append(slices.Clone(l.config.Client), kgo.MetadataMinAge(20*time.Millisecond))...)
 	if err != nil {
 		return fmt.Errorf("make a client: %w", err)
 	}
