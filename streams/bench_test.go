@@ -105,3 +105,47 @@ func BenchmarkCount(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkEngine runs whole engines against a broker in this process, from the
+// first record in the source topic to the last one processed and committed.
+func BenchmarkEngine(b *testing.B) {
+	for name, eos := range guarantees {
+		b.Run("passthrough, "+name, func(b *testing.B) {
+			builder := NewBuilder()
+			From(builder, "in", serde.Bytes{}, serde.Bytes{}).To("out", serde.Bytes{}, serde.Bytes{})
+			benchEngine(b, builder, eos)
+		})
+		b.Run("count, "+name, func(b *testing.B) {
+			builder := NewBuilder()
+			From(builder, "in", serde.Bytes{}, serde.Bytes{}).GroupByKey(serde.Bytes{}, serde.Bytes{}).Count().ToStream().To("out", serde.Bytes{}, serde.Int64{})
+			benchEngine(b, builder, eos)
+		})
+	}
+}
+
+func benchEngine(b *testing.B, builder *Builder, eos bool) {
+	topology, err := builder.Build()
+	if err != nil {
+		b.Fatal(err)
+	}
+	w := newWorld(b)
+	const batch = 10_000
+	for done := 0; done < b.N; done += batch {
+		rs := make([]*kgo.Record, min(batch, b.N-done))
+		for i := range rs {
+			rs[i] = &kgo.Record{Topic: "in", Key: fmt.Appendf(nil, "key-%09d", (done+i)*7919%1_000_000), Value: []byte("0123456789012345678901234567890123456789")}
+		}
+		if err := w.client.Produce(w.ctx, rs...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ResetTimer()
+	e := w.start(b.TempDir(), App{ID: "bench", Topology: topology, ExactlyOnce: eos})
+	m, err := e.Metrics("bench")
+	if err != nil {
+		b.Fatal(err)
+	}
+	w.wait("all records to be processed", func() bool { return m.Processed.Load() >= int64(b.N) })
+	e.end()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+}

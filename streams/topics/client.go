@@ -89,6 +89,7 @@ func (c *Client) Delete(ctx context.Context, names ...string) error {
 	if err != nil {
 		return fmt.Errorf("deleting topics: %w", err)
 	}
+	c.cl.PurgeTopicsFromClient(names...) // What it remembers of them is wrong now.
 	for _, r := range resps.Sorted() {
 		if r.Err != nil && !errors.Is(r.Err, kerr.UnknownTopicOrPartition) {
 			err = errors.Join(err, fmt.Errorf("deleting topic %s: %w", r.Topic, r.Err))

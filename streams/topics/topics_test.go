@@ -1,0 +1,139 @@
+package topics_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/internal/devstack"
+	"github.com/tidemill/tidemill/streams/topics"
+)
+
+func open(t *testing.T) (*topics.Client, []string, context.Context) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	brokers := devstack.TestKafka(t)
+	c, err := topics.Open(brokers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c, brokers, ctx
+}
+
+func no(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTopicsComeAndGo(t *testing.T) {
+	c, _, ctx := open(t)
+	if n, err := c.Partitions(ctx, "orders"); n != 0 || err != nil {
+		t.Errorf("a missing topic has %d partitions, %v", n, err)
+	}
+	spec := topics.Spec{Name: "orders", Partitions: 3, Config: map[string]string{"cleanup.policy": "compact"}}
+	no(t, c.Create(ctx, spec))
+	no(t, c.Create(ctx, spec))
+	if n, err := c.Partitions(ctx, "orders"); n != 3 || err != nil {
+		t.Errorf("the topic has %d partitions, %v", n, err)
+	}
+	names, err := c.List(ctx)
+	if err != nil || !slices.Contains(names, "orders") {
+		t.Errorf("listed %v, %v", names, err)
+	}
+	no(t, c.Delete(ctx, "orders", "never"))
+	no(t, c.Delete(ctx))
+	if n, err := c.Partitions(ctx, "orders"); n != 0 || err != nil {
+		t.Errorf("the deleted topic has %d partitions, %v", n, err)
+	}
+	no(t, c.DeleteGroup(ctx, "nobody"))
+}
+
+// TestRead reads what is there, what is there and comes, and only what comes.
+func TestRead(t *testing.T) {
+	c, _, ctx := open(t)
+	no(t, c.Create(ctx, topics.Spec{Name: "t", Partitions: 2}))
+	put := func(from, to int) {
+		for i := from; i < to; i++ {
+			no(t, c.Produce(ctx, &topics.Record{Topic: "t", Key: fmt.Append(nil, i), Value: fmt.Append(nil, i)}))
+		}
+	}
+	put(0, 10)
+	seen := 0
+	no(t, c.Read(ctx, "t", topics.ToEnd, func(*topics.Record) (bool, error) { seen++; return true, nil }))
+	if seen != 10 {
+		t.Errorf("read %d up to the end", seen)
+	}
+	no(t, c.DeleteBefore(ctx, map[string]map[int32]int64{"t": {0: 1, 1: 1}}))
+	seen = 0
+	no(t, c.Read(ctx, "t", topics.FromStart, func(r *topics.Record) (bool, error) {
+		if seen++; seen == 8 {
+			put(10, 12)
+		}
+		return seen < 10, nil
+	}))
+	first := make(chan string, 1)
+	done := make(chan error, 1)
+	go func() {
+		done <- c.Read(ctx, "t", topics.FromNow, func(r *topics.Record) (bool, error) {
+			first <- string(r.Value)
+			return false, nil
+		})
+	}()
+	// Reading begins at some moment after the call; records go on until it has.
+	for i := 100; ; i++ {
+		put(i, i+1)
+		select {
+		case v := <-first:
+			if v < "100" {
+				t.Errorf("from now on came %s", v)
+			}
+			no(t, <-done)
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// TestReadEndsBehindAnAbortedTransaction: the last offsets of the partition belong
+// to no record that is ever seen.
+func TestReadEndsBehindAnAbortedTransaction(t *testing.T) {
+	c, brokers, ctx := open(t)
+	no(t, c.Create(ctx, topics.Spec{Name: "t", Partitions: 1}))
+	tx, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.TransactionalID("x"))
+	no(t, err)
+	defer tx.Close()
+	for i, end := range []kgo.TransactionEndTry{kgo.TryCommit, kgo.TryAbort} {
+		no(t, tx.BeginTransaction())
+		no(t, tx.ProduceSync(ctx, &kgo.Record{Topic: "t", Value: fmt.Append(nil, i)}).FirstErr())
+		no(t, tx.EndTransaction(ctx, end))
+	}
+	got := ""
+	no(t, c.Read(ctx, "t", topics.ToEnd, func(r *topics.Record) (bool, error) { got += string(r.Value); return true, nil }))
+	if got != "0" {
+		t.Errorf("read %q, only the first transaction was committed", got)
+	}
+}
+
+func TestCommitted(t *testing.T) {
+	c, brokers, ctx := open(t)
+	no(t, c.Create(ctx, topics.Spec{Name: "t", Partitions: 2}))
+	no(t, c.Produce(ctx, &topics.Record{Topic: "t", Value: []byte("v")}))
+	member, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t"), kgo.DisableAutoCommit())
+	no(t, err)
+	r := member.PollFetches(ctx).Records()[0]
+	no(t, member.CommitRecords(ctx, r))
+	member.Close()
+	got, err := c.Committed(ctx, "g", map[string][]int32{"t": {0, 1}})
+	no(t, err)
+	if got["t"][r.Partition] != 1 || got["t"][1-r.Partition] != -1 {
+		t.Errorf("committed %v", got)
+	}
+}
