@@ -2,6 +2,7 @@ package sql
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/streams/sql/functions"
@@ -198,6 +199,20 @@ func (a *analyzer) deref(e *deref) (compiled, error) {
 	return x, a.fault(e.field, "sql.unknown_field", "the struct has no field "+e.field.text, didYouMean(e.field.text, names))
 }
 
+// unitOf reads an argument that names a unit of time, as in DATEADD(DAYS, …).
+func unitOf(f *functions.Function, arg expr, i int) (compiled, bool) {
+	ref, ok := arg.(*columnRef)
+	if !ok || i >= len(f.Variants[0].Params) || f.Variants[0].Params[i].Kind != functions.Interval {
+		return compiled{}, false
+	}
+	for _, u := range units {
+		if strings.TrimSuffix(ref.name.text, "S") == u {
+			return constantOf(scalar(functions.Interval), connect.String(ref.name.text)), true
+		}
+	}
+	return compiled{}, false
+}
+
 func (a *analyzer) call(e *call) (compiled, error) {
 	f, ok := functions.Lookup(e.name.text)
 	if !ok {
@@ -209,9 +224,12 @@ func (a *analyzer) call(e *call) (compiled, error) {
 	args := make([]compiled, len(e.args))
 	types := make([]functions.Type, len(e.args))
 	for i, arg := range e.args {
-		c, err := a.compile(arg)
-		if err != nil {
-			return c, err
+		c, ok := unitOf(f, arg, i)
+		if !ok {
+			var err error
+			if c, err = a.compile(arg); err != nil {
+				return c, err
+			}
 		}
 		args[i], types[i] = c, c.typ
 	}

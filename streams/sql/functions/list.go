@@ -9,7 +9,8 @@ import (
 // families are the lists of scalar functions, one for each file of them.
 func families() [][]Function {
 	return [][]Function{mathFunctions(), roundingFunctions(), stringFunctions(), paddingFunctions(), conditionalFunctions(),
-		arrayFunctions(), timeFunctions(), jsonFunctions()}
+		arrayFunctions(), timeFunctions(), jsonFunctions(),
+		dateFunctions(), regularFunctions(), encodingFunctions(), maskFunctions()}
 }
 
 // library holds all functions by name; it is made once and never changed.
