@@ -221,6 +221,9 @@ func (a *analyzer) call(e *call) (compiled, error) {
 		}
 		return compiled{}, a.fault(e.name, "sql.unknown_function", "there is no function "+e.name.text, didYouMean(e.name.text, functions.Names()))
 	}
+	if f.Category == "LAMBDA" {
+		return a.higher(e)
+	}
 	args := make([]compiled, len(e.args))
 	types := make([]functions.Type, len(e.args))
 	for i, arg := range e.args {
