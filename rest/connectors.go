@@ -100,6 +100,7 @@ func (s *Server) createConnector(r *http.Request) (answer, error) {
 	if settings, err = config.Unmask(settings, nil, nil); err != nil {
 		return answer{}, err
 	}
+	s.learn(settings)
 	state, err := worker.ParseTargetState(request.InitialState)
 	if err != nil {
 		return answer{}, err

@@ -23,7 +23,17 @@ func (s *Server) unmasked(name string, settings connect.Config) (connect.Config,
 	if err != nil {
 		info.Config = nil // There is none yet, which Unmask has a word for.
 	}
-	return config.Unmask(settings, info.Config, s.secretsOf(info.Config["connector.class"]))
+	settings, err = config.Unmask(settings, info.Config, s.secretsOf(info.Config["connector.class"]))
+	s.learn(settings)
+	return settings, err
+}
+
+// learn makes the secrets of settings known before anybody works with them, so that
+// no error can quote one.
+func (s *Server) learn(settings connect.Config) {
+	if s.o.Redactor != nil {
+		s.o.Redactor.AddConfig(settings, s.secretsOf(settings["connector.class"]))
+	}
 }
 
 // secretsOf returns a table of the PASSWORD settings of a plugin, nil when it is not

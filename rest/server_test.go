@@ -224,6 +224,17 @@ func TestMaskedValuesAreStoredUnchanged(t *testing.T) {
 	}
 }
 
+// An error that quotes what the client sent does not tell its secrets.
+func TestErrorsTellNoSecrets(t *testing.T) {
+	h := newStandIn()
+	base := serve(t, nil, func(o *rest.Options) { o.Herder = h })
+	h.all["a"] = connect.Config{"connector.class": "FileSource"}
+	put(t, base+"/connectors/a/config", `{"connector.class":"FileSource","pin":"pin-0815"}`)
+	if text := put(t, base+"/connectors/b/config", `{"connector.class":"no pin-0815, no hunter22","x.password":"hunter22"}`); strings.Contains(text, "0815") || strings.Contains(text, "hunter22") {
+		t.Error(text)
+	}
+}
+
 func TestBadSettings(t *testing.T) {
 	_, err := rest.ConfigDef().Parse(connect.Config{"listeners": "ftp://x:1, http://y", "rest.compat.errors": "java", "response.http.headers.config": "put x", "rest.mask.secret": "no", "rest.advertised.port": "1", "group.id": "g"})
 	for _, want := range []string{"did you mean rest.mask.secrets?", "must begin with http:// or https://", "must be one of: kafka, strict", "set|add name: value"} {
