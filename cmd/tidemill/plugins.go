@@ -11,6 +11,7 @@ import (
 	pgsink "github.com/tidemill/tidemill/sinks/postgres"
 	"github.com/tidemill/tidemill/sources/datagen"
 	pgsource "github.com/tidemill/tidemill/sources/postgres"
+	"github.com/tidemill/tidemill/transforms"
 	// T	"github.com/tidemill/tidemill/transforms"
 )
 
@@ -26,11 +27,16 @@ func plugins(fileDirs []string) connect.Plugins {
 			[]connect.Plugin[connect.SinkConnector]{filesink.Plugin(filesink.Options{Dirs: fileDirs})},
 			pgsink.Plugins(),
 		),
+		Transforms: transforms.Plugins(),
+		Predicates: transforms.Predicates(),
 		Converters: slices.Concat(
 			avro.Plugins(),
 			json.Plugins(),
 			raw.Plugins(),
 		),
-		HeaderConverters: raw.HeaderPlugins(),
+		HeaderConverters: slices.Concat(
+			raw.HeaderPlugins(),
+			json.HeaderPlugins(),
+		),
 	}
 }
