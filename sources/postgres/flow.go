@@ -21,18 +21,24 @@ func (s *stream) open() bool { return s.inTx || s.em.pos.commit != 0 }
 // waiting tells whether there is something to hand over.
 func (s *stream) waiting() bool { return len(s.em.batch.records) > s.holds() }
 
-// offer hands the batch over if there is room now. It returns false when records
-// wait.
-func (s *stream) offer() bool {
-	if s.unsent == nil && !s.waiting() {
-		return true
+// offer hands the batch over if there is room now and the last hand-over was not
+// just before: a single change goes out at once, those of a burst together. It
+// returns until when to read on before the next look; the zero time means that
+// nothing waits.
+func (s *stream) offer(now time.Time) time.Time {
+	if !s.waiting() {
+		return time.Time{}
 	}
-	if s.unsent != nil || len(s.out) == cap(s.out) {
-		return false
+	if rest := s.lastOffer.Add(linger); now.Before(rest) {
+		return rest
 	}
+	if len(s.out) == cap(s.out) {
+		return now.Add(linger)
+	}
+	s.lastOffer = now
 	// Only this goroutine sends, so the room that was there is there.
 	s.out <- s.cut()
-	return true
+	return time.Time{}
 }
 
 // push hands the batch over, waiting for room. Meanwhile nothing is read, which is

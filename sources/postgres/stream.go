@@ -18,9 +18,9 @@ const (
 	tick     = time.Second
 	silence  = 60 * time.Second
 	markWait = time.Second
-	// offerWait is how long a batch that could not be handed over waits for more
-	// from the socket before the hand-over is waited for.
-	offerWait = 2 * time.Millisecond
+	// linger is the least time between two batches that are not full. Without it a
+	// busy stream would wake both sides for every row.
+	linger = 2 * time.Millisecond
 )
 
 // stream reads the log. It is the one goroutine that owns the replication
@@ -55,9 +55,11 @@ type stream struct {
 
 	nextTick  time.Time
 	lastMark  time.Time
+	lastOffer time.Time
 	lastSent  time.Time
 	lastHeard time.Time
 	askedBack bool // The server wants a report.
+	pace      pace
 	beats     heartbeats
 	shutdown  shutdownWatch
 }
@@ -91,18 +93,21 @@ func (s *stream) run(ctx context.Context, c *replication) error {
 			return err
 		}
 		due := s.nextTick
-		if !s.offer() {
-			due = time.Now().Add(offerWait)
+		if rest := s.offer(now); !rest.IsZero() && rest.Before(due) {
+			due = rest
 		}
+		s.pace.rest()
 		err := c.fill(due)
-		now := time.Now()
+		now = time.Now()
+		s.pace.read(c.got, now)
 		s.em.now = now.UnixMicro()
 		switch {
 		case err == nil:
 			s.lastHeard = now
 		case !isTimeout(err):
 			return explain(err, "reading the log")
-		case now.Before(s.nextTick) && ctx.Err() == nil:
+		case ctx.Err() == nil && len(s.out) == cap(s.out):
+			// The other side is slow and the server silent: wait here.
 			if err := s.push(ctx, c); err != nil {
 				return err
 			}

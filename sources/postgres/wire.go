@@ -32,6 +32,7 @@ type replication struct {
 	// due is the read deadline as it was set last: it is moved once in a while, not
 	// with each message.
 	due time.Time
+	got int // Bytes of the last read.
 }
 
 // openReplication opens a connection in replication mode.
@@ -158,6 +159,7 @@ func (c *replication) fill(due time.Time) error {
 	}
 	n, err := c.conn.Read(c.buf[c.w:])
 	c.w += n
+	c.got = n
 	if n > 0 {
 		return nil
 	}
