@@ -160,6 +160,10 @@ func (a *application) run(ctx context.Context) {
 			return
 		case stops(err):
 			a.e.cfg.Logger.Error("application failed", "app", a.ID, "error", err)
+			select {
+			case <-a.again: // An old Resume does not count.
+			default:
+			}
 			a.set(Failed, err)
 			select {
 			case <-a.again:

@@ -80,21 +80,32 @@ func (r *runner) commit(ctx context.Context) error {
 		return err
 	}
 	b := r.env.db.Batch()
-	var cached int64
 	for _, t := range tasks {
 		t.write(b)
-		for _, st := range t.ordered {
-			cached += st.cache.Bytes()
-		}
 	}
 	if err := applyBatch(r.a.hub, b, tasks); err != nil {
 		return err
 	}
-	r.a.metrics.CacheBytes.Store(cached)
-	r.a.metrics.Commits.Add(1)
+	r.measure()
 	r.lastDone = time.Now()
 	r.purge(ctx, tasks)
 	return r.reach("committed")
+}
+
+// measure brings the counters up to date that are taken at commits.
+func (r *runner) measure() {
+	var cached, lag int64
+	for _, t := range r.tasks {
+		for _, st := range t.ordered {
+			cached += st.cache.Bytes()
+		}
+		for _, q := range t.queues {
+			lag += max(q.end-max(q.next, 0), 0)
+		}
+	}
+	r.a.metrics.CacheBytes.Store(cached)
+	r.a.metrics.Lag.Store(lag)
+	r.a.metrics.Commits.Add(1)
 }
 
 // purgeInterval is how often processed records of repartition topics are removed.

@@ -280,6 +280,38 @@ func TestBadRecordFails(t *testing.T) {
 	e.end()
 }
 
+// TestRefusedRecordFails stops the application when the broker will never take a
+// record, rather than trying for ever.
+func TestRefusedRecordFails(t *testing.T) {
+	w := newWorld(t)
+	if err := w.client.Create(w.ctx, topics.Spec{Name: "narrow", Partitions: 1, Config: map[string]string{"max.message.bytes": "2000"}}); err != nil {
+		t.Fatal(err)
+	}
+	for name, eos := range guarantees {
+		b := NewBuilder()
+		From(b, "in", serde.Text{}, serde.Text{}).To("narrow", serde.Text{}, serde.Text{})
+		topology, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		noise := make([]byte, 10_000) // Compression does not help.
+		for i := range noise {
+			noise[i] = byte(w.rnd.IntN(256))
+		}
+		if err := w.client.Produce(w.ctx, &kgo.Record{Topic: "in", Key: []byte("k"), Value: noise}); err != nil {
+			t.Fatal(err)
+		}
+		id := "refused-" + name[:2]
+		e := w.start("", App{ID: id, Topology: topology, ExactlyOnce: eos})
+		w.wait("the failure", func() bool { s, _ := e.State(id); return s == Failed })
+		_, err = e.State(id)
+		if ce, ok := errors.AsType[*connect.Error](err); !ok || ce.Code != "streams.write" {
+			t.Errorf("%s: failed with %v", name, err)
+		}
+		e.end()
+	}
+}
+
 // TestMissingTopicIsWaitedFor starts before its source exists.
 func TestMissingTopicIsWaitedFor(t *testing.T) {
 	w := newWorld(t)

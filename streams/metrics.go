@@ -22,6 +22,9 @@ type Metrics struct {
 	Enforced atomic.Int64
 	// Tasks is how many tasks run now, Restoring how many are being restored.
 	Tasks, Restoring atomic.Int64
+	// Lag is how many offsets the inputs were known to go on behind what had been
+	// processed at the last commit.
+	Lag atomic.Int64
 	// CacheBytes is the size of the write-back caches at the last commit.
 	CacheBytes atomic.Int64
 	// Restarts is how often processing started anew after an error.

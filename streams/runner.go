@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
@@ -19,6 +20,8 @@ const (
 	pollRecords  = 10_000 // fetched at once
 	stepRecords  = 1_000  // processed by a task before others and the clock are looked at
 	queueRecords = 20_000 // waiting in one partition before it is paused
+
+	lastCommit = 10 * time.Second // the most a commit may take at the end
 )
 
 // runner is a member of an application's group: it fetches, runs the tasks of the
@@ -44,6 +47,10 @@ type runner struct {
 	broken    error // what went wrong inside a callback
 	lastDone  time.Time
 	lastPurge time.Time
+
+	// sending outlives the end of the runner by the time of a last commit, and is
+	// over then even when the brokers do not answer.
+	sending context.Context
 
 	mu      sync.Mutex // guards the following, which the producer's goroutines set
 	prodErr error
@@ -148,7 +155,7 @@ func (r *runner) produce(rec *kgo.Record, promise func(*kgo.Record, error)) {
 	if promise == nil {
 		promise = r.written
 	}
-	r.cl.Produce(context.Background(), rec, promise)
+	r.cl.Produce(r.sending, rec, promise)
 }
 
 func (r *runner) written(rec *kgo.Record, err error) {
@@ -162,8 +169,26 @@ func (r *runner) failed(rec *kgo.Record, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.prodErr == nil {
-		r.prodErr = fmt.Errorf("writing to topic %s: %w", rec.Topic, err)
+		r.prodErr = writeError(rec, err)
 	}
+}
+
+// writeError tells apart what may go away by itself from what will not.
+func writeError(rec *kgo.Record, err error) error {
+	for _, lasting := range []error{
+		kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.PolicyViolation,
+		kerr.TopicAuthorizationFailed, kerr.TransactionalIDAuthorizationFailed,
+	} {
+		if errors.Is(err, lasting) {
+			return &connect.Error{
+				Code: "streams.write", Class: connect.ClassFatal, Place: "topic " + rec.Topic,
+				Message: fmt.Sprintf("the broker refuses a record of %d bytes", len(rec.Key)+len(rec.Value)),
+				Mend:    "grant the right, or raise max.message.bytes of the topic, and resume the application",
+				Cause:   err,
+			}
+		}
+	}
+	return fmt.Errorf("writing to topic %s: %w", rec.Topic, err)
 }
 
 func (r *runner) producerError() error {
@@ -175,9 +200,13 @@ func (r *runner) producerError() error {
 // run processes until ctx is done, when it commits, or something is wrong, when
 // what was not committed is left to be done again.
 func (r *runner) run(ctx context.Context) error {
+	sending, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	r.sending = sending
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastCommit, stop) })()
 	err := r.loop(ctx)
 	if ctx.Err() != nil && err == nil && !r.mustAbort {
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastCommit)
 		err = r.commit(last)
 		cancel()
 	}
@@ -228,7 +257,7 @@ func (r *runner) loop(ctx context.Context) error {
 
 // poll waits for records as long as there is nothing else to do.
 func (r *runner) poll(ctx context.Context) kgo.Fetches {
-	wait := 100 * time.Millisecond
+	wait := 250 * time.Millisecond
 	for _, t := range r.tasks {
 		if t.dirty {
 			wait = min(wait, max(time.Until(r.lastDone.Add(r.a.CommitInterval)), time.Millisecond))

@@ -15,12 +15,13 @@ const (
 	slabRecords = 256
 )
 
-// copy returns a copy of b that is never written to again.
+// copy returns a copy of b, never nil, that is not written to again.
 func (s *slab) copy(b []byte) []byte {
 	if len(b) > slabBytes/4 {
 		return append([]byte{}, b...)
 	}
-	if cap(s.bytes)-len(s.bytes) < len(b) {
+	// Empty is not null: even nothing is cut from a slab.
+	if s.bytes == nil || cap(s.bytes)-len(s.bytes) < len(b) {
 		s.bytes = make([]byte, 0, slabBytes)
 	}
 	start := len(s.bytes)

@@ -106,6 +106,26 @@ func TestHeadersAndTimesTravel(t *testing.T) {
 	}
 }
 
+// TestEmptyIsNotNull passes an empty key and value through a topic and a store.
+func TestEmptyIsNotNull(t *testing.T) {
+	b := streams.NewBuilder()
+	in := streams.From(b, "in", text{}, text{})
+	in.To("out", text{}, text{})
+	table := in.ToTable(text{}, text{}, streams.With{Store: "t"})
+	d := build(t, b)
+	streamstest.In(d, "in", text{}, text{}).Pipe("", "")
+	rs := streamstest.Out(d, "out", text{}, text{}).Read()
+	if len(rs) != 1 || rs[0].NoKey || rs[0].NoValue {
+		t.Errorf("got %+v", rs)
+	}
+	if rows := streamstest.Table(d, table); len(rows) != 1 {
+		t.Errorf("the table has %v", rows)
+	}
+	if rs := streamstest.Out(d, "test-t-changelog", text{}, text{}).Read(); len(rs) != 1 || rs[0].NoValue {
+		t.Errorf("the changelog has %+v", rs)
+	}
+}
+
 func TestCountByNewKey(t *testing.T) {
 	b := streams.NewBuilder()
 	in := streams.From(b, "in", text{}, text{})
