@@ -142,7 +142,7 @@ func TestPauseResumeStop(t *testing.T) {
 	wait(t, "the source goes on", func() bool { return len(l.values("numbers")) > written })
 	w.stop()
 	if got := l.values("numbers"); !same(got, numbers(1, len(got))) {
-		t.Errorf("%d values are not just 1 to %d", len(got), len(got))
+		t.Errorf("%d values are not just 1 to %d: %v; %v", len(got), len(got), got, l.notes)
 	}
 }
 

@@ -135,7 +135,7 @@ func (t *sourceTask) failOn(err error) {
 // pollLoop polls and sends until ctx ends.
 func (t *sourceTask) pollLoop(ctx, life context.Context) error {
 	for ctx.Err() == nil {
-		polling, err := t.gate.open(ctx, t.report)
+		polling, err := t.gate.open(ctx, t.paused(life))
 		if err != nil {
 			return nil
 		}
@@ -148,6 +148,19 @@ func (t *sourceTask) pollLoop(ctx, life context.Context) error {
 		}
 	}
 	return nil
+}
+
+// paused lets what is on its way arrive, for a while, before the task says that it is
+// paused.
+func (t *sourceTask) paused(life context.Context) func(state, trace string) {
+	return func(state, trace string) {
+		if state == statePaused {
+			ctx, cancel := context.WithTimeout(life, t.rt.settings.Duration("offset.flush.timeout.ms"))
+			defer cancel()
+			_ = t.producer.Flush(ctx) // What is late is merely written while paused.
+		}
+		t.report(state, trace)
+	}
 }
 
 // poll asks the plugin for records. Errors that may pass are waited out here.
