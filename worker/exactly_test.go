@@ -76,7 +76,7 @@ func TestExactlyOnceOverAbandonedWorkers(t *testing.T) {
 }
 
 func TestExactlyOnceCommitsNothingWhenARecordIsRefused(t *testing.T) {
-	l := newLab(t)
+	l := newFakeLab(t)
 	w := l.start(exact)
 	l.cluster.ControlKey(int16(kmsg.EndTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		r := req.(*kmsg.EndTxnRequest)

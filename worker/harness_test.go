@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/devstack"
 )
 
 // The plugins of these tests: a source that counts, a sink that remembers, and a
@@ -328,7 +329,7 @@ func (p *onTopic) Test(r *connect.Record) bool        { return r.Topic == p.s.St
 type lab struct {
 	t       testing.TB
 	brokers string
-	cluster *kfake.Cluster
+	cluster *kfake.Cluster // Only of a lab with brokers of its own.
 	client  *kgo.Client
 	admin   *kadm.Client
 	release chan struct{} // Closed at the end: lets go of plugins that block.
@@ -340,21 +341,36 @@ type lab struct {
 	happen map[string]int
 }
 
+// newLab starts with the brokers that tests are run against.
 func newLab(t testing.TB) *lab {
+	t.Helper()
+	return labWith(t, devstack.TestKafka(t))
+}
+
+// newFakeLab starts with brokers of its own that can be made to misbehave.
+func newFakeLab(t testing.TB) *lab {
 	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
 	must(t, err)
+	t.Cleanup(cluster.Close)
+	l := labWith(t, cluster.ListenAddrs())
+	l.cluster = cluster
+	return l
+}
+
+func labWith(t testing.TB, brokers []string) *lab {
+	t.Helper()
 	l := &lab{
-		t: t, cluster: cluster, brokers: strings.Join(cluster.ListenAddrs(), ","), release: make(chan struct{}),
+		t: t, brokers: strings.Join(brokers, ","), release: make(chan struct{}),
 		safe: map[string][]string{}, kept: map[string][]string{}, happen: map[string]int{},
 	}
-	l.client, err = kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.MetadataMinAge(20*time.Millisecond))
+	var err error
+	l.client, err = kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(20*time.Millisecond))
 	must(t, err)
 	l.admin = kadm.NewClient(l.client)
 	t.Cleanup(func() {
 		close(l.release)
 		l.client.Close()
-		cluster.Close()
 	})
 	return l
 }

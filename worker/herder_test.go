@@ -262,7 +262,7 @@ func TestForeignRecordsAreLeftAlone(t *testing.T) {
 }
 
 func TestRetriableFailuresRestartByThemselves(t *testing.T) {
-	l := newLab(t)
+	l := newFakeLab(t)
 	w := l.start(nil)
 	_, err := l.admin.CreateTopic(t.Context(), 1, 1, nil, "numbers")
 	must(t, err)
@@ -330,7 +330,7 @@ func TestStartErrorsHaveAMend(t *testing.T) {
 }
 
 func TestHealthKnowsWhenTheBrokersAreAway(t *testing.T) {
-	l := newLab(t)
+	l := newFakeLab(t)
 	w := l.start(nil)
 	if got := w.Info(); got.Version != "test" || got.KafkaClusterID == "" {
 		t.Errorf("info is %+v", got)

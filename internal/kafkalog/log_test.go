@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/tidemill/tidemill/internal/devstack"
 	"github.com/tidemill/tidemill/internal/kafkalog"
 )
 
@@ -43,6 +44,7 @@ func (v *view) get() map[string]string {
 	return maps.Clone(v.state)
 }
 
+// broker is one of the test's own, that can be made to misbehave.
 func broker(t *testing.T) (*kfake.Cluster, []kgo.Opt) {
 	t.Helper()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1))
@@ -51,6 +53,12 @@ func broker(t *testing.T) (*kfake.Cluster, []kgo.Opt) {
 	}
 	t.Cleanup(c.Close)
 	return c, []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}
+}
+
+// brokers are those that tests are run against.
+func brokers(t *testing.T) []kgo.Opt {
+	t.Helper()
+	return []kgo.Opt{kgo.SeedBrokers(devstack.TestKafka(t)...)}
 }
 
 func deadline(t *testing.T) context.Context {
@@ -89,7 +97,7 @@ func want(t *testing.T, v *view, state map[string]string) {
 }
 
 func TestPutDeleteAndReadBack(t *testing.T) {
-	_, client := broker(t)
+	client := brokers(t)
 	for _, txn := range []string{"", "writer"} {
 		t.Run("transactional id "+txn, func(t *testing.T) {
 			config := kafkalog.Config{Client: client, Topic: "state" + txn, Partitions: 3, Replication: 1, TransactionalID: txn}
@@ -107,7 +115,7 @@ func TestPutDeleteAndReadBack(t *testing.T) {
 }
 
 func TestFollowsOthersInOrder(t *testing.T) {
-	_, client := broker(t)
+	client := brokers(t)
 	config := kafkalog.Config{Client: client, Topic: "state", Partitions: 1, Replication: 1}
 	one, _ := open(t, config)
 	two, v := open(t, config)
@@ -129,7 +137,7 @@ func TestFollowsOthersInOrder(t *testing.T) {
 }
 
 func TestFormerWriterIsShutOut(t *testing.T) {
-	_, client := broker(t)
+	client := brokers(t)
 	config := kafkalog.Config{Client: client, Topic: "state", Partitions: 1, Replication: 1, TransactionalID: "leader"}
 	old, _ := open(t, config)
 	ctx := deadline(t)
@@ -148,8 +156,7 @@ func TestFormerWriterIsShutOut(t *testing.T) {
 }
 
 func TestRefusesTopicsThatLoseState(t *testing.T) {
-	cluster, client := broker(t)
-	_ = cluster
+	client := brokers(t)
 	cl, err := kgo.NewClient(client...)
 	must(t, err)
 	defer cl.Close()
@@ -162,7 +169,7 @@ func TestRefusesTopicsThatLoseState(t *testing.T) {
 	compact := "compact"
 	_, err = admin.CreateTopic(ctx, 2, 1, map[string]*string{"cleanup.policy": &compact}, "two")
 	must(t, err)
-	topics, err := admin.ListTopics(ctx)
+	topics, err := admin.ListTopics(ctx, "t-delete", "t-compact-delete", "two")
 	must(t, err)
 	for topic := range topics {
 		_, err := kafkalog.Open(ctx, kafkalog.Config{
@@ -175,7 +182,7 @@ func TestRefusesTopicsThatLoseState(t *testing.T) {
 }
 
 func TestCreatesWithWhatWasAskedFor(t *testing.T) {
-	_, client := broker(t)
+	client := brokers(t)
 	l, _ := open(t, kafkalog.Config{Client: client, Topic: "offsets", Partitions: 25, Replication: 1, Settings: map[string]string{"segment.bytes": "1048576", "cleanup.policy": "delete"}})
 	must(t, l.ReadToEnd(deadline(t)))
 	cl, err := kgo.NewClient(client...)
