@@ -72,6 +72,14 @@ func TestChangesInAvro(t *testing.T) {
 	if s, ok, err := (registered{client}).Schema(t.Context(), "BY_PURCHASER", true); err != nil || !ok || s.Kind() != connect.KindInt32 {
 		t.Errorf("the schema of the result's keys is %v (%v)", s, err)
 	}
+	p.must(t, `
+		CREATE STREAM events WITH (KAFKA_TOPIC='shop.public.orders', FORMAT='AVRO');
+		CREATE STREAM nested AS SELECT id, after, STRUCT(a := STRUCT(b := op), c := before) AS s, ARRAY[STRUCT(x := op), NULL] AS list, MAP('k' := after) AS m FROM events WHERE op = 'c' EMIT CHANGES;
+		CREATE STREAM unnested AS SELECT id, s->a->b AS op, after->purchaser AS p, list[1]->x AS x, m['k']->quantity AS q FROM nested EMIT CHANGES;`)
+	a := &answer{}
+	if _, err := p.Query(t.Context(), Request{Text: "SELECT * FROM unnested EMIT CHANGES LIMIT 1;", Properties: map[string]string{"auto.offset.reset": "earliest"}}, a); err != nil || a.out[1] != `[2,"c",7,"c",3]` {
+		t.Errorf("%v %v", a.out, err)
+	}
 	// A table over the result's topic finds its columns in the registry.
 	p.must(t, `CREATE SOURCE TABLE copy (purchaser INT PRIMARY KEY) WITH (KAFKA_TOPIC='BY_PURCHASER', FORMAT='AVRO');`)
 	p.eventually(t, "SELECT purchaser, items FROM copy;", "[8,4]")

@@ -24,12 +24,22 @@ func formatProperties() []string {
 	return []string{"FORMAT", "KEY_FORMAT", "VALUE_FORMAT", "WRAP_SINGLE_VALUE"}
 }
 
+// otherProperties are those of ksqlDB that nothing here acts on.
+func otherProperties() []string {
+	return []string{"TIMESTAMP", "TIMESTAMP_FORMAT", "WINDOW_TYPE", "WINDOW_SIZE", "KEY_DELIMITER", "VALUE_DELIMITER", "KEY_SCHEMA_ID", "VALUE_SCHEMA_ID",
+		"KEY_SCHEMA_FULL_NAME", "VALUE_SCHEMA_FULL_NAME", "VALUE_AVRO_SCHEMA_FULL_NAME",
+		"KEY_PROTOBUF_NULLABLE_REPRESENTATION", "VALUE_PROTOBUF_NULLABLE_REPRESENTATION"}
+}
+
 // check refuses properties that are unknown, given twice or that this version does
 // not act on.
 func (p properties) check(known ...[]string) error {
 	all := slices.Concat(known...)
 	for i, prop := range p.list {
 		n := upper(prop.text)
+		if slices.Contains(otherProperties(), n) {
+			return fault(p.src, prop.span, "sql.unsupported", "the property "+n+" is understood, but nothing acts on it here", "leave it out")
+		}
 		if !slices.Contains(all, n) {
 			return fault(p.src, prop.span, "sql.unknown_property", "there is no property "+n+" here", didYouMean(n, all))
 		}

@@ -43,6 +43,8 @@ func (e *Engine) push(ctx context.Context, p *plan, run pushing) (bool, error) {
 		return false, err
 	}
 	local.SkipUnreadable()
+	// Nobody reads what the run writes to topics of its own.
+	internal := b.topology.InternalTopics(run.id)
 	if err := run.to.Header(header); err != nil || left == 0 {
 		return left == 0, err
 	}
@@ -52,6 +54,9 @@ func (e *Engine) push(ctx context.Context, p *plan, run pushing) (bool, error) {
 		}
 		if err := local.Commit(); err != nil {
 			return false, err
+		}
+		for _, t := range internal {
+			local.Take(t)
 		}
 		if failure != nil {
 			return false, failure

@@ -1,6 +1,7 @@
 package functions
 
 import (
+	"errors"
 	"math"
 	"math/big"
 
@@ -17,10 +18,12 @@ func aggregateFunctions() []Aggregate {
 		{Name: "MIN", Doc: "The least value of the column.", Variants: []AggregateVariant{{Params: t, Make: makeExtreme(-1)}}},
 		{Name: "MAX", Doc: "The greatest value of the column.", Variants: []AggregateVariant{{Params: t, Make: makeExtreme(1)}}},
 		{Name: "COLLECT_LIST", Doc: "All values of the column in the order they came.", Undoable: true, Variants: []AggregateVariant{{Params: t, Make: makeCollect}}},
-		{Name: "LATEST_BY_OFFSET", Doc: "The newest value of the column that is not null, or the newest of all when the second argument is false.", Variants: []AggregateVariant{
-			{Params: t, Make: makeByOffset(true)}, {Params: t, Init: params(Boolean), Make: makeByOffset(true)}}},
-		{Name: "EARLIEST_BY_OFFSET", Doc: "The first value of the column that is not null, or the first of all when the second argument is false.", Variants: []AggregateVariant{
-			{Params: t, Make: makeByOffset(false)}, {Params: t, Init: params(Boolean), Make: makeByOffset(false)}}},
+		{Name: "LATEST_BY_OFFSET", Doc: "The newest value of the column that is not null, or the newest of all when false is given; with a number, so many of them as an array.", Variants: []AggregateVariant{
+			{Params: t, Make: makeByOffset(true)}, {Params: t, Init: params(Boolean), Make: makeByOffset(true)},
+			{Params: t, Init: params(Int), Make: makeManyByOffset(true)}, {Params: t, Init: params(Int, Boolean), Make: makeManyByOffset(true)}}},
+		{Name: "EARLIEST_BY_OFFSET", Doc: "The first value of the column that is not null, or the first of all when false is given; with a number, so many of them as an array.", Variants: []AggregateVariant{
+			{Params: t, Make: makeByOffset(false)}, {Params: t, Init: params(Boolean), Make: makeByOffset(false)},
+			{Params: t, Init: params(Int), Make: makeManyByOffset(false)}, {Params: t, Init: params(Int, Boolean), Make: makeManyByOffset(false)}}},
 	}
 }
 
@@ -159,5 +162,31 @@ func makeByOffset(latest bool) func([]Type, []connect.Value) (Accumulator, error
 			state[0], state[1] = row[0], connect.Bool(true)
 			return nil
 		}}, nil
+	}
+}
+
+// makeManyByOffset makes the variants that keep so many values.
+func makeManyByOffset(latest bool) func([]Type, []connect.Value) (Accumulator, error) {
+	return func(args []Type, init []connect.Value) (Accumulator, error) {
+		list, n := ArrayOf(args[0]), 0
+		if len(init) > 0 && !init[0].IsNull() {
+			n = int(init[0].Int())
+		}
+		if n < 1 {
+			return Accumulator{}, errors.New("the number of values to keep is at least 1")
+		}
+		ignoreNulls := len(init) < 2 || init[1].IsNull() || init[1].Bool()
+		return Accumulator{State: []Type{list}, Returns: list, Zero: func(s []connect.Value) { s[0] = connect.Array(nil) },
+			Add: func(state, row []connect.Value) error {
+				old := state[0].Array()
+				switch {
+				case row[0].IsNull() && ignoreNulls, len(old) == n && !latest:
+					return nil
+				case len(old) == n:
+					old = old[1:]
+				}
+				state[0] = connect.Array(append(append(make([]connect.Value, 0, n), old...), row[0]))
+				return nil
+			}}, nil
 	}
 }

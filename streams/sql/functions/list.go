@@ -28,7 +28,7 @@ var load = sync.OnceValue(func() *library {
 			lib.names = append(lib.names, family[i].Name)
 		}
 	}
-	aggregates := aggregateFunctions()
+	aggregates := append(aggregateFunctions(), moreAggregates()...)
 	for i := range aggregates {
 		lib.aggregates[aggregates[i].Name] = &aggregates[i]
 		lib.names = append(lib.names, aggregates[i].Name)

@@ -1,0 +1,164 @@
+package functions
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// TestUndo takes rows into each aggregate that can give them back, takes some out
+// again, and compares with the aggregate of the rows that are left.
+func TestUndo(t *testing.T) {
+	for name, args := range map[string][]Type{
+		"COUNT": params(Int), "SUM": params(Bigint), "AVG": params(Double), "COLLECT_LIST": params(Int), "HISTOGRAM": params(String),
+		"ATTR": params(Int), "SUM_LIST": {ArrayOf(of(Int))}, "STDDEV_SAMP": params(Double), "CORRELATION": params(Double, Double),
+	} {
+		f, ok := LookupAggregate(name)
+		if !ok || !f.Undoable {
+			t.Fatalf("%s is not undoable", name)
+		}
+		bound, err := f.Bind(args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		acc, err := bound.New(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(name, func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				rows := make([][]connect.Value, rapid.IntRange(0, 8).Draw(t, "rows"))
+				for i := range rows {
+					for _, a := range bound.Params {
+						rows[i] = append(rows[i], draw(t, a))
+					}
+				}
+				taken := rapid.IntRange(0, len(rows)).Draw(t, "taken")
+				all, left := fresh(acc), fresh(acc)
+				for i, r := range rows {
+					step(t, acc.Add, all, r)
+					if i >= taken {
+						step(t, acc.Add, left, r)
+					}
+				}
+				// Backwards, since COLLECT_LIST takes out the last of equal values.
+				for i := taken - 1; i >= 0; i-- {
+					step(t, acc.Undo, all, rows[i])
+				}
+				if got, want := result(acc, all), result(acc, left); !near(acc.Returns, got, want) {
+					t.Fatalf("%v less its first %d gives %v, not %v", rows, taken, got, want)
+				}
+			})
+		})
+	}
+}
+
+func fresh(acc Accumulator) []connect.Value {
+	s := make([]connect.Value, len(acc.State))
+	if acc.Zero != nil {
+		acc.Zero(s)
+	}
+	return s
+}
+
+func step(t *rapid.T, f func(state, args []connect.Value) error, state, row []connect.Value) {
+	if err := f(state, row); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func result(acc Accumulator, state []connect.Value) connect.Value {
+	if acc.Result != nil {
+		return acc.Result(state)
+	}
+	return state[0]
+}
+
+// near compares results: floating point may differ in its last digits, and
+// undefined statistics are NaN or what rounding makes of it.
+func near(t Type, a, b connect.Value) bool {
+	switch {
+	case a.IsNull() || b.IsNull():
+		return a.IsNull() == b.IsNull()
+	case t.Kind == Double:
+		x, y := a.Float(), b.Float()
+		return x != x || y != y || x-y < 1e-3 && y-x < 1e-3
+	case t.Kind == Array:
+		// Equal values are indistinguishable, so the order may differ.
+		return len(common(*t.Elem, a.Array(), b.Array(), false)) == 0 && a.Len() == b.Len()
+	}
+	return Compare(t, a, b) == 0
+}
+
+func draw(t *rapid.T, typ Type) connect.Value {
+	n := rapid.IntRange(-3, 3).Draw(t, "value")
+	switch {
+	case n == 3:
+		return connect.Value{}
+	case typ.Kind == String:
+		return connect.String(string(rune('a' + n + 3)))
+	case typ.Kind == Double:
+		return connect.Float64(float64(n) / 2)
+	case typ.Kind == Bigint:
+		return connect.Int64(int64(n))
+	case typ.Kind == Array:
+		return connect.Array([]connect.Value{connect.Int32(int32(n)), {}, connect.Int32(1)})
+	}
+	return connect.Int32(int32(n))
+}
+
+// TestJavaPatterns writes and reads moments by patterns.
+func TestJavaPatterns(t *testing.T) {
+	for _, c := range []struct{ pattern, text, want string }{
+		{"yyyy-MM-dd'T'HH:mm:ss.SSSX", "2021-03-04T05:06:07.089Z", "2021-03-04T05:06:07.089"},
+		{"yyMMddHHmm", "2103040506", "2021-03-04T05:06:00.000"},
+		{"d MMMM yyyy, K a", "4 March 2021, 5 PM", "2021-03-04T17:00:00.000"},
+		{"EEEE dd/MM/uuuu", "Thursday 04/03/2021", "2021-03-04T00:00:00.000"},
+		{"yyyy DDD", "2020 060", "2020-02-29T00:00:00.000"},
+		{"yyyy-MM-dd HH:mm VV", "2021-07-01 12:00 Europe/Zurich", "2021-07-01T10:00:00.000"},
+		{"yyyy-MM-dd", "2021-02-29", ""}, {"HH:mm", "25:00", ""}, {"yyyy-MM-dd", "2021-03-04x", ""}, {"yyyy-MM-dd", "21-03-04", ""},
+	} {
+		p, err := parsePattern(c.pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		zone, err := loadZone("UTC")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := p.parse(c.text, zone)
+		text := string(appendTemporal(nil, Timestamp, got.UnixMilli()))
+		if c.want == "" && err == nil || c.want != "" && (err != nil || text != c.want) {
+			t.Errorf("%s by %s is %s (%v), not %q", c.text, c.pattern, text, err, c.want)
+		}
+		if c.want != "" && string(p.format(nil, got)) != c.text {
+			t.Errorf("%s by %s is written %s", c.want, c.pattern, p.format(nil, got))
+		}
+	}
+	for _, bad := range []string{"yyyy-bb", "'open", "l"} {
+		if _, err := parsePattern(bad); err == nil {
+			t.Errorf("the pattern %s is accepted", bad)
+		}
+	}
+}
+
+// FuzzJavaPattern looks for patterns and texts that panic.
+func FuzzJavaPattern(f *testing.F) {
+	f.Add("yyyy-MM-dd'T'HH:mm:ss.SSSXXX", "2021-03-04T05:06:07.089+01:00")
+	f.Add("EEE, d MMM yy h:mm a VV", "Sat, 29 Feb 20 8:05 AM America/New_York")
+	f.Fuzz(func(t *testing.T, pattern, text string) {
+		p, err := parsePattern(pattern)
+		if err != nil {
+			return
+		}
+		zone, err := loadZone("UTC")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, err := p.parse(text, zone); err == nil {
+			p.format(nil, m)
+		}
+	})
+}
