@@ -88,3 +88,29 @@ func TestStatementsAtOnce(t *testing.T) {
 		t.Errorf("there are %d streams, not 8", n)
 	}
 }
+
+// TestOneQueryThatCannotStart opens an Engine whose runner refuses a query: the
+// Engine answers, and tells of the fault.
+func TestOneQueryThatCannotStart(t *testing.T) {
+	c, log := newCluster(t), &memoryLog{}
+	e := engineOn(t, c, log, nil)
+	_, err := e.Execute(t.Context(), Request{Text: `CREATE STREAM s (k STRING KEY, a INT) WITH (KAFKA_TOPIC='s', VALUE_FORMAT='JSON', PARTITIONS=1);
+		CREATE TABLE x AS SELECT k, COUNT(*) AS n FROM s GROUP BY k;`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err = Open(t.Context(), Config{Service: "test", Topics: c, Records: c, Runner: refusing{c}, Log: log, Formats: map[string]Format{"JSON": jsonFormat("false")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := e.Execute(t.Context(), Request{Text: "SHOW QUERIES; EXPLAIN CTAS_X_1;"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state := out[0].(queriesEntity).Queries[0].State; state != "ERROR" {
+		t.Errorf("the query's state is %s", state)
+	}
+	if faults := out[1].(queryEntity).Query.Errors; len(faults) != 1 || faults[0] != "no room" {
+		t.Errorf("the query's errors are %v", faults)
+	}
+}

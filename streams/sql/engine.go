@@ -119,7 +119,8 @@ type Engine struct {
 }
 
 // Open returns an Engine with the catalog its log describes; the persistent
-// queries of the catalog are started. ctx bounds the opening alone.
+// queries of the catalog are started, and one that cannot be is in state ERROR.
+// ctx bounds the opening alone.
 func Open(ctx context.Context, config Config) (*Engine, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
@@ -139,8 +140,10 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 		return nil, err
 	}
 	for _, id := range e.catalog.queryIDs() {
-		if err := e.start(e.catalog.queries[id]); err != nil {
-			return nil, errors.Join(fmt.Errorf("starting query %s: %w", id, err), e.Close(ctx))
+		// One query that cannot run must not keep the others from running.
+		q := e.catalog.queries[id]
+		if q.fault = e.start(q); q.fault != nil {
+			config.Logger.Error("a query could not be started", "query", id, "error", q.fault)
 		}
 	}
 	return e, nil

@@ -23,6 +23,7 @@ type persistent struct {
 	built      *built
 	insert     bool // made by INSERT INTO
 	started    atomic.Bool
+	fault      error // why it could not be started when the Engine was opened
 	paused     atomic.Bool
 }
 
@@ -229,6 +230,9 @@ func (e *Engine) stop(ctx context.Context, queries []*persistent) error {
 func (e *Engine) state(q *persistent) (string, error) {
 	if q.paused.Load() {
 		return "PAUSED", nil
+	}
+	if q.fault != nil {
+		return "ERROR", q.fault
 	}
 	st, cause := e.config.Runner.State(e.app(q.id))
 	switch st {

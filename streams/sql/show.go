@@ -271,7 +271,10 @@ func (e *Engine) explain(st *explain, text string) (Entity, error) {
 	if p.sink != nil {
 		out.Query.Sinks = []string{p.sink.name}
 	}
-	out.Query.Topology, out.Query.Plan = b.topology.Describe(), p.describe()
+	out.Query.Plan = p.describe()
+	if b != nil {
+		out.Query.Topology = b.topology.Describe()
+	}
 	return out, nil
 }
 
