@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -67,7 +68,7 @@ func newNode(o nodeOptions) (*node, error) {
 	if err != nil {
 		return nil, badInput(err)
 	}
-	settings, err := worker.ConfigDef().Parse(resolved)
+	settings, err := n.workerSettings(resolved)
 	if err != nil {
 		return nil, badInput(err)
 	}
@@ -98,6 +99,21 @@ func newNode(o nodeOptions) (*node, error) {
 		return nil, badInput(err)
 	}
 	return n, nil
+}
+
+// workerSettings checks the settings. One that is not known and looks like a misspelt
+// one is an error; others belong to the surroundings the file came from (logging, a
+// distribution's own), and are warned of, as Kafka Connect does.
+func (n *node) workerSettings(all connect.Config) (connect.Settings, error) {
+	own := maps.Clone(all)
+	_, err := worker.ConfigDef().Parse(own)
+	for _, e := range config.Faults(err) {
+		if e.Code == "config.unknown" && e.Mend == "" {
+			n.log.Warn("the setting " + e.Place + " is not known and has no effect")
+			delete(own, e.Place)
+		}
+	}
+	return worker.ConfigDef().Parse(own)
 }
 
 func metricsHandler(metrics *prometheus.Registry) http.Handler {
