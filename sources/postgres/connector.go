@@ -52,6 +52,26 @@ func (c *connector) ExactlyOnce(connect.Config) bool { return true }
 // DefinesBoundaries tells that records carry the ends of their transactions.
 func (c *connector) DefinesBoundaries(connect.Config) bool { return true }
 
+// AlterOffsets checks that new offsets are ones to resume from. The slot keeps its
+// place: what it has let go of cannot be read again, and the task says so when it
+// starts.
+func (c *connector) AlterOffsets(_ context.Context, config connect.Config, offsets map[connect.SourcePartition][]byte) (bool, error) {
+	own, err := partition(config["topic.prefix"])
+	if err != nil {
+		return false, err
+	}
+	for p, text := range offsets {
+		if p != own {
+			return false, &connect.Error{Code: "pg.offset", Class: connect.ClassConfig, Place: p.JSON(),
+				Message: "this connector has no such partition", Mend: "its only one is " + own.JSON()}
+		}
+		if _, err := parsePosition(text); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
 // Validate looks at the server and adds what stands in the way to the settings it
 // has to do with. It changes nothing there.
 func (c *connector) Validate(ctx context.Context, config connect.Config, values connect.ConfigValues) {

@@ -161,7 +161,9 @@ func (s *stream) report(c *replication, now time.Time) error {
 	if safe == 0 {
 		return nil
 	}
-	if err := c.status(s.received, safe, now); err != nil {
+	// A server without a timeout of its own says nothing unless it is asked.
+	ask := now.Sub(s.lastHeard) > silence/4
+	if err := c.status(s.received, safe, ask, now); err != nil {
 		return explain(err, "reporting to the server")
 	}
 	s.reported, s.lastSent = safe, now

@@ -220,3 +220,63 @@ func TestStopWhileTheSlotWaits(t *testing.T) {
 		return d.get("SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1", d.slot) == "0" && d.get("SELECT count(*) FROM pg_publication") == "0"
 	})
 }
+
+// TestPublicationMissingWhereTheLogIsRead drops the publication and makes it anew:
+// what was written in between cannot be decoded, and trying again does not help.
+func TestPublicationMissingWhereTheLogIsRead(t *testing.T) {
+	d := newTestDB(t)
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY)`)
+	var offsets connecttest.Offsets
+	run := d.start(&offsets)
+	d.streaming()
+	d.exec(`INSERT INTO a VALUES (1)`)
+	run.Take(1)
+	run.Commit()
+	run.Stop()
+	d.exec(`DROP PUBLICATION dbz_publication`)
+	d.exec(`INSERT INTO a VALUES (2)`)
+	began := time.Now()
+	if err := failure(t, d.config("retriable.restart.connector.wait.ms", "500"), &offsets); err.Code != "pg.publication.missing_at_lsn" {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > 15*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func TestRefusedSettingsAreNamed(t *testing.T) {
+	for name, value := range map[string]string{
+		"signal.data.collection": "public.signals", "converters": "isbn", "plugin.name": "wal2json", "snapshot.mode": "custom",
+		"topic.naming.strategy": "io.debezium.schema.DefaultRegexTopicNamingStrategy", "time.precision.mode": "structured",
+		"column.mask.hash.ROT13.with.salt.x": "public.a.b", "table.include.list": "(", "message.key.columns": "a", "skipped.operations": "x",
+		"slot.name": "Not-Legal", "tabel.include.list": "x", "topic.prefix": "a b",
+	} {
+		config := testConfig(name, value)
+		_, err := newSettings(config)
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s=%s: %v", name, value, err)
+		}
+	}
+	unchanged := testConfig("connector.class", "io.debezium.connector.postgresql.PostgresConnector", "tasks.max", "1", "plugin.name", "pgoutput",
+		"key.converter", "io.confluent.connect.avro.AvroConverter", "key.converter.schema.registry.url", "http://r", "transforms", "unwrap",
+		"transforms.unwrap.type", "io.debezium.transforms.ExtractNewRecordState", "snapshot.mode", "initial", "errors.tolerance", "all",
+		"topic.creation.default.partitions", "3", "database.tcpKeepAlive", "true", "snapshot.fetch.size", "2000", "schema.refresh.mode", "columns_diff",
+		"producer.override.linger.ms", "5", "publication.autocreate.mode", "filtered", "heartbeat.interval.ms", "10000", "database.ssl.mode", "x", "signal.enabled.channels", "source")
+	if _, err := newSettings(unchanged); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAlterOffsets(t *testing.T) {
+	c := Plugin().New().(connect.OffsetAlterer)
+	own, _ := partition("shop")
+	other, _ := partition("other")
+	for text, good := range map[string]bool{`{"lsn":5,"lsn_commit":5}`: true, `null`: true, `{}`: false, `{"lsn":"x"}`: false} {
+		if _, err := c.AlterOffsets(context.Background(), testConfig(), map[connect.SourcePartition][]byte{own: []byte(text)}); (err == nil) != good {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if _, err := c.AlterOffsets(context.Background(), testConfig(), map[connect.SourcePartition][]byte{other: []byte(`null`)}); err == nil {
+		t.Error("the partition of another connector was accepted")
+	}
+}

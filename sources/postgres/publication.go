@@ -64,38 +64,44 @@ func tableList(tables []catalogTable) string {
 	return strings.Join(names, ", ")
 }
 
-// ensurePublication makes the publication ready for the captured tables and tells
-// whether it was created. An existing one is only added to: tables that are no
+// ensured is what was done to a publication.
+type ensured struct {
+	created bool
+	added   []catalogTable
+}
+
+// ensurePublication makes the publication ready for the captured tables. An existing one is only added to: tables that are no
 // longer captured stay, and their changes are passed over. It comes before the slot,
 // because the log is decoded with the catalogue as it was.
-func (s *settings) ensurePublication(ctx context.Context, d *db, tables []catalogTable, viaRoot bool) (created bool, err error) {
+func (s *settings) ensurePublication(ctx context.Context, d *db, tables []catalogTable, viaRoot bool) (done ensured, err error) {
 	info, err := d.publication(ctx, s.publication)
 	if err != nil {
-		return false, err
+		return done, err
 	}
 	if info == nil {
 		if s.publicationMode == "disabled" {
-			return false, publicationMissing(s.publication, tables)
+			return done, publicationMissing(s.publication, tables)
 		}
 		sql := s.createPublication(tables, viaRoot)
 		if err := d.exec(ctx, sql); err != nil {
 			if code := sqlState(err); code != "42710" && code != "23505" { // Somebody else was quicker.
-				return false, publicationRefused(err, sql)
+				return done, publicationRefused(err, sql)
 			}
-			return false, nil
+			return done, nil
 		}
-		return true, nil
+		return ensured{created: true}, nil
 	}
 	if s.publicationMode != "filtered" {
-		return false, nil
+		return done, nil
 	}
 	if lacks := info.lacks(tables); len(lacks) > 0 {
 		sql := "ALTER PUBLICATION " + quoteIdent(s.publication) + " ADD TABLE " + tableList(lacks)
 		if err := d.exec(ctx, sql); err != nil {
-			return false, publicationRefused(err, sql)
+			return done, publicationRefused(err, sql)
 		}
+		done.added = lacks
 	}
-	return false, nil
+	return done, nil
 }
 
 func publicationRefused(err error, sql string) error {

@@ -20,11 +20,14 @@ type work struct {
 	stream *stream   // From the moment that reading of the log begins.
 	// settled tells that the start is over: what was to be read of the tables was.
 	settled bool
-	worked  bool // The last session came as far as reading something.
+	worked  bool // The last session has read something.
 	line    *lineage
 	// madeSlot and madePublication are undone when the first snapshot does not
 	// come to its end.
 	madeSlot, madePublication bool
+	// lastFault is the server's last fault, which came sameFault times in a row.
+	lastFault faultPlace
+	sameFault int
 }
 
 func newWork(t *task, stored *position) (*work, error) {
@@ -48,7 +51,35 @@ func (w *work) exhausted(failures int, err error) bool {
 		// The log is decoded with the catalogue as it was, so this does not pass.
 		return failures >= sameAttempts
 	}
+	if w.stuck(err) {
+		return true
+	}
 	return w.fresh() && !w.settled && failures >= firstAttempts
+}
+
+// stuck tells whether the server keeps failing in the same way at the same place of
+// the log, such as over a value that is too large for it to write: then trying
+// again does not help.
+func (w *work) stuck(err error) bool {
+	const attempts = 5
+	code := sqlState(err)
+	if w.stream == nil || code == "" || strings.HasPrefix(code, "57") || strings.HasPrefix(code, "53") || strings.HasPrefix(code, "55") {
+		w.sameFault = 0
+		return false
+	}
+	at := faultPlace{code, w.stream.em.pos.end, w.stream.em.pos.ordinal}
+	if at != w.lastFault {
+		w.lastFault, w.sameFault = at, 0
+	}
+	w.sameFault++
+	return w.sameFault >= attempts
+}
+
+// faultPlace is a fault of the server and where it came.
+type faultPlace struct {
+	code    string
+	end     uint64
+	ordinal int64
 }
 
 // session connects and works until something fails or ctx is done.
@@ -134,10 +165,13 @@ func (w *work) settle(ctx context.Context, p *preflight, rep *replication, srv s
 		return nil
 	}
 	if w.set.snapshotMode != "initial_only" {
-		made, err := w.set.ensurePublication(ctx, side, p.tables, p.viaRoot)
-		w.madePublication = w.madePublication || made
+		done, err := w.set.ensurePublication(ctx, side, p.tables, p.viaRoot)
+		w.madePublication = w.madePublication || done.created
 		if err != nil {
 			return err
+		}
+		if len(done.added) > 0 && !w.fresh() {
+			w.log.Warn("Tables are captured from now on; the rows they have already are not read. To read them, take a new snapshot.", "tables", tableList(done.added))
 		}
 	}
 	info, err := side.slot(ctx, w.set.slot)
@@ -323,11 +357,15 @@ func (w *work) follow(ctx context.Context, side *db, rep *replication, srv serve
 	if err := rep.start(ctx, w.set.slot, s.em.pos.end, w.options()); err != nil {
 		return err
 	}
-	w.worked = true
 	w.metrics.Set("connected", 1)
 	w.log.Info("Reading the log.", "slot", w.set.slot, "from", lsnText(s.em.pos.end))
 	defer func() { s.dropSide(context.WithoutCancel(ctx)) }()
-	return s.run(ctx, rep)
+	began, from := time.Now(), s.em.pos
+	err = s.run(ctx, rep)
+	// A connection that only begins has not worked: the server may fail on what
+	// comes next, again and again.
+	w.worked = s.em.pos.end != from.end || s.em.pos.ordinal != from.ordinal || time.Since(began) > w.set.retryWait
+	return err
 }
 
 // usable tells whether the slot still has everything from where we stand.

@@ -83,7 +83,6 @@ func (t *task) run(ctx context.Context, stored *position) error {
 	defer w.release(ctx)
 	wait := backoff{first: 200 * time.Millisecond, most: t.set.retryWait}
 	for failures := 0; ; {
-		began := time.Now()
 		err := w.session(ctx)
 		if ctx.Err() != nil {
 			return nil
@@ -93,10 +92,7 @@ func (t *task) run(ctx context.Context, stored *position) error {
 			return err
 		}
 		if w.worked {
-			failures, w.worked = 0, false
-			if time.Since(began) > t.set.retryWait {
-				wait.wait = 0
-			}
+			failures, w.worked, wait.wait = 0, false, 0
 		}
 		failures++
 		if w.exhausted(failures, err) {

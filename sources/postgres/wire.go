@@ -103,7 +103,6 @@ func (c *replication) frame() (typ byte, body []byte, err error) {
 			return 0, nil, malformed(head[0], errShort)
 		}
 		if size > len(head) {
-			c.grow(size)
 			return 0, nil, nil
 		}
 		c.r += size
@@ -130,16 +129,6 @@ func serverError(body []byte) error {
 	return pgconn.ErrorResponseToPgError(&msg)
 }
 
-// grow makes room for a message of the given size.
-func (c *replication) grow(size int) {
-	if size <= len(c.buf) {
-		return
-	}
-	bigger := make([]byte, size+readSize)
-	c.w = copy(bigger, c.buf[c.r:c.w])
-	c.r, c.buf = 0, bigger
-}
-
 // fill reads more, at least a byte, by the deadline.
 func (c *replication) fill(due time.Time) error {
 	if c.r == c.w {
@@ -148,8 +137,14 @@ func (c *replication) fill(due time.Time) error {
 			c.buf = make([]byte, readSize) // A large message has passed.
 		}
 	} else if c.w == len(c.buf) {
-		c.w = copy(c.buf, c.buf[c.r:c.w])
-		c.r = 0
+		to := c.buf
+		if c.r == 0 {
+			// One message fills it all. The buffer grows with what has come, not with
+			// what a length promises.
+			to = make([]byte, 2*len(c.buf))
+		}
+		c.w = copy(to, c.buf[c.r:c.w])
+		c.r, c.buf = 0, to
 	}
 	if !due.Equal(c.due) {
 		if err := c.conn.SetReadDeadline(due); err != nil {
@@ -179,13 +174,16 @@ func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
 // status reports to the server: what was received, and what is safe. safe must not
 // be 0, which the server would take for everything. Invariant 1 is upheld by the
-// caller: safe is what Commit has said, nothing else.
-func (c *replication) status(received, safe uint64, now time.Time) error {
+// caller: safe is what Commit has said, nothing else. ask wants an answer.
+func (c *replication) status(received, safe uint64, ask bool, now time.Time) error {
 	b := append(c.out[:0], 'd', 0, 0, 0, 38, 'r')
 	for _, v := range []uint64{max(received, safe), safe, safe, uint64(now.UnixMicro() - postgresEpoch)} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	c.out = append(b, 0)
+	if ask {
+		c.out[len(c.out)-1] = 1
+	}
 	if err := c.conn.SetWriteDeadline(now.Add(30 * time.Second)); err != nil {
 		return err
 	}
