@@ -1,0 +1,101 @@
+package streams
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/streams/serde"
+	"github.com/tidemill/tidemill/streams/topics"
+)
+
+// TestJoinInOrderOfTime joins a backlog of orders to a backlog of customers that
+// are all older. Every order must find its customer, and come out once, although
+// what is fetched but has to wait is held back over many commits and a crash.
+func TestJoinInOrderOfTime(t *testing.T) {
+	for name, eos := range guarantees {
+		t.Run(name, func(t *testing.T) { joinInOrder(t, eos) })
+	}
+}
+
+func joinInOrder(t *testing.T, eos bool) {
+	const customers, orders = 6000, 3000
+	w := newWorld(t)
+	w.create("customers", 4)
+	w.create("orders", 4)
+	// The first orders are of the last customers.
+	key := func(topic string, i int) int {
+		if topic == "orders" {
+			return customers - 1 - i
+		}
+		return i
+	}
+	backlog := func(topic string, n int, start time.Time) {
+		rs := make([]*kgo.Record, n)
+		for i := range rs {
+			rs[i] = &kgo.Record{
+				Topic: topic, Key: fmt.Append(nil, key(topic, i)), Value: fmt.Append(nil, topic[:1], i),
+				Timestamp: start.Add(time.Duration(i) * time.Millisecond),
+			}
+		}
+		for len(rs) > 0 { // Small batches make many fetches.
+			if err := w.client.Produce(w.ctx, rs[:100]...); err != nil {
+				t.Fatal(err)
+			}
+			rs = rs[100:]
+		}
+	}
+	backlog("orders", orders, time.UnixMilli(10_000_000))
+	backlog("customers", customers, time.UnixMilli(1_000))
+
+	b := NewBuilder()
+	table := TableFrom(b, "customers", serde.Text{}, serde.Text{})
+	Join(From(b, "orders", serde.Text{}, serde.Text{}), table, func(_ string, p Pair[string, string]) string {
+		return fmt.Sprint(p.Left, " ", p.Right, " ", p.HasRight)
+	}, serde.Text{}, With{Join: Left}).To("out", serde.Text{}, serde.Text{})
+	topology, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	app, dir := App{ID: "j", Topology: topology, ExactlyOnce: eos, CommitInterval: time.Millisecond, MaxIdle: 5 * time.Second}, t.TempDir()
+	// Many small fetches leave records of one topic waiting for those of the other.
+	small := func(e *Engine) { e.cfg.Client = []kgo.Opt{kgo.FetchMaxPartitionBytes(1 << 10)} }
+	var commits atomic.Int32
+	e := w.start(dir, app, func(e *Engine) {
+		small(e)
+		e.crash = func(at string) error {
+			if at == "offsets committed" && commits.Add(1) >= 1 {
+				return errCrash
+			}
+			return nil
+		}
+	})
+	w.wait("the crash", func() bool { return commits.Load() >= 1 })
+	e.end()
+	e = w.start(dir, app, small)
+	seen := map[string]int{}
+	w.wait("all orders to come out", func() bool {
+		clear(seen)
+		err := w.client.Read(w.ctx, "out", topics.ToEnd, func(r *kgo.Record) (bool, error) {
+			seen[string(r.Value)]++
+			return true, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(seen) >= orders
+	})
+	for i := range orders {
+		want := fmt.Sprintf("o%d c%d true", i, key("orders", i))
+		if n := seen[want]; n == 0 || eos && n != 1 {
+			t.Fatalf("%q came out %d times", want, n)
+		}
+	}
+	if len(seen) != orders {
+		t.Errorf("%d different results, want %d", len(seen), orders)
+	}
+	e.end()
+}
