@@ -58,6 +58,9 @@ type built struct {
 	// result is the table that keeps the results, or the states of the groups; nil
 	// when the query is over a stream and gathers nothing.
 	result *rowTable
+	// placed says that a row lies in the partition its store key chooses, not in
+	// that of the topic it came from.
+	placed bool
 }
 
 // assembler builds the topology of one plan.
@@ -89,7 +92,7 @@ func (p *plan) build(to target) (*built, error) {
 	if a.keys, err = newOrderedKey(from.columns[:from.keys()]); err != nil {
 		return nil, err
 	}
-	out := &built{plan: p, crew: a.crew}
+	out := &built{plan: p, crew: a.crew, placed: p.aggregates() && (from.table || a.regroups())}
 	switch {
 	case from.table && p.aggregates():
 		out.result, err = a.tableAggregate()
@@ -330,7 +333,7 @@ func (a *assembler) streamAggregate() (*rowTable, error) {
 		return nil, err
 	}
 	var in *rowStream
-	if a.p.rekeyed || a.p.from.cdc || a.recordColumns() {
+	if a.regroups() {
 		in = streams.FlatMap(s, func(r rowRecord, emit func(rowRecord)) {
 			if r.NoValue {
 				return
@@ -354,6 +357,10 @@ func (a *assembler) streamAggregate() (*rowTable, error) {
 	agg := streams.Aggregate(g, a.aggregation(), serde.Row(a.crew.state), streams.With{Name: "aggregate", Store: resultStore, Uncached: a.to.updates})
 	return agg, a.groups(agg)
 }
+
+// regroups tells whether the records of a stream go through a topic on their way to
+// their groups.
+func (a *assembler) regroups() bool { return a.p.rekeyed || a.p.from.cdc || a.recordColumns() }
 
 // groupKeys makes the writer of the keys of groups.
 func (a *assembler) groupKeys() (orderedKey, error) {

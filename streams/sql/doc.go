@@ -5,13 +5,16 @@
 // (token.go) and the parser (parser.go and its parse_ neighbours) make a
 // Statement, a tree that remembers where each of its parts stood in the text and
 // that prints itself back as SQL. The catalog (catalog.go) knows the streams,
-// tables and types declared so far. The analyser (analyze.go) resolves names and
-// types, the compiler (expr.go) turns expressions into closures over a row, and
-// the planner (plan.go) builds the topology of a persistent query. Engine
-// (statement.go) is the front: it executes statements, answers pull queries
-// (pull.go) and runs push queries (push.go). Every statement that changes the
-// catalog is appended to a Log first, so that a restarted process replays it and
-// stands where the old one stood.
+// tables and types declared so far. The analyser (analyze.go, scope.go) resolves
+// names and types and makes a plan; expr.go turns expressions into closures over a
+// row; build.go makes a topology of package streams of a plan, with the codecs of
+// format.go and envelope.go at its ends and the workers of worker.go between.
+//
+// Engine (engine.go) is the front: Execute (execute.go) executes statements, Query
+// (query.go) answers pull queries from the stores of persistent queries (pull.go)
+// and runs push queries in its own process (push.go). A statement that changes the
+// catalog is prepared, appended to a Log (command.go), and only then made true, so
+// that a restarted process replays the log and stands where the old one stood.
 //
 // Faults of the text are values of type *Error: a stable code, line and column,
 // the line itself with a caret, what was expected, and a near name when the

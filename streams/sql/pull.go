@@ -115,10 +115,20 @@ type pulling struct {
 	failed func(error)
 }
 
-// read answers with the rows of one span of keys. One key lies in the store's
-// partition that its own bytes, or those of its topic, chose: a scan finds it in
-// any.
+// read answers with the rows of one span of keys. One key is asked for by itself
+// where its bytes say in which partition it lies; otherwise a scan finds it in any.
 func (a *pulling) read(ctx context.Context, store *rows.Rows, s keySpan) error {
+	if s.one && a.reader.b.placed {
+		r, found, err := store.Get(ctx, s.lo)
+		if err != nil || !found {
+			return err
+		}
+		v, ok, err := a.reader.row(r.Key, r.Value)
+		if err != nil || !ok {
+			return err
+		}
+		return a.give(v.Struct().Values(), r.Time)
+	}
 	return store.Scan(ctx, s.lo, s.hi, func(r rows.Row) error {
 		v, ok, err := a.reader.row(bytes.Clone(r.Key), bytes.Clone(r.Value))
 		if err != nil {
@@ -164,7 +174,11 @@ func (a *pulling) give(values []connect.Value, time int64) error {
 }
 
 // keySpan is a range of key bytes: from lo, included, to hi, excluded; nil is open.
-type keySpan struct{ lo, hi []byte }
+// With one it holds no other key than lo.
+type keySpan struct {
+	lo, hi []byte
+	one    bool
+}
 
 // keySpans finds the keys that WHERE leaves possible. It looks at conditions joined
 // by AND that compare key columns with constants; whatever else there is, is
@@ -203,7 +217,7 @@ func keySpans(p *plan, st *query) ([]keySpan, error) {
 func rangeSpans(keys orderedKey, prefixes [][]byte, col int, lo, hi connect.Value) ([]keySpan, error) {
 	var out []keySpan
 	for _, prefix := range prefixes {
-		s := keySpan{lo: prefix, hi: after(prefix)}
+		s := keySpan{lo: prefix, hi: after(prefix), one: col == len(keys.columns)}
 		var err error
 		if !lo.IsNull() {
 			if s.lo, err = appendOrdered(bytes.Clone(prefix), keys.columns[col].typ, lo); err != nil {
