@@ -64,11 +64,10 @@ func (t *sourceTask) openProducer(life context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The buffer is what bounds the bytes in flight: records beyond it make send wait,
-	// and Poll is not called meanwhile.
-	opts = append([]kgo.Opt{
-		kgo.MaxBufferedBytes(int(t.rt.settings.Int64("producer.buffer.bytes"))), kgo.MaxBufferedRecords(1 << 20),
-	}, opts...)
+	// The bytes in flight are bounded by awaitRoom; the client's own bound only stands
+	// behind it, since it costs more when it is reached.
+	t.room, t.roomy = t.rt.settings.Int64("producer.buffer.bytes"), make(chan struct{}, 1)
+	opts = append([]kgo.Opt{kgo.MaxBufferedBytes(int(2 * t.room)), kgo.MaxBufferedRecords(1 << 22)}, opts...)
 	if !t.rt.settings.Bool("topic.creation.enable") {
 		opts = append(opts, kgo.AllowAutoTopicCreation())
 	}

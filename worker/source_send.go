@@ -28,7 +28,7 @@ func (t *sourceTask) send(ctx, life context.Context, records []connect.SourceRec
 		}
 	}
 	for i := range records {
-		if ctx.Err() != nil {
+		if t.awaitRoom(ctx) != nil {
 			return nil // The rest will be polled again.
 		}
 		kept, err := t.prepare(ctx, &records[i], &slab[i])
@@ -43,9 +43,42 @@ func (t *sourceTask) send(ctx, life context.Context, records []connect.SourceRec
 			continue
 		}
 		slab[i].Context = &carriers[i]
-		t.producer.Produce(ctx, &slab[i], t.acked)
+		// Not ctx: a record given up when the task stops, while later ones arrive in other
+		// partitions, would have those repeated.
+		t.producer.Produce(life, &slab[i], t.acked)
 	}
 	return nil
+}
+
+// awaitRoom waits while there is more on its way than the task may have, and then
+// until half of it has arrived: this is what bounds the bytes in flight, and makes
+// Poll wait for a slow broker.
+func (t *sourceTask) awaitRoom(ctx context.Context) error {
+	if t.sent++; t.sent%64 != 0 {
+		return ctx.Err() // Asking takes a lock; 64 records more or less do not matter.
+	}
+	for t.producer.BufferedProduceBytes() > t.room {
+		t.waiting.Store(true)
+		if t.producer.BufferedProduceBytes() <= t.room/2 {
+			break
+		}
+		select {
+		case <-t.roomy:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return ctx.Err()
+}
+
+// arrived lets send go on when there is room again. It is called by the producer.
+func (t *sourceTask) arrived() {
+	if t.waiting.Load() && t.producer.BufferedProduceBytes() <= t.room/2 {
+		t.waiting.Store(false)
+		nudge(t.roomy)
+	}
 }
 
 // prepare makes a Kafka record of r. It returns false for a record that is not sent:
@@ -102,6 +135,7 @@ func (t *sourceTask) tell(r *toldRecord) {
 // within a partition.
 func (t *sourceTask) acked(out *kgo.Record, err error) {
 	c := out.Context.(*inflight)
+	t.arrived()
 	if err != nil && !t.tolerated(c, out, err) {
 		return // Not finished: no offset passes this record.
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -31,7 +32,12 @@ type sourceTask struct {
 	stopPolling context.CancelFunc
 	commitNow   chan struct{} // Many records are finished: do not wait for the clock.
 	arena       arena
-	lastTopic   string // The topic last made sure of.
+	// room is how many bytes may be on their way; roomy tells of room to a waiting send.
+	room      int64
+	roomy     chan struct{}
+	waiting   atomic.Bool
+	sent      int
+	lastTopic string // The topic last made sure of.
 
 	mu        sync.Mutex // Guards what follows.
 	submitted *submitted

@@ -127,8 +127,8 @@ func (x *transactions) send(ctx, life context.Context, records []connect.SourceR
 	slab := make([]kgo.Record, len(records))
 	carriers := make([]inflight, len(records))
 	for i := range records {
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if err := t.awaitRoom(ctx); err != nil {
+			return err
 		}
 		r := &records[i]
 		if err := x.begin(); err != nil {
@@ -168,6 +168,7 @@ func (x *transactions) send(ctx, life context.Context, records []connect.SourceR
 // end.
 func (x *transactions) acked(out *kgo.Record, err error) {
 	c, ours := out.Context.(*inflight)
+	x.t.arrived()
 	switch {
 	case err == nil && ours:
 		x.t.metrics.written.Add(1)
