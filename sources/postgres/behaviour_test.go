@@ -198,6 +198,10 @@ func TestEnumGrowsAndLogicalMessages(t *testing.T) {
 	if after(&records[3], "m").Str() != "glad" {
 		t.Error(brief(&records[3]))
 	}
+	mood := records[3].ValueSchema.Fields()[1].Schema.Fields()[1].Schema
+	if allowed, _ := mood.Param("allowed"); allowed != "sad,glad" {
+		t.Errorf("the schema allows %s", allowed)
+	}
 	for i := range records {
 		if err := records[i].ValueSchema.Check(records[i].Value); err != nil {
 			t.Error(err)

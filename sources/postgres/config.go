@@ -33,6 +33,7 @@ type modes struct {
 // settings are a task's settings, parsed once.
 type settings struct {
 	host, user, password, database string
+	keyPassword                    string // Of the key for TLS.
 	port                           int
 	ssl                            map[string]string // sslmode and so on.
 	initialStatements              []string
@@ -102,8 +103,9 @@ func buildSettings(s connect.Settings) (*settings, error) {
 		password: s.String("database.password"), database: s.String("database.dbname"),
 		ssl: map[string]string{
 			"sslmode": strings.ToLower(s.String("database.sslmode")), "sslcert": s.String("database.sslcert"), "sslkey": s.String("database.sslkey"),
-			"sslpassword": s.String("database.sslpassword"), "sslrootcert": s.String("database.sslrootcert"),
+			"sslrootcert": s.String("database.sslrootcert"),
 		},
+		keyPassword:       s.String("database.sslpassword"),
 		initialStatements: splitStatements(s.String("database.initial.statements")), connectTimeout: s.Duration("connection.timeout.ms"),
 		prefix: s.String("topic.prefix"), delimiter: s.String("topic.delimiter"),
 		slot: s.String("slot.name"), publication: s.String("publication.name"), publicationMode: strings.ToLower(s.String("publication.autocreate.mode")),

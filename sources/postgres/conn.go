@@ -37,14 +37,19 @@ func (s *settings) connect(ctx context.Context, application string, replication 
 	add("host", s.host)
 	add("port", strconv.Itoa(s.port))
 	add("user", s.user)
-	add("password", s.password)
 	add("dbname", s.database)
 	for name, value := range s.ssl {
 		add(name, value)
 	}
-	config, err := pgconn.ParseConfig(dsn.String())
+	// Passwords are no part of the text, which errors may show.
+	config, err := pgconn.ParseConfigWithOptions(dsn.String(), pgconn.ParseConfigOptions{
+		GetSSLPassword: func(context.Context) string { return s.keyPassword },
+	})
 	if err != nil {
 		return nil, fatal("pg.config", "the connection's settings do not fit together", err, "check the settings that begin with database.")
+	}
+	if s.password != "" {
+		config.Password = s.password
 	}
 	config.RuntimeParams = sessionSettings()
 	config.RuntimeParams["application_name"] = application

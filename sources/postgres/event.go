@@ -22,6 +22,13 @@ type relaxError struct{ column string }
 
 func (e *relaxError) Error() string { return "a null in the column " + e.column }
 
+// staleError says that an enum has a label which it did not have when its type was
+// read: a new one does not make the server tell the relation again. The types are
+// asked for anew, and the change read again.
+type staleError struct{ label string }
+
+func (e *staleError) Error() string { return "the new label " + e.label }
+
 // emitter makes records of changes. It belongs to one goroutine.
 type emitter struct {
 	set       *settings
@@ -53,8 +60,12 @@ func (e *emitter) append(r connect.Record, last bool) {
 		pos = &e.before
 	}
 	r.Partition, r.Timestamp = connect.AnyPartition, connect.NoTimestamp
-	if e.context != nil {
-		r.Headers = append(r.Headers[:len(r.Headers):len(r.Headers)], e.context...)
+	switch {
+	case e.context == nil:
+	case r.Headers == nil:
+		r.Headers = e.context
+	default:
+		r.Headers = append(r.Headers, e.context...)
 	}
 	e.batch.records = append(e.batch.records, connect.SourceRecord{
 		Record: r, SourcePartition: e.partition, SourceOffset: e.batch.at(*pos),
@@ -246,6 +257,9 @@ func (e *emitter) column(p *plan, cp *columnPlan, raw rawColumn) (connect.Value,
 		v, err := cp.decode(&e.batch.arena, raw.data)
 		if err == nil {
 			return v, nil
+		}
+		if _, stale := errors.AsType[*staleError](err); stale {
+			return connect.Value{}, err
 		}
 		return connect.Value{}, e.unreadable(p, cp, err)
 	case columnNull:

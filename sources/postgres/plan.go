@@ -89,6 +89,25 @@ func (c *compiler) compile(r *relation, facts *tableFacts) (*plan, error) {
 	return p, c.key(p, keys, codecs, facts)
 }
 
+// adapts tells whether a plan compiled anew can read what gave this error, and takes
+// in what has been learnt by it. Each thing is learnt once, so this comes to an end.
+func (c *compiler) adapts(p *plan, err error) bool {
+	if relax, ok := errors.AsType[*relaxError](err); ok {
+		// The column was nullable when this row was written.
+		column := p.table.String() + "." + relax.column
+		if c.relaxed[column] {
+			return false
+		}
+		c.relaxed[column] = true
+		return true
+	}
+	if stale, ok := errors.AsType[*staleError](err); ok && !c.types.asked[stale.label] {
+		c.types.refresh(stale.label)
+		return true
+	}
+	return false
+}
+
 // columnCodec returns how to read a column; its schema is nil when the column is
 // left out because its type has no mapping.
 func (c *compiler) columnCodec(p *plan, col relationColumn) (codec, error) {

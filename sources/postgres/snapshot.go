@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -113,11 +114,18 @@ func (s *snapshot) finish(ctx context.Context, tables int) error {
 	return s.send(ctx, last)
 }
 
+// sourceInEnvelope is where the source block stands in an envelope.
+const sourceInEnvelope = 2
+
+// marked returns the snapshot field of a record's source block.
+func marked(r *connect.SourceRecord) string {
+	return r.Value.Struct().At(sourceInEnvelope).Struct().At(sourceSnapshot).Str()
+}
+
 // mark sets the snapshot field of a record's source block. The record must not have
 // been handed over yet.
 func mark(r *connect.SourceRecord, word string) {
-	const source = 2
-	r.Value.Struct().At(source).Struct().Set(sourceSnapshot, connect.String(word))
+	r.Value.Struct().At(sourceInEnvelope).Struct().Set(sourceSnapshot, connect.String(word))
 }
 
 func (s *snapshot) send(ctx context.Context, b *batch) (err error) {
@@ -132,7 +140,7 @@ func (s *snapshot) send(ctx context.Context, b *batch) (err error) {
 	alone := true
 	s.first.Do(func() {
 		alone = false
-		if r := &b.records[0]; len(b.records) > 1 && r.Topic != "" {
+		if r := &b.records[0]; r.Topic != "" && !strings.HasPrefix(marked(r), "last") {
 			mark(r, "first")
 		}
 		hand()

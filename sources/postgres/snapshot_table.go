@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -140,12 +139,12 @@ func (r *tableReader) place(fields []pgconn.FieldDescription) {
 func (r *tableReader) add(ctx context.Context, facts *tableFacts) error {
 	r.em.pos.lsn = r.slot.begin
 	err := r.em.insert(r.plan, opRead, r.row)
-	if relax, ok := errors.AsType[*relaxError](err); ok {
-		r.compiler.relaxed[r.plan.table.String()+"."+relax.column] = true
-		if r.plan, err = r.compiler.compile(r.plan.relation, facts); err == nil {
-			r.plan.source[sourceSnapshot] = connect.String("true")
-			err = r.em.insert(r.plan, opRead, r.row)
+	for r.compiler.adapts(r.plan, err) {
+		if r.plan, err = r.compiler.compile(r.plan.relation, facts); err != nil {
+			return err
 		}
+		r.plan.source[sourceSnapshot] = connect.String("true")
+		err = r.em.insert(r.plan, opRead, r.row)
 	}
 	if err != nil {
 		return err

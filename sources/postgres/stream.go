@@ -300,13 +300,13 @@ func (s *stream) rowChange(ctx context.Context, typ byte, at uint64, body []byte
 		}
 		s.txBegan += len(s.em.batch.records) - from
 	}()
-	err = s.emit(typ, t.plan)
-	if relax, ok := errors.AsType[*relaxError](err); ok {
-		// The column was nullable when this row was written.
+	for err = s.emit(typ, t.plan); s.comp.adapts(t.plan, err); err = s.emit(typ, t.plan) {
 		s.em.batch.records = s.em.batch.records[:from]
-		s.comp.relaxed[t.plan.table.String()+"."+relax.column] = true
-		if err = s.plan(ctx, t); err == nil {
-			err = s.emit(typ, t.plan)
+		if _, err := s.catalog(ctx); err != nil {
+			return err
+		}
+		if err := s.plan(ctx, t); err != nil {
+			return err
 		}
 	}
 	return err

@@ -65,10 +65,13 @@ type typeTable struct {
 	infos   map[uint32]*typeInfo
 	// load asks the server about a type; nil with a nil error when there is none.
 	load func(oid uint32) (*typeInfo, error)
+	// asked are enum labels that were not known and asked for: one that was renamed
+	// since is not in the catalogue any more.
+	asked map[string]bool
 }
 
 func newTypeTable(m *modes, load func(uint32) (*typeInfo, error)) *typeTable {
-	return &typeTable{modes: m, entries: allTypes(), infos: map[uint32]*typeInfo{}, load: load}
+	return &typeTable{modes: m, entries: allTypes(), infos: map[uint32]*typeInfo{}, load: load, asked: map[string]bool{}}
 }
 
 // errUnknownType says that a type has no mapping.
@@ -115,7 +118,7 @@ func (t *typeTable) compile(oid uint32, mod int32) (codec, error) {
 		}
 		return t.compile(info.base, mod)
 	case info.kind == 'e':
-		return enumCodec(info), nil
+		return t.enumCodec(info), nil
 	case info.kind == 'r':
 		return textCodec(connect.Of(connect.KindString)), nil
 	}
@@ -130,11 +133,32 @@ func (t *typeTable) opaque() codec {
 	return binaryCodec(t.modes, func(dst, text []byte) ([]byte, error) { return append(dst, text...), nil })
 }
 
-func enumCodec(info *typeInfo) codec {
-	return textCodec(connect.SchemaDef{
+func (t *typeTable) enumCodec(info *typeInfo) codec {
+	s := connect.SchemaDef{
 		Kind: connect.KindString, Name: "io.debezium.data.Enum", Version: 1,
 		Params: []connect.Param{{Key: "allowed", Value: strings.Join(info.labels, ",")}},
-	}.MustBuild())
+	}.MustBuild()
+	labels := make([]connect.Value, len(info.labels))
+	for i, l := range info.labels {
+		labels[i] = connect.String(l)
+	}
+	return codec{schema: s, decode: func(a *arena, text []byte) (connect.Value, error) {
+		for i := range labels {
+			if info.labels[i] == view(text) {
+				return labels[i], nil
+			}
+		}
+		if t.asked[view(text)] {
+			return a.text(text), nil
+		}
+		return connect.Value{}, &staleError{string(text)}
+	}}
+}
+
+// refresh asks for types anew because of an enum's label.
+func (t *typeTable) refresh(label string) {
+	t.asked[label] = true
+	t.forget()
 }
 
 // missing returns the value that stands for one the log does not hold: the
