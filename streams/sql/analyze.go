@@ -12,6 +12,8 @@ import (
 type output struct {
 	column
 	value compiled
+	// explode says that the value is an array, of which each element gets a row.
+	explode bool
 }
 
 // plan is an analysed query: what it reads, what it does with each row and what it
@@ -33,11 +35,12 @@ type plan struct {
 	// the results of the aggregates.
 	outputs []output
 	// rekeyed says that the keys of the result are not those of the source.
-	rekeyed bool
-	table   bool // the result is a table
-	emit    emit
-	limit   int
-	sink    *source
+	rekeyed  bool
+	explodes bool // one of the outputs makes several rows of one
+	table    bool // the result is a table
+	emit     emit
+	limit    int
+	sink     *source
 }
 
 // sources names what the query reads.
@@ -322,14 +325,14 @@ func (b *planner) project(items []item, keys []string, over *analyzer) error {
 	keyed := make([]*output, len(keys))
 	var values []output
 	for i, it := range items {
-		c, err := over.compile(it.expr)
+		c, explode, err := b.selected(it.expr, over)
 		if err != nil {
 			return err
 		}
 		if c.typ.Kind == functions.Null {
 			return b.a.fault(it.expr, "sql.type", "the type of this column cannot be told", "write CAST(NULL AS …)")
 		}
-		o := output{column: column{name: outputName(it), typ: c.typ}, value: c}
+		o := output{column: column{name: outputName(it), typ: c.typ}, value: c, explode: explode}
 		if o.name == "" {
 			o.name = fmt.Sprintf("KSQL_COL_%d", i)
 		}
@@ -358,6 +361,32 @@ func (b *planner) project(items []item, keys []string, over *analyzer) error {
 	}
 	b.p.outputs = append(b.p.outputs, values...)
 	return nil
+}
+
+// selected compiles an item, which may be EXPLODE of an array: then the type is
+// that of the elements and the value the array.
+func (b *planner) selected(e expr, over *analyzer) (compiled, bool, error) {
+	f, ok := e.(*call)
+	if !ok || f.name.text != "EXPLODE" {
+		c, err := over.compile(e)
+		return c, false, err
+	}
+	if b.p.from.table || len(b.q.groupBy) > 0 {
+		return compiled{}, false, b.a.fault(e, "sql.bad_clause", "EXPLODE makes rows of a stream, without aggregation", "explode into a stream first")
+	}
+	if len(f.args) != 1 {
+		return compiled{}, false, b.a.fault(e, "sql.type", "EXPLODE takes one array", "")
+	}
+	c, err := over.compile(f.args[0])
+	if err != nil {
+		return c, false, err
+	}
+	if c.typ.Kind != functions.Array {
+		return c, false, b.a.fault(e, "sql.type", fmt.Sprintf("EXPLODE takes an array, not %s", c.typ), "")
+	}
+	b.p.explodes = true
+	c.typ = *c.typ.Elem
+	return c, true, nil
 }
 
 // names refuses two outputs of one name, and results without values.

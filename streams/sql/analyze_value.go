@@ -221,6 +221,9 @@ func (a *analyzer) call(e *call) (compiled, error) {
 		}
 		return compiled{}, a.fault(e.name, "sql.unknown_function", "there is no function "+e.name.text, didYouMean(e.name.text, functions.Names()))
 	}
+	if f.Category == "TABLE" {
+		return compiled{}, a.fault(e, "sql.bad_clause", e.name.text+" makes rows and stands in the SELECT list by itself", "compute with its column in another query")
+	}
 	if f.Category == "LAMBDA" {
 		return a.higher(e)
 	}

@@ -2,6 +2,7 @@ package sql
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/tidemill/tidemill/connect"
@@ -246,8 +247,9 @@ func (a *assembler) streamRows() error {
 		if !a.crew.keep(v) {
 			return
 		}
-		o := a.crew.output(v)
-		emit(rowRecord{Key: o, NoKey: keys == 0 || o.Struct().At(0).IsNull() && keys == 1, Value: o, Time: r.Time, Headers: r.Headers})
+		for _, o := range a.p.exploded(a.crew.output(v)) {
+			emit(rowRecord{Key: o, NoKey: keys == 0 || o.Struct().At(0).IsNull() && keys == 1, Value: o, Time: r.Time, Headers: r.Headers})
+		}
 	}, streams.With{Name: "project"})
 	return a.finish(out, func(key, value connect.Value) connect.Value { return value })
 }
@@ -278,6 +280,35 @@ func (a *assembler) table() (*rowTable, error) {
 		t = t.Filter(func(_, row connect.Value) bool { return a.crew.keep(row) }, streams.With{Name: "filter"})
 	}
 	return t, nil
+}
+
+// exploded makes the rows of a result: one, or as many as its longest exploded array
+// has elements.
+func (p *plan) exploded(o connect.Value) []connect.Value {
+	if !p.explodes {
+		return []connect.Value{o}
+	}
+	values, n := o.Struct().Values(), 0
+	for i, out := range p.outputs {
+		if out.explode {
+			n = max(n, values[i].Len())
+		}
+	}
+	rows := make([]connect.Value, n)
+	for r := range rows {
+		row := slices.Clone(values)
+		for i, out := range p.outputs {
+			if !out.explode {
+				continue
+			}
+			row[i] = null
+			if r < values[i].Len() {
+				row[i] = values[i].Array()[r]
+			}
+		}
+		rows[r] = connect.StructValue(o.Struct().Schema().StructOf(row))
+	}
+	return rows
 }
 
 // largeColumns tells whether the query names columns that change events may leave

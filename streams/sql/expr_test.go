@@ -36,7 +36,7 @@ func TestFunctionExamples(t *testing.T) {
 		if !ok {
 			continue
 		}
-		if len(f.Examples) == 0 || f.Doc == "" || f.Category == "" {
+		if len(f.Examples) == 0 && f.Category != "TABLE" || f.Doc == "" || f.Category == "" {
 			t.Errorf("%s lacks an example, a text or a category", name)
 		}
 		for _, ex := range f.Examples {

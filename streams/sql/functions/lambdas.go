@@ -19,3 +19,12 @@ func lambdaFunctions() []Function {
 			Variants: []Variant{{Params: []Type{list, body}, Returns: ArrayOf(variable("R"))}, {Params: []Type{table, body, body}, Returns: table}}},
 	}
 }
+
+// tableFunctions lists the functions that make several rows of one. Like lambdas
+// they are the affair of whoever runs the query.
+func tableFunctions() []Function {
+	return []Function{
+		{Name: "EXPLODE", Category: "TABLE", Doc: "A row for each element of an array; several of them in one query go in step, the shorter filled up with nulls.",
+			Variants: []Variant{{Params: []Type{ArrayOf(variable("T"))}, Returns: variable("T")}}},
+	}
+}

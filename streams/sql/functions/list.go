@@ -10,7 +10,7 @@ import (
 func families() [][]Function {
 	return [][]Function{mathFunctions(), roundingFunctions(), stringFunctions(), paddingFunctions(), conditionalFunctions(),
 		arrayFunctions(), timeFunctions(), jsonFunctions(),
-		dateFunctions(), regularFunctions(), encodingFunctions(), maskFunctions(), mapFunctions(), webFunctions(), lambdaFunctions()}
+		dateFunctions(), regularFunctions(), encodingFunctions(), maskFunctions(), mapFunctions(), webFunctions(), lambdaFunctions(), tableFunctions()}
 }
 
 // library holds all functions by name; it is made once and never changed.
