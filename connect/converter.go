@@ -30,3 +30,11 @@ type HeaderConverter interface {
 	ToConnectHeader(topic, key string, data []byte) (Header, error)
 	Close() error
 }
+
+// Prober is the ability of a converter to try what it depends on, such as a schema
+// registry. Probe is called after Configure, when a configuration is validated; it
+// changes nothing and returns when ctx is done at the latest. The place of its
+// error is the setting to look at, without a prefix.
+type Prober interface {
+	Probe(ctx context.Context) error
+}

@@ -18,7 +18,7 @@
 // A plugin is a [SourceConnector] or [SinkConnector] (plans the work, makes
 // tasks), a [SourceTask] or [SinkTask] (does it), a [Transform], a [Predicate],
 // a [Converter] or a [HeaderConverter]. Interfaces are small; further abilities
-// are separate interfaces that an implementation may also have: [Committer],
+// are separate interfaces that an implementation may also have: [Prober], [Committer],
 // [RecordCommitter], [PreCommitter], [PartitionOpener], [Validator],
 // [OffsetAlterer], [ExactlyOnceSource].
 //

@@ -145,15 +145,10 @@ type SinkRecord struct {
 	LogAppendTime     bool // The broker stamped the record, not its producer.
 	OriginalTopic     string
 	OriginalPartition int32
-	// Raw are the record's bytes as they were read, for dead letters.
-	Raw RawRecord
-}
-
-// RawRecord are a record's bytes before conversion. Nil is Kafka's null; header
-// values are of KindBytes or null.
-type RawRecord struct {
-	Key, Value []byte
-	Headers    []Header
+	// RawKey, RawValue and RawHeaders are the bytes as they were read, for dead
+	// letters. Nil is Kafka's null; header values are of KindBytes or null.
+	RawKey, RawValue []byte
+	RawHeaders       []Header
 }
 
 // TopicPartition names one partition of a topic.

@@ -60,11 +60,11 @@ func openLetters(ctx context.Context, raw, config connect.Config, s connect.Sett
 
 // send writes a letter and returns how to wait until it is durable.
 func (d *deadLetters) send(ctx context.Context, r *connect.SinkRecord, bad *fault) (func(context.Context) error, error) {
-	out := &kgo.Record{Key: r.Raw.Key, Value: r.Raw.Value, Partition: connect.AnyPartition}
+	out := &kgo.Record{Key: r.RawKey, Value: r.RawValue, Partition: connect.AnyPartition}
 	if r.Timestamp != connect.NoTimestamp {
 		out.Timestamp = time.UnixMilli(r.Timestamp)
 	}
-	for _, h := range r.Raw.Headers {
+	for _, h := range r.RawHeaders {
 		header := kgo.RecordHeader{Key: h.Key}
 		if !h.Value.IsNull() {
 			header.Value = h.Value.Bytes()

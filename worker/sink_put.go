@@ -45,14 +45,14 @@ func (t *sinkTask) convert(ctx context.Context, in *kgo.Record) (bool, error) {
 		LogAppendTime:     in.Attrs.TimestampType() == 1,
 		OriginalTopic:     in.Topic,
 		OriginalPartition: in.Partition,
-		Raw:               connect.RawRecord{Key: in.Key, Value: in.Value},
+		RawKey:            in.Key, RawValue: in.Value,
 	})
 	r := &t.batch[len(t.batch)-1]
 	if in.Attrs.TimestampType() < 0 {
 		r.Timestamp = connect.NoTimestamp
 	}
 	if t.faults.letters != nil {
-		r.Raw.Headers = rawHeaders(in.Headers)
+		r.RawHeaders = rawHeaders(in.Headers)
 	}
 	bad := t.chain.decode(ctx, in, r)
 	keep := bad == nil

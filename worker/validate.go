@@ -75,7 +75,7 @@ func (v *validator) run(ctx context.Context, plugin connect.Connector, class str
 	v.framework(own)
 	v.plugin(ctx, plugin, own)
 	for _, setting := range []string{"key.converter", "value.converter", "header.converter"} {
-		v.converter(setting)
+		v.converter(ctx, setting)
 	}
 	v.steps()
 	v.overrides()

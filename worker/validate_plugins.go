@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tidemill/tidemill/connect"
 )
@@ -104,7 +105,7 @@ func (v *validator) ask(ctx context.Context, checks connect.Validator, values co
 }
 
 // converter checks a converter and its settings.
-func (v *validator) converter(setting string) {
+func (v *validator) converter(ctx context.Context, setting string) {
 	class, own := converterConfig(v.rt.raw, v.config, setting)
 	if class == "" {
 		return
@@ -129,6 +130,50 @@ func (v *validator) converter(setting string) {
 	if def != nil && v.config[setting] != "" {
 		v.declare(def.Keys(), def.Validate(own), setting+".", "")
 	}
+	if setting != "header.converter" {
+		v.probe(ctx, setting, class, own)
+	}
+}
+
+// probe lets a converter that can do so try what it depends on, unless its settings
+// are at fault already.
+func (v *validator) probe(ctx context.Context, setting, class string, own connect.Config) {
+	p, err := connect.FindPlugin(v.rt.plugins.Converters, class)
+	if err != nil || p.Config != nil && faulty(p.Config.Validate(own)) {
+		return
+	}
+	c := p.New()
+	prober, ok := c.(connect.Prober)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	err = guard("probe", func() error {
+		if err := c.Configure(own, setting == "key.converter"); err != nil {
+			return err
+		}
+		return errors.Join(prober.Probe(ctx), c.Close())
+	})
+	if err != nil {
+		place := setting
+		if e := connect.AsError(err); e.Place != "" {
+			place += "." + e.Place
+		}
+		v.values.AddError(place, err.Error())
+	}
+}
+
+// probeTimeout is how long a converter may take to try what it depends on.
+const probeTimeout = 5 * time.Second
+
+func faulty(values connect.ConfigValues) bool {
+	for _, value := range values {
+		if len(value.Errors) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // steps checks the transforms and predicates.

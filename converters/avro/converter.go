@@ -71,6 +71,20 @@ func (c *Converter) Configure(config connect.Config, isKey bool) error {
 	return err
 }
 
+// probed is a subject nobody has: asking for it shows whether the registry answers.
+const probed = "tidemill-probe"
+
+// Probe implements [connect.Prober]: it asks the registry once, without trying again.
+func (c *Converter) Probe(ctx context.Context) error {
+	_, err := c.client.registry.Version(ctx, probed, 0)
+	if err == nil || connect.AsError(err).Code == codeNotFound {
+		return nil
+	}
+	e := *connect.AsError(err)
+	e.Place = "schema.registry.url"
+	return &e
+}
+
 // FromConnect implements [connect.Converter]. The first record of a schema waits
 // for the registry; without an id nothing is written.
 func (c *Converter) FromConnect(ctx context.Context, dst []byte, topic string, s *connect.Schema, v connect.Value) ([]byte, error) {
