@@ -81,7 +81,7 @@ func newNode(o nodeOptions) (*node, error) {
 	if err != nil {
 		return nil, badInput(err)
 	}
-	if n.sql, err = newSQLNode(resolved, loggers.Logger("tidemill.sql", redactor.Handler(o.log))); err != nil {
+	if n.sql, err = newSQLNode(resolved, sqlConnectors{n.worker.Herder()}, loggers.Logger("tidemill.sql", redactor.Handler(o.log))); err != nil {
 		return nil, badInput(err)
 	}
 	restSettings, err := rest.ConfigDef().Parse(resolved)

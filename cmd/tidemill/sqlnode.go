@@ -47,21 +47,22 @@ func sqlConfigDef() *connect.ConfigDef {
 
 // sqlNode is the SQL engine of a node. It answers once it has read its statement log.
 type sqlNode struct {
-	settings connect.Settings
-	raw      connect.Config
-	log      *slog.Logger
+	settings   connect.Settings
+	raw        connect.Config
+	connectors sql.Connectors
+	log        *slog.Logger
 
 	mu     sync.Mutex // Guards engine.
 	engine *sql.Engine
 }
 
 // newSQLNode returns nil when the settings ask for no SQL engine.
-func newSQLNode(raw connect.Config, log *slog.Logger) (*sqlNode, error) {
+func newSQLNode(raw connect.Config, connectors sql.Connectors, log *slog.Logger) (*sqlNode, error) {
 	settings, err := sqlConfigDef().Parse(raw)
 	if err != nil || settings.String(settingService) == "" {
 		return nil, err
 	}
-	return &sqlNode{settings: settings, raw: raw, log: log}, nil
+	return &sqlNode{settings: settings, raw: raw, connectors: connectors, log: log}, nil
 }
 
 // Run runs the queries until ctx is done.
@@ -103,7 +104,7 @@ func (n *sqlNode) serve(ctx context.Context, runner *streams.Engine, client *top
 		return err
 	}
 	defer log.Close()
-	c := sql.Config{Service: service, Topics: client, Records: client, Runner: runner, Log: log, Formats: n.formats(), Logger: n.log}
+	c := sql.Config{Service: service, Topics: client, Records: client, Runner: runner, Log: log, Formats: n.formats(), Connectors: n.connectors, Logger: n.log}
 	if url := n.settings.String(settingRegistry); url != "" {
 		registry, err := avro.NewRegistry(n.registrySettings())
 		if err != nil {
