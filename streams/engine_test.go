@@ -38,6 +38,11 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.client.Close)
+	// On a broker that tests share, what the test before deleted may take a moment
+	// to go.
+	if err := w.client.Delete(ctx, "in", "out", "wc-words-repartition", "wc-counts-changelog"); err != nil {
+		t.Fatal(err)
+	}
 	w.create("in", 4)
 	w.create("out", 4)
 	return w

@@ -52,7 +52,7 @@ type Spec struct {
 	Config map[string]string
 }
 
-// Create makes a topic and waits until the brokers know of it. One that is there
+// Create makes a topic and waits until its partitions can be used. One that is there
 // already is left as it is and no error.
 func (c *Client) Create(ctx context.Context, s Spec) error {
 	config := map[string]*string{}
@@ -67,20 +67,31 @@ func (c *Client) Create(ctx context.Context, s Spec) error {
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		return fmt.Errorf("creating topic %s: %w", s.Name, err)
 	}
-	for range 100 {
-		if n, err := c.Partitions(ctx, s.Name); n > 0 || err != nil {
+	_, err = c.Spans(ctx, s.Name)
+	return err
+}
+
+// patiently calls do until it gives something other than the errors of brokers
+// that have not heard of a change yet, for ten seconds at most.
+func patiently(ctx context.Context, do func() error) error {
+	for tries := 0; ; tries++ {
+		err := do()
+		if tries == 100 || !errors.Is(err, kerr.UnknownTopicOrPartition) && !errors.Is(err, kerr.CoordinatorNotAvailable) &&
+			!errors.Is(err, kerr.CoordinatorLoadInProgress) && !errors.Is(err, errStillThere) {
 			return err
 		}
 		select {
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
-			return ctx.Err()
+			return errors.Join(ctx.Err(), err)
 		}
 	}
-	return fmt.Errorf("topic %s was created but does not appear", s.Name)
 }
 
-// Delete removes topics. Those that are not there are no error.
+// errStillThere says that a deleted topic is still shown.
+var errStillThere = errors.New("it is still there")
+
+// Delete removes topics and waits until they are gone. Those that are not there are no error.
 func (c *Client) Delete(ctx context.Context, names ...string) error {
 	if len(names) == 0 {
 		return nil
@@ -95,7 +106,16 @@ func (c *Client) Delete(ctx context.Context, names ...string) error {
 			err = errors.Join(err, fmt.Errorf("deleting topic %s: %w", r.Topic, r.Err))
 		}
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return patiently(ctx, func() error {
+		left, err := c.PartitionsOf(ctx, names...)
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("deleting topics: %w", errStillThere)
+		}
+		return err
+	})
 }
 
 // Partitions returns how many partitions a topic has, 0 when there is no such
@@ -150,18 +170,12 @@ type Span struct {
 // Spans returns the offsets of the first record and of the next one to be written
 // of each partition, the records of open transactions included. A topic that was
 // made a moment ago may not be known everywhere yet; it is asked for a few times.
-func (c *Client) Spans(ctx context.Context, names ...string) (map[string]map[int32]Span, error) {
-	for tries := 0; ; tries++ {
-		spans, err := c.spans(ctx, names)
-		if tries == 20 || !errors.Is(err, kerr.UnknownTopicOrPartition) {
-			return spans, err
-		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
+func (c *Client) Spans(ctx context.Context, names ...string) (spans map[string]map[int32]Span, err error) {
+	err = patiently(ctx, func() (err error) {
+		spans, err = c.spans(ctx, names)
+		return err
+	})
+	return spans, err
 }
 
 func (c *Client) spans(ctx context.Context, names []string) (map[string]map[int32]Span, error) {
@@ -206,11 +220,16 @@ func (c *Client) Committed(ctx context.Context, group string, partitions map[str
 		g.Topics = append(g.Topics, gt)
 	}
 	req.Groups = append(req.Groups, g)
-	resp, err := req.RequestWith(ctx, c.cl)
-	if err != nil {
-		return nil, fmt.Errorf("asking for the offsets of group %s: %w", group, err)
-	}
-	return committedIn(group, resp)
+	var offsets map[string]map[int32]int64
+	err := patiently(ctx, func() error {
+		resp, err := req.RequestWith(ctx, c.cl)
+		if err != nil {
+			return fmt.Errorf("asking for the offsets of group %s: %w", group, err)
+		}
+		offsets, err = committedIn(group, resp)
+		return err
+	})
+	return offsets, err
 }
 
 // committedIn reads an answer, which has one of two forms, by its version.
@@ -250,10 +269,13 @@ func committedIn(group string, resp *kmsg.OffsetFetchResponse) (map[string]map[i
 // DeleteGroup forgets a group that nobody is in, and its offsets. One that is not
 // there is no error.
 func (c *Client) DeleteGroup(ctx context.Context, group string) error {
-	resp, err := c.adm.DeleteGroup(ctx, group)
-	if err == nil {
-		err = resp.Err
-	}
+	err := patiently(ctx, func() error {
+		resp, err := c.adm.DeleteGroup(ctx, group)
+		if err == nil {
+			err = resp.Err
+		}
+		return err
+	})
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return fmt.Errorf("deleting group %s: %w", group, err)
 	}

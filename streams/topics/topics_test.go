@@ -23,6 +23,9 @@ func open(t *testing.T) (*topics.Client, []string, context.Context) {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
+	// On a broker that tests share, what the test before deleted may take a moment
+	// to go.
+	no(t, c.Delete(ctx, "t", "orders"))
 	return c, brokers, ctx
 }
 
