@@ -105,6 +105,11 @@ func (c *connector) Validate(ctx context.Context, config connect.Config, values 
 	for _, pr := range p.problems {
 		values.AddError(pr.key, pr.err.Error())
 	}
+	if v := values["table.include.list"]; v != nil {
+		for _, t := range p.all {
+			v.Recommended = append(v.Recommended, t.name.String())
+		}
+	}
 }
 
 // connectionKey returns the setting that an error of connecting has to do with.

@@ -7,13 +7,15 @@
 //
 // task.go tells the life of a task. From there the way of one row:
 //
+//	session.go   connect, preflight, publication, slot, snapshot, stream, in this order
 //	wire.go      the replication connection: frames in one reusable buffer
-//	stream.go    the one goroutine that owns it; keepalives, confirmed positions
+//	stream.go    the one goroutine that owns it: transactions, relations, changes
+//	flow.go      the same goroutine between messages: hand-over, marks, confirmed positions
 //	decode.go    pgoutput messages, bounds-checked, without copies
 //	relation.go  the columns as they were at that position in the log
 //	plan.go      a relation compiled: column → field, decoder, key, topic
 //	types.go     one table of types; a family of types per types_*.go file
-//	event.go     key, envelope, headers, tombstones
+//	event.go     key, envelope, headers, tombstones (message.go, transaction.go, heartbeat.go)
 //	offset.go    the position each record carries, and how it is stored
 //	batch.go     the memory the rows of one batch share
 //

@@ -66,9 +66,7 @@ func explainServer(pg *pgconn.PgError, err error, doing string) error {
 	case pg.Code == "55000" && strings.Contains(pg.Message, "slot"):
 		return slotLost("", "", err)
 	case pg.Code == "42704" && strings.Contains(pg.Message, "publication"):
-		e := retriable("pg.publication.missing_at_lsn", "the publication did not exist at this position of the log, "+doing, err)
-		e.Mend = "the changes made while it did not exist cannot be read: take a new snapshot with snapshot.mode=when_needed after dropping the slot with SELECT pg_drop_replication_slot('<slot.name>')"
-		return e
+		return publicationGap(doing, err)
 	case pg.Code == "42704" && strings.Contains(pg.Message, "replication slot"):
 		return fatal("pg.slot.missing", "the replication slot is gone, "+doing, err, mendSlotGone)
 	case pg.Code == "53400" || pg.Code == "53300":
@@ -83,6 +81,14 @@ func explainServer(pg *pgconn.PgError, err error, doing string) error {
 		return retriable("pg.server", "the server broke off, "+doing, err)
 	}
 	return fatal("pg.server", "the server refused, "+doing, err, "")
+}
+
+// publicationGap is the error for a publication that did not exist where the log is
+// read. It is tried a few times, because another session may just be making it.
+func publicationGap(doing string, cause error) *connect.Error {
+	e := retriable("pg.publication.missing_at_lsn", "the publication did not exist at this position of the log, "+doing, cause)
+	e.Mend = "the changes made while it did not exist cannot be read: drop the slot (SELECT pg_drop_replication_slot('<slot.name>')) and take a new snapshot with snapshot.mode=when_needed"
+	return e
 }
 
 // temporary tells whether a SQLSTATE speaks of a state that passes: connections,

@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/tidemill/tidemill/connect"
 )
 
 // readSize is how much is read at once; a larger message makes the buffer grow.
@@ -109,7 +111,12 @@ func (c *replication) frame() (typ byte, body []byte, err error) {
 		switch typ, body = head[0], head[5:size:size]; typ {
 		case 'E':
 			return 0, nil, serverError(body)
-		case 'N', 'S', 'A': // Notices, parameters and notifications.
+		case 'N':
+			if err := graveNotice(body); err != nil {
+				return 0, nil, err
+			}
+			continue
+		case 'S', 'A': // Parameters and notifications.
 			continue
 		case 'c', 'Z', 'C': // The server has ended the stream.
 			return 0, nil, errStreamEnded
@@ -120,6 +127,19 @@ func (c *replication) frame() (typ byte, body []byte, err error) {
 }
 
 var errStreamEnded = errors.New("the server has ended the stream")
+
+// graveNotice returns the error that a notice stands for. From PostgreSQL 18 on the
+// server only warns when the publication does not exist at a position of the log,
+// and passes over the changes there. Invariant 5: for us that is a gap.
+func graveNotice(body []byte) error {
+	var msg pgproto3.NoticeResponse
+	if err := msg.Decode(body); err != nil || msg.Code != "55000" {
+		return nil
+	}
+	e := publicationGap("reading the log", errors.New(msg.Message+": "+msg.Detail))
+	e.Class = connect.ClassFatal
+	return e
+}
 
 func serverError(body []byte) error {
 	var msg pgproto3.ErrorResponse
