@@ -26,6 +26,10 @@ const (
 	ksqlType      = "application/vnd.ksql.v1+json"
 	delimitedType = "application/vnd.ksqlapi.delimited.v1"
 	jsonType      = "application/json"
+	// curlType is what curl says of a body when nobody tells it better, as in most
+	// examples of ksqlDB's interface. Pages of other sites cannot use it: their
+	// requests are refused for where they come from.
+	curlType = "application/x-www-form-urlencoded"
 )
 
 // sqlError is the body of an error of the SQL routes; the code is the status and two
@@ -91,7 +95,7 @@ type sqlBody struct {
 
 // readSQL reads the body of a SQL route.
 func (s *Server) readSQL(r *http.Request) (body sqlBody, request sql.Request, err error) {
-	if err := checkType(r, jsonType, ksqlType, delimitedType); err != nil {
+	if err := checkType(r, jsonType, ksqlType, delimitedType, curlType); err != nil {
 		return body, request, err
 	}
 	data, err := io.ReadAll(r.Body)

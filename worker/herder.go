@@ -138,9 +138,9 @@ func (h *Herder) reconcile(ctx context.Context, running *sync.WaitGroup) {
 // ended is called by a unit that has stopped everything.
 func (h *Herder) ended(name string) {
 	h.mu.Lock()
+	defer h.mu.Unlock() // Until the states are put: the next unit begins after them.
 	delete(h.units, name)
 	_, stays := h.state.connectors[name]
-	h.mu.Unlock()
 	if !stays {
 		h.rt.statuses.dropConnector(name)
 		h.rt.metrics.forget(name)

@@ -91,9 +91,7 @@ func (h *Herder) writeConfig(ctx context.Context, name string, entries []kafkalo
 	if err := h.write(ctx, "writing a config for connector "+name+" to the config topic", entries...); err != nil {
 		return ConnectorInfo{}, err
 	}
-	if _, known := h.rt.statuses.connector(name); !known {
-		h.rt.statuses.putConnector(name, stateUnassigned, "", "")
-	}
+	h.rt.statuses.expectConnector(name)
 	return h.Connector(name)
 }
 

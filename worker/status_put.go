@@ -8,6 +8,21 @@ import (
 func (s *statusStore) put(key string, value []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.putLocked(key, value)
+}
+
+// expectConnector gives a connector that has no state yet one. It may be running by
+// now: what it said of itself stays.
+func (s *statusStore) expectConnector(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.connectors[name]; !known {
+		s.putLocked(statusConnectorPrefix+name, s.record(stateUnassigned, "", ""))
+	}
+}
+
+// putLocked is put with mu held by the caller.
+func (s *statusStore) putLocked(key string, value []byte) {
 	s.set(key, value)
 	s.own[key] = true
 	if _, queued := s.pending[key]; !queued {
