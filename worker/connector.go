@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -22,6 +23,7 @@ type connectorRun struct {
 	cancel  context.CancelFunc
 	version string
 	ctx     context.Context
+	blocked bool // A call of the plugin has not come back.
 }
 
 // startConnector makes a connector and starts it.
@@ -37,7 +39,7 @@ func startConnector(ctx context.Context, rt *runtime, env connect.ConnectorEnv, 
 	c := &connectorRun{plugin: plugin, source: source, config: stored, values: values, version: version}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	env.Config = values
-	err = bounded(ctx, callLimit, "starting the connector", func() error { return plugin.Start(c.ctx, env) })
+	err = c.call(ctx, callLimit, "starting the connector", func() error { return plugin.Start(c.ctx, env) })
 	if err != nil {
 		c.stop(graceful(rt.settings), env.Log)
 		return nil, err
@@ -45,12 +47,25 @@ func startConnector(ctx context.Context, rt *runtime, env connect.ConnectorEnv, 
 	return c, nil
 }
 
+// call calls the connector, unless an earlier call has never come back.
+func (c *connectorRun) call(ctx context.Context, limit time.Duration, what string, f func() error) error {
+	if c.blocked {
+		return &connect.Error{Code: "connector.blocked", Message: what + " is not possible, since an earlier call still blocks"}
+	}
+	err := bounded(ctx, limit, what, f)
+	_, c.blocked = errors.AsType[*givenUp](err)
+	return err
+}
+
 // stop stops the connector, or gives it up.
 func (c *connectorRun) stop(wait time.Duration, log *slog.Logger) {
 	defer c.cancel()
+	if c.blocked {
+		return // All that can be done is to end its context.
+	}
 	ctx, cancel := context.WithTimeout(c.ctx, wait)
 	defer cancel()
-	err := bounded(context.Background(), wait, "stopping the connector", func() error { return c.plugin.Stop(ctx) })
+	err := c.call(context.Background(), wait, "stopping the connector", func() error { return c.plugin.Stop(ctx) })
 	if err != nil {
 		log.Warn("the connector did not stop well", "error", err)
 	}
@@ -65,7 +80,7 @@ func (c *connectorRun) taskConfigs(ctx context.Context, name string) ([]connect.
 	}
 	most := s.Int("tasks.max")
 	var configs []connect.Config
-	err = bounded(ctx, callLimit, "generating task configs", func() (err error) {
+	err = c.call(ctx, callLimit, "generating task configs", func() (err error) {
 		configs, err = c.plugin.TaskConfigs(c.ctx, most)
 		return err
 	})
@@ -124,12 +139,21 @@ func bounded(ctx context.Context, limit time.Duration, what string, f func() err
 		case err := <-done:
 			return err
 		case <-time.After(100 * time.Millisecond):
-			return ctx.Err()
+			return &givenUp{ctx.Err()}
 		}
 	case <-timer.C:
-		return &connect.Error{
+		return &givenUp{&connect.Error{
 			Code: "connector.blocked", Message: fmt.Sprintf("%s took longer than %s and was given up", what, limit),
 			Mend: "look at what the connector waits for, then restart it",
-		}
+		}}
 	}
 }
+
+// givenUp is the error of a call that has not come back.
+type givenUp struct{ cause error }
+
+// Error implements error.
+func (e *givenUp) Error() string { return e.cause.Error() }
+
+// Unwrap returns the cause.
+func (e *givenUp) Unwrap() error { return e.cause }

@@ -44,7 +44,7 @@ func openLetters(ctx context.Context, raw, config connect.Config, s connect.Sett
 		return nil, fmt.Errorf("make the dead letter queue's producer: %w", err)
 	}
 	admin := kadm.NewClient(producer)
-	topics, err := admin.ListTopics(ctx)
+	topics, err := admin.ListTopics(ctx, topic)
 	if err == nil && !topics.Has(topic) {
 		err = createTopic(ctx, admin, topic, topicRule{partitions: 1, replication: int16(s.Int("errors.deadletterqueue.topic.replication.factor"))})
 	}

@@ -78,6 +78,9 @@ type counting struct {
 
 func (c *counting) Start(ctx context.Context, env connect.ConnectorEnv) error {
 	c.config, c.env = env.Config, env
+	c.l.mu.Lock()
+	c.l.env = env
+	c.l.mu.Unlock()
 	c.l.note("connector start " + env.Name)
 	switch env.Config["connector.trouble"] {
 	case "fatal":
@@ -92,7 +95,11 @@ func (c *counting) Start(ctx context.Context, env connect.ConnectorEnv) error {
 
 func (c *counting) TaskConfigs(_ context.Context, most int) ([]connect.Config, error) {
 	n := most
-	if text := c.config["tasks"]; text != "" {
+	if text := c.config["tasks"]; text == "grow" {
+		c.l.mu.Lock()
+		n = 1 + c.l.happen["grown"]
+		c.l.mu.Unlock()
+	} else if text != "" {
 		n, _ = strconv.Atoi(text)
 	}
 	configs := make([]connect.Config, n)
@@ -157,6 +164,10 @@ func (t *countingTask) Start(ctx context.Context, env connect.SourceTaskEnv) err
 
 func (t *countingTask) Poll(ctx context.Context) ([]connect.SourceRecord, error) {
 	t.polls++
+	if t.env.Metrics != nil {
+		t.env.Metrics.Add("counting_polls_total", 1)
+		t.env.Metrics.Set("counting_next", float64(t.next))
+	}
 	if t.count >= 0 && t.next > t.count {
 		<-ctx.Done()
 		return nil, nil
@@ -335,6 +346,7 @@ type lab struct {
 	release chan struct{} // Closed at the end: lets go of plugins that block.
 
 	mu     sync.Mutex
+	env    connect.ConnectorEnv // Of the source connector started last.
 	notes  []string
 	safe   map[string][]string // What each connector was told is safe, in order.
 	kept   map[string][]string

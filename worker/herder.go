@@ -143,7 +143,7 @@ func (h *Herder) ended(name string) {
 	_, stays := h.state.connectors[name]
 	if !stays {
 		h.rt.statuses.dropConnector(name)
-		h.rt.metrics.forget(name)
+		h.rt.metrics.forget(name, 0)
 	} else {
 		h.rt.statuses.putConnector(name, stateUnassigned, "", "")
 		for _, id := range h.rt.statuses.taskIDs(name) {

@@ -81,12 +81,12 @@ func (m *workerMetrics) task(id TaskID, source bool) *taskMetrics {
 	return t
 }
 
-// forget drops the figures of a connector that was deleted.
-func (m *workerMetrics) forget(name string) {
+// forget drops the figures of a connector's tasks from the given number on.
+func (m *workerMetrics) forget(name string, from int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for id := range m.tasks {
-		if id.Connector == name {
+		if id.Connector == name && id.Task >= from {
 			delete(m.tasks, id)
 		}
 	}

@@ -85,7 +85,7 @@ func (w *Worker) reachBrokers(ctx context.Context) (cluster string, err error) {
 func (w *Worker) openTopics(ctx context.Context) error {
 	s := w.options.Config
 	props := maps.Clone(workerProps(w.rt.raw))
-	opts, err := clientOptions(props, adminClient)
+	opts, err := w.rt.client(adminClient, props, w.rt.log)
 	if err != nil {
 		return err
 	}

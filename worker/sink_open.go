@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -63,7 +64,7 @@ func (t *sinkTask) consume() error {
 	if props["client.id"] == "" {
 		props["client.id"] = "connector-consumer-" + t.id.String()
 	}
-	opts, err := clientOptions(props, consumerClient)
+	opts, err := t.rt.client(consumerClient, props, t.log)
 	if err != nil {
 		return err
 	}
@@ -79,6 +80,10 @@ func (t *sinkTask) consume() error {
 		}
 		topics = []string{"^(?:" + pattern + ")$"}
 		opts = append(opts, kgo.ConsumeRegex())
+		if props["metadata.max.age.ms"] == "" {
+			// New topics are found when the brokers are next asked what there is.
+			opts = append(opts, kgo.MetadataMaxAge(5*time.Second))
+		}
 	}
 	opts = append(opts,
 		kgo.ConsumerGroup(sinkGroup(t.rt.raw, t.config)), kgo.ConsumeTopics(topics...),

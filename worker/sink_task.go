@@ -157,8 +157,14 @@ func (t *sinkTask) fetchError(fetches kgo.Fetches) error {
 			t.log.Error("records were deleted before they were read", "topic", topic, "partition", partition, "error", lost)
 			return
 		}
+		e := brokerError("kafka.consume", "records cannot be read", err).(*connect.Error)
+		if _, ok := errors.AsType[*kgo.ErrGroupSession](err); ok && e.Class == connect.ClassRetriable {
+			// The consumer joins again by itself, as the member it is. A new one would have to
+			// wait until the group gives this one up.
+			t.log.Warn("the consumer was cut off from its group and joins again", "error", err)
+			return
+		}
 		if first == nil {
-			e := brokerError("kafka.consume", "records cannot be read", err).(*connect.Error)
 			if topic != "" {
 				e.Place = fmt.Sprintf("topic %s partition %d", topic, partition)
 			}

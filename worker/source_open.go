@@ -41,7 +41,7 @@ func (t *sourceTask) openTopics() error {
 	if err != nil {
 		return err
 	}
-	opts, err := clientOptions(clientProps(t.rt.raw, adminClient, t.config), adminClient)
+	opts, err := t.rt.client(adminClient, clientProps(t.rt.raw, adminClient, t.config), t.log)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (t *sourceTask) openProducer(life context.Context) error {
 	if props["client.id"] == "" {
 		props["client.id"] = "connector-producer-" + t.id.String()
 	}
-	opts, err := clientOptions(props, producerClient)
+	opts, err := t.rt.client(producerClient, props, t.log)
 	if err != nil {
 		return err
 	}

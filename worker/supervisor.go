@@ -28,7 +28,7 @@ type taskRun struct {
 	done       chan struct{}
 	// abandoned tasks no longer speak: a successor may have a state of its own.
 	abandoned atomic.Bool
-	failed    atomic.Bool
+	ran       atomic.Bool // It was RUNNING since its last start.
 }
 
 // newTaskRun starts a task. It runs until stopped.
@@ -50,7 +50,9 @@ func (r *taskRun) report(state, trace string) {
 	if r.abandoned.Load() {
 		return
 	}
-	r.failed.Store(state == stateFailed)
+	if state == stateRunning {
+		r.ran.Store(true)
+	}
 	r.rt.statuses.putTask(r.id, state, trace, "")
 }
 
@@ -60,6 +62,7 @@ func (r *taskRun) supervise(ctx, life context.Context) {
 	for restart := 0; ; restart++ {
 		began := time.Now()
 		r.rt.metrics.attempts.task.Add(1)
+		r.ran.Store(false)
 		err := guard("task "+r.id.String(), func() error { return r.once(ctx, life) })
 		if ctx.Err() != nil {
 			if err != nil && !isDone(ctx, err) {
@@ -72,6 +75,9 @@ func (r *taskRun) supervise(ctx, life context.Context) {
 		}
 		if time.Since(began) > restartClears {
 			restart = 0
+		}
+		if !r.ran.Load() {
+			r.rt.metrics.failures.task.Add(1)
 		}
 		wait, again := policy.next(err, restart)
 		text := trace(err)

@@ -39,7 +39,7 @@ func (c *topicCreator) ensure(ctx context.Context, topic string) error {
 	admin := kadm.NewClient(client)
 	topics, err := admin.ListTopics(ctx, topic)
 	if err != nil {
-		return connect.Retry(fmt.Errorf("look for topic %s: %w", topic, err), 0)
+		return brokerError("kafka.unreachable", "the brokers cannot be asked for topic "+topic, err)
 	}
 	if topics.Has(topic) {
 		c.known[topic] = true

@@ -118,9 +118,7 @@ func (u *unit) follow(ctx context.Context, d desired) {
 		u.stopConnector()
 		u.attempted, u.failures = nil, 0
 		u.put(stateStopped, "")
-		for _, id := range u.rt.statuses.taskIDs(u.name) {
-			u.rt.statuses.dropTask(id)
-		}
+		u.forgetTasks(0)
 		return
 	case Paused:
 		u.stopConnector()

@@ -22,11 +22,7 @@ func (u *unit) followTasks(ctx context.Context, d desired) {
 		}
 	}
 	u.stopTasks(stale)
-	for _, id := range u.rt.statuses.taskIDs(u.name) {
-		if id.Task >= len(d.tasks) {
-			u.rt.statuses.dropTask(id)
-		}
-	}
+	u.forgetTasks(len(d.tasks))
 	if ctx.Err() != nil {
 		return
 	}
@@ -43,6 +39,16 @@ func (u *unit) followTasks(ctx context.Context, d desired) {
 			u.startTask(id, config, d)
 		}
 	}
+}
+
+// forgetTasks drops states and figures of the tasks from the given number on.
+func (u *unit) forgetTasks(from int) {
+	for _, id := range u.rt.statuses.taskIDs(u.name) {
+		if id.Task >= from {
+			u.rt.statuses.dropTask(id)
+		}
+	}
+	u.rt.metrics.forget(u.name, from)
 }
 
 // running returns the tasks that run, by number.
@@ -132,7 +138,7 @@ func (u *unit) fenceTask(ctx context.Context, d desired, number int) error {
 	if err != nil {
 		return err
 	}
-	opts, err := clientOptions(clientProps(u.rt.raw, adminClient, config), adminClient)
+	opts, err := u.rt.client(adminClient, clientProps(u.rt.raw, adminClient, config), u.log)
 	if err != nil {
 		return err
 	}
