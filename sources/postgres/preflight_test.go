@@ -138,7 +138,7 @@ func TestSlotTrouble(t *testing.T) {
 	if errs := validate(t, d.config("name", "conformance")); len(errs) != 0 {
 		t.Error("a running connector does not pass its own validation:", errs)
 	}
-	second := failure(t, d.config("slot.max.retries", "1", "topic.prefix", "other"), &connecttest.Offsets{})
+	second := failure(t, d.config("slot.max.retries", "1", "slot.retry.delay.ms", "300", "topic.prefix", "other"), &connecttest.Offsets{})
 	if second.Code != "pg.slot.in_use" {
 		t.Error(second)
 	}

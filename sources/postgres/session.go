@@ -28,6 +28,8 @@ type work struct {
 	// lastFault is the server's last fault, which came sameFault times in a row.
 	lastFault faultPlace
 	sameFault int
+	// inUseSince is when the slot was first found to be in use by another.
+	inUseSince time.Time
 }
 
 func newWork(t *task, stored *position) (*work, error) {
@@ -46,7 +48,12 @@ func (w *work) exhausted(failures int, err error) bool {
 	}
 	switch connect.AsError(err).Code {
 	case "pg.slot.in_use":
-		return failures > w.set.slotRetries
+		// The first attempts come quickly, but the time must be enough for a server to
+		// notice that the former reader's machine is gone.
+		if failures == 1 {
+			w.inUseSince = time.Now()
+		}
+		return failures > w.set.slotRetries && time.Since(w.inUseSince) >= time.Duration(w.set.slotRetries)*w.set.slotRetryWait
 	case "pg.publication.missing_at_lsn":
 		// The log is decoded with the catalogue as it was, so this does not pass.
 		return failures >= sameAttempts
