@@ -64,13 +64,14 @@ type demo struct {
 	shop    *shop
 	client  *client
 	state   *topicState
+	printer *printer
 	began   time.Time
 	initial int // Rows of the snapshot.
 }
 
 // demo starts everything, does the job and takes everything down again.
 func (a *app) demo(ctx context.Context, o demoOptions) (err error) {
-	d := &demo{app: a, demoOptions: o, info: a.out, began: time.Now()}
+	d := &demo{app: a, demoOptions: o, info: a.out, printer: newPrinter(a.out), began: time.Now()}
 	if a.json {
 		d.info = a.err
 	}
@@ -161,6 +162,7 @@ func (d *demo) job(ctx context.Context, group *errgroup.Group) error {
 	if d.once {
 		return d.prove(ctx)
 	}
+	group.Go(func() error { return d.follow(ctx, d.printer.derived) })
 	return d.trade(ctx)
 }
 
@@ -189,7 +191,7 @@ func (d *demo) watch(group *errgroup.Group) func(context.Context) error {
 			return err
 		}
 		if !d.once {
-			d.state.seen = newPrinter(d.out).print
+			d.state.seen = d.printer.print
 		}
 		group.Go(func() error { return d.state.Run(ctx) })
 		return nil
@@ -276,7 +278,7 @@ const demoHints = `
    REST       %s
    A little shop now makes about %g changes a second (--rate 0 to stop it). In another terminal:
      psql '%s'      change rows yourself
-     curl -s -X POST %s/query -d '{"ksql":"SELECT * FROM ORDERS_BY_CUSTOMER EMIT CHANGES LIMIT 3;"}'
+     curl -sN -X POST %s/query -d '{"ksql":"SELECT * FROM ORDERS_BY_CUSTOMER EMIT CHANGES LIMIT 3;"}'
      kcat -b %s -L                                   any Kafka tool works
 
 `

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
@@ -59,13 +60,31 @@ func (p *progress) print(bars []bar) {
 	}
 }
 
-// printer prints one line for each change.
+// printer prints one line for each change. Several goroutines may use it.
 type printer struct {
+	mu    sync.Mutex // Guards the following.
 	w     io.Writer
 	lines int
 }
 
 func newPrinter(w io.Writer) *printer { return &printer{w: w} }
+
+// line prints op, table, key, change, LSN and lag.
+func (p *printer) line(parts ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	const format = " %-2s %-28s %-7s %-60s %-12s %s\n"
+	if p.lines%headEvery == 0 {
+		fmt.Fprintf(p.w, format, "OP", "TABLE", "KEY", "CHANGE", "LSN", "LAG")
+	}
+	p.lines++
+	fmt.Fprintf(p.w, format, parts...)
+}
+
+// derived prints a change of the derived table.
+func (p *printer) derived(key, what string) {
+	p.line("t", "ORDERS_BY_CUSTOMER", key, what, "–", "–")
+}
 
 // headEvery is after how many lines the head of the columns is printed again.
 const headEvery = 40
@@ -74,12 +93,7 @@ func (p *printer) print(c change) {
 	if c.Op == connect.OpRead {
 		return
 	}
-	if p.lines%headEvery == 0 {
-		fmt.Fprintf(p.w, " %-2s %-28s %-7s %-60s %-12s %s\n", "OP", "TABLE", "KEY", "CHANGE", "LSN", "LAG")
-	}
-	p.lines++
-	table := strings.TrimPrefix(c.topic, "shop.")
-	fmt.Fprintf(p.w, " %-2s %-28s %-7s %-60s %-12s %s\n", c.Op, table, keyText(c.key), cut(c.describe(), 60), c.lsn(), c.lag())
+	p.line(c.Op, strings.TrimPrefix(c.topic, "shop."), keyText(c.key), cut(c.describe(), 60), c.lsn(), c.lag())
 }
 
 func keyText(key connect.Value) string {

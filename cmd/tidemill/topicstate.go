@@ -29,7 +29,8 @@ type topicState struct {
 type foldedTable struct {
 	rows     map[string]string // Key text → row text.
 	key, row *connect.Schema
-	ops      map[string]int // Changes seen, by op.
+	ops      map[string]int           // Changes seen, by op.
+	last     map[string]connect.Value // The rows themselves, for those who watch.
 }
 
 // change is one change, for printing.
@@ -53,7 +54,7 @@ func newTopicState(brokers []string, topics []string, key, value connect.Convert
 	}
 	t := &topicState{client: client, key: key, value: value, tables: map[string]*foldedTable{}, moved: make(chan struct{})}
 	for _, topic := range topics {
-		t.tables[topic] = &foldedTable{rows: map[string]string{}, ops: map[string]int{}}
+		t.tables[topic] = &foldedTable{rows: map[string]string{}, ops: map[string]int{}, last: map[string]connect.Value{}}
 	}
 	return t, nil
 }
@@ -112,9 +113,14 @@ func (t *topicState) fold(ctx context.Context, r *kgo.Record) error {
 	} else {
 		table.rows[id] = rowText(c.After)
 	}
-	if t.seen != nil {
-		t.seen(change{topic: r.Topic, key: key, Change: c, row: env.Row()})
+	if t.seen == nil {
+		return nil
 	}
+	if c.Before.IsNull() { // The table's replica identity does not send it.
+		c.Before = table.last[id]
+	}
+	table.last[id] = c.After
+	t.seen(change{topic: r.Topic, key: key, Change: c, row: env.Row()})
 	return nil
 }
 
