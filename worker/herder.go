@@ -34,8 +34,9 @@ type Herder struct {
 	units   map[string]*unit
 	share   share
 	ready   bool
-	stopped bool
 	cluster string
+	running context.Context // What units live by; nil when none may be started.
+	ending  sync.WaitGroup  // The units that run.
 	// restarts are those asked for in the topic since the worker is ready.
 	restarts map[string]RestartOptions
 }
@@ -87,13 +88,18 @@ func (h *Herder) fencedTasks(name string) (int, bool) {
 // run keeps a unit for each connector until ctx ends, and returns when all have
 // stopped.
 func (h *Herder) run(ctx context.Context) error {
-	var units sync.WaitGroup
-	defer units.Wait()
+	h.mu.Lock()
+	h.running = ctx
+	h.mu.Unlock()
 	for {
-		h.reconcile(ctx, &units)
+		h.reconcile()
 		h.serveRestarts(ctx)
 		select {
 		case <-ctx.Done():
+			h.mu.Lock()
+			h.running = nil // From here on no unit is started.
+			h.mu.Unlock()
+			h.ending.Wait()
 			return nil
 		case <-h.changed:
 		}
@@ -102,12 +108,12 @@ func (h *Herder) run(ctx context.Context) error {
 
 // reconcile starts missing units, ends those whose connector is gone, and has the
 // others look at what has changed.
-func (h *Herder) reconcile(ctx context.Context, running *sync.WaitGroup) {
-	if ctx.Err() != nil {
-		return
-	}
+func (h *Herder) reconcile() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.running == nil {
+		return
+	}
 	tasks := map[string]int{}
 	for name, c := range h.state.connectors {
 		tasks[name] = len(c.tasks)
@@ -126,9 +132,9 @@ func (h *Herder) reconcile(ctx context.Context, running *sync.WaitGroup) {
 		}
 		u := newUnit(h, name)
 		h.units[name] = u
-		ctx, cancel := context.WithCancel(ctx)
+		ctx, cancel := context.WithCancel(h.running)
 		u.cancel = cancel
-		running.Go(func() {
+		h.ending.Go(func() {
 			defer cancel()
 			_ = u.Run(ctx) // It reports through statuses and never fails.
 		})
@@ -194,7 +200,16 @@ func (h *Herder) plan(name string, o RestartOptions) restartRequest {
 	return r
 }
 
+// unit returns a connector's unit, nil when it has none. One that was only just
+// created may have to be started first.
 func (h *Herder) unit(name string) *unit {
+	h.mu.Lock()
+	u, exists := h.units[name], h.state.connectors[name] != nil
+	h.mu.Unlock()
+	if u != nil || !exists {
+		return u
+	}
+	h.reconcile()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.units[name]
