@@ -144,6 +144,11 @@ func (t *countingTask) number(name string, def int64) int64 {
 
 func (t *countingTask) Start(ctx context.Context, env connect.SourceTaskEnv) error {
 	t.env = env
+	if env.Config["trouble"] == "start" {
+		t.l.note("task waits in start")
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	t.topic, t.count, t.batch, t.failAt = env.Config["topic"], t.number("count", -1), t.number("batch", 10), t.number("fail.at", -1)
 	t.partition, _ = connect.NewSourcePartition(map[string]any{"part": env.Config["part"]})
 	stored, err := env.StoredOffset(ctx, t.partition)

@@ -55,6 +55,9 @@ type partitionState struct {
 
 // run runs the task until ctx ends or something fails; life as for source tasks.
 func (t *sinkTask) run(ctx, life context.Context) error {
+	closing := life
+	life, started, end := startable(ctx, life)
+	defer end()
 	t.life = life
 	if err := t.open(life); err != nil {
 		return err
@@ -63,6 +66,9 @@ func (t *sinkTask) run(ctx, life context.Context) error {
 	t.mu.Lock()
 	err := guard("start", func() error { return t.plugin.Start(life, t.env()) })
 	t.mu.Unlock()
+	if err == nil {
+		err = started()
+	}
 	if err == nil {
 		err = t.consume()
 	}
@@ -74,7 +80,7 @@ func (t *sinkTask) run(ctx, life context.Context) error {
 		}
 	}
 	t.mu.Lock()
-	stopErr := guard("stop", func() error { return t.plugin.Stop(life) })
+	stopErr := guard("stop", func() error { return t.plugin.Stop(closing) })
 	t.mu.Unlock()
 	if err == nil && ctx.Err() == nil {
 		err = stopErr

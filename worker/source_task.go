@@ -71,17 +71,23 @@ type toldRecord struct {
 func (t *sourceTask) run(ctx, life context.Context) error {
 	ctx, t.stopPolling = context.WithCancel(ctx)
 	defer t.stopPolling()
+	closing := life
+	life, started, end := startable(ctx, life)
+	defer end()
 	if err := t.open(life); err != nil {
 		return err
 	}
 	defer t.close()
 	err := guard("start", func() error { return t.plugin.Start(life, t.env(life)) })
 	if err == nil {
+		err = started()
+	}
+	if err == nil {
 		t.report(stateRunning, "")
 		err = t.work(ctx, life)
 	}
 	// The contract of Stop holds also after a Start that failed.
-	stopErr := guard("stop", func() error { return t.plugin.Stop(life) })
+	stopErr := guard("stop", func() error { return t.plugin.Stop(closing) })
 	if err == nil && ctx.Err() == nil {
 		err = stopErr
 	}

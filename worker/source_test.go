@@ -3,6 +3,7 @@ package worker
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/tidemill/tidemill/connect"
 )
@@ -120,6 +121,21 @@ func TestTroubleInOneTaskStaysThere(t *testing.T) {
 	}
 	must(t, w.RestartTask(t.Context(), TaskID{"panics", 0}))
 	w.waitState("panics", "RUNNING RUNNING")
+}
+
+func TestStopDoesNotWaitForABlockedStart(t *testing.T) {
+	l := newLab(t)
+	w := l.start(connect.Config{"task.shutdown.graceful.timeout.ms": "10000"})
+	w.create("c", counter("numbers", "trouble", "start"))
+	wait(t, "the task waits in start", func() bool { return l.noted("task waits in start") == 1 })
+	began := time.Now()
+	must(t, w.Delete(t.Context(), "c"))
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	if l.noted("task stop c-0") != 1 {
+		t.Error("Stop was not called after the Start that failed")
+	}
 }
 
 func firstLine(text string) string {

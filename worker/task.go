@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"log/slog"
 
 	"github.com/tidemill/tidemill/connect"
@@ -39,4 +40,18 @@ type taskSetup struct {
 	gate    *gate
 	report  func(state, trace string)
 	metrics *taskMetrics
+}
+
+// startable returns a life for a task that ends early when the task is stopped before
+// it has started: a stop need not wait for a Start that blocks. started is called
+// when it has; its error says that it was stopped first.
+func startable(ctx, life context.Context) (during context.Context, started func() error, end context.CancelFunc) {
+	during, end = context.WithCancel(life)
+	unhook := context.AfterFunc(ctx, end)
+	return during, func() error {
+		if unhook() {
+			return nil
+		}
+		return context.Cause(ctx)
+	}, end
 }
