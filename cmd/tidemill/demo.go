@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,6 +24,8 @@ type demoOptions struct {
 	keep     string
 	pgBin    string
 	restPort int
+	brokers  string
+	registry string
 	timeout  time.Duration
 }
 
@@ -51,6 +54,8 @@ the source database, and exits: 0 when they do, 4 when they do not.`,
 	f.StringVar(&o.keep, "keep", "", "keep everything in this directory instead of a temporary one")
 	f.StringVar(&o.pgBin, "pg-bin", "", "folder of PostgreSQL's server programs (default: search)")
 	f.IntVar(&o.restPort, "rest-port", 0, "port of the REST interface (default: 8083, or a free one)")
+	f.StringVar(&o.brokers, "brokers", "", "use this Kafka, as host:port,…; the demo's topics stay there")
+	f.StringVar(&o.registry, "registry", "", "use this schema registry, as a URL; the demo's subjects stay there")
 	f.DurationVar(&o.timeout, "timeout", 2*time.Minute, "with --once: give up after this time")
 	return cmd
 }
@@ -130,7 +135,7 @@ func (d *demo) run(ctx context.Context, dir string) error {
 // startDev starts PostgreSQL beside a development stack and tells of each part.
 func (d *demo) startDev(ctx context.Context, dir string) (*devStack, error) {
 	dev, err := newDevStack(ctx, devOptions{
-		dir: dir, postgres: true, pgBin: d.pgBin, restPort: d.restPort, preferred: true,
+		dir: dir, postgres: true, pgBin: d.pgBin, restPort: d.restPort, preferred: true, brokers: d.brokers, registry: d.registry,
 		said: func(what, detail string, took time.Duration) { d.say(d.info, what, detail, took) },
 	})
 	if err != nil {
@@ -186,7 +191,7 @@ func (d *demo) watch(group *errgroup.Group) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		d.state, err = newTopicState([]string{d.dev.brokers}, shopTopics(), key, value)
+		d.state, err = newTopicState(strings.Split(d.dev.brokers, ","), shopTopics(), key, value)
 		if err != nil {
 			return err
 		}

@@ -5,11 +5,24 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/tidemill/tidemill/internal/devstack"
 )
 
-// TestDemoOnce runs the main job: snapshot, stream, derived table, sink, proof.
-func TestDemoOnce(t *testing.T) {
+// TestDemoOnce runs the main job on the embedded broker and registry: snapshot,
+// stream, derived table, sink, proof. It leaves nothing behind.
+func TestDemoOnce(t *testing.T) { demoOnce(t) }
+
+// TestDemoOnGivenBrokers runs the main job on the brokers and the registry that the
+// tests are given, which may be real ones.
+func TestDemoOnGivenBrokers(t *testing.T) {
+	demoOnce(t, "--brokers", strings.Join(devstack.TestKafka(t), ","), "--registry", devstack.TestRegistry(t))
+}
+
+func demoOnce(t *testing.T, args ...string) {
+	t.Helper()
 	// Not t.TempDir: PostgreSQL, which runs as another user for root, must get in.
 	temp, err := os.MkdirTemp("", "tidemill-demo-test-")
 	if err == nil {
@@ -21,7 +34,7 @@ func TestDemoOnce(t *testing.T) {
 	defer os.RemoveAll(temp)
 	t.Setenv("TMPDIR", temp)
 	var out, info bytes.Buffer
-	if code := run([]string{"demo", "--once", "--json", "--rest-port", "0"}, &out, &info); code != exitOK {
+	if code := run(append([]string{"demo", "--once", "--json"}, args...), &out, &info); code != exitOK {
 		t.Fatalf("exit %d\n%s\n%s", code, out.String(), info.String())
 	}
 	var p proof

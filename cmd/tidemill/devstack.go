@@ -26,6 +26,8 @@ type devOptions struct {
 	restPort     int          // 0: a free one.
 	kafkaPort    int
 	registryPort int
+	// brokers and registry are used instead of embedded ones where they are given.
+	brokers, registry string
 	// preferred tries the well-known ports first where a port is 0.
 	preferred bool
 	// said is told of each part that is up.
@@ -77,6 +79,9 @@ func (d *devStack) startPostgres(ctx context.Context, o devOptions) (err error) 
 }
 
 func (d *devStack) startKafka(_ context.Context, o devOptions) (err error) {
+	if d.brokers = o.brokers; d.brokers != "" {
+		return nil
+	}
 	began := time.Now()
 	port, err := choosePort(o.kafkaPort, 9092, o.preferred)
 	if err != nil {
@@ -92,6 +97,9 @@ func (d *devStack) startKafka(_ context.Context, o devOptions) (err error) {
 }
 
 func (d *devStack) startRegistry(_ context.Context, o devOptions) (err error) {
+	if d.registryURL = o.registry; d.registryURL != "" {
+		return nil
+	}
 	began := time.Now()
 	port, err := choosePort(o.registryPort, 8081, o.preferred)
 	if err != nil {
