@@ -1,7 +1,7 @@
 # Tidemill. `make demo` and `make test` do all of their own set-up.
 GO      ?= go
 BIN     := bin/tidemill
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+VERSION ?= 0.1.0-$(shell git rev-parse --short HEAD 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 .PHONY: build demo test test-kafka lint bench setup clean

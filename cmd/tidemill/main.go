@@ -14,7 +14,7 @@ import (
 )
 
 // version is set when a release is linked.
-var version = "dev"
+var version = "0.1.0-dev"
 
 // The exit codes. The worst of many wins.
 const (
