@@ -74,8 +74,7 @@ func TestKillNineLosesNothing(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- writeLedger(writing, dsn, &written) }()
 	for range 2 {
-		target := written.Load() + 1500
-		if err := until(ctx, "more rows", func() (bool, error) { return written.Load() >= target, nil }); err != nil {
+		if err := flowing(ctx, broker, 1500); err != nil {
 			t.Fatal(err)
 		}
 		dev.kill()
@@ -91,6 +90,31 @@ func TestKillNineLosesNothing(t *testing.T) {
 		s, _ := c.status(ctx, "own")
 		t.Fatalf("%v\nstatus: %+v\n%s", err, s, dev.stderr.String())
 	}
+}
+
+// flowing waits until n more records have arrived in the topic, so that what happens
+// next happens in mid-stream.
+func flowing(ctx context.Context, broker string, n int64) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	first := int64(-1)
+	return until(ctx, fmt.Sprintf("%d more records", n), func() (bool, error) {
+		ends, err := kadm.NewClient(client).ListEndOffsets(ctx, "own.public.ledger")
+		if err != nil {
+			return false, err
+		}
+		end, ok := ends.Lookup("own.public.ledger", 0)
+		if !ok || end.Err != nil {
+			return false, nil // Nothing was written there yet.
+		}
+		if first < 0 {
+			first = end.Offset
+		}
+		return end.Offset >= first+n, nil
+	})
 }
 
 // writeLedger inserts rows in transactions of ten until ctx is done.

@@ -67,8 +67,7 @@ status.storage.replication.factor=1
 	done := make(chan error, 1)
 	go func() { done <- writeLedger(writing, dsn, &written) }()
 	for range 3 {
-		target := written.Load() + 1000
-		if err := until(ctx, "more rows", func() (bool, error) { return written.Load() >= target, nil }); err != nil {
+		if err := flowing(ctx, broker, 700); err != nil {
 			t.Fatal(err)
 		}
 		worker.kill()
