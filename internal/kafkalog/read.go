@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -125,8 +126,10 @@ func (l *Log) ReadToEnd(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("log %s: ask for its end: %w", l.config.Topic, err)
 	}
-	targets := map[int32]int64{}
-	ends.Each(func(o kadm.ListedOffset) { targets[o.Partition] = o.Offset })
+	l.mu.Lock()
+	targets := maps.Clone(l.ownEnds)
+	l.mu.Unlock()
+	ends.Each(func(o kadm.ListedOffset) { targets[o.Partition] = max(targets[o.Partition], o.Offset) })
 	for {
 		l.mu.Lock()
 		moved, fault := l.moved, l.fault

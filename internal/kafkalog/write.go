@@ -89,7 +89,12 @@ func (l *Log) Delete(ctx context.Context, keys ...[]byte) error {
 func (l *Log) produce(ctx context.Context, entries []Entry) error {
 	done := make(chan error, len(entries))
 	for _, e := range entries {
-		l.writer.Produce(ctx, &kgo.Record{Key: e.Key, Value: e.Value}, func(_ *kgo.Record, err error) { done <- err })
+		l.writer.Produce(ctx, &kgo.Record{Key: e.Key, Value: e.Value}, func(r *kgo.Record, err error) {
+			if err == nil {
+				l.wrote(r)
+			}
+			done <- err
+		})
 	}
 	var first error
 	for range entries {
@@ -103,6 +108,14 @@ func (l *Log) produce(ctx context.Context, entries []Entry) error {
 		}
 	}
 	return first
+}
+
+// wrote notes how far this log has written: what it reads to must not end before,
+// whatever a broker that is behind says of the end.
+func (l *Log) wrote(r *kgo.Record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ownEnds[r.Partition] = max(l.ownEnds[r.Partition], r.Offset+1)
 }
 
 // ErrFenced is what a writer gets whose transactional identity a newer one has
