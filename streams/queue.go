@@ -65,7 +65,7 @@ func (q *queue) giveUp() {
 	}
 }
 
-// place says where the partition is read from and where it ends for now.
+// place says where the partition is read from and where it ended when last asked.
 func (q *queue) place(at, end int64) {
 	q.last, q.end = max(q.last, at), max(q.end, end)
 }

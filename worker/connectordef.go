@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"regexp"
 	"strings"
 
@@ -73,7 +74,7 @@ func sourceKeys() []connect.ConfigKey {
 		in(groupExact, checked(connectorKey("exactly.once.support", connect.TypeString, "requested", "required refuses a configuration without exactly-once delivery."), connect.OneOf("requested", "required"))),
 		in(groupExact, checked(connectorKey("transaction.boundary", connect.TypeString, "poll", "With exactly-once: a Kafka transaction for each poll, each interval, or as the connector defines."), connect.OneOf("poll", "interval", "connector"))),
 		in(groupExact, optional(checked(connectorKey("transaction.boundary.interval.ms", connect.TypeDuration, "", "Length of a transaction with transaction.boundary=interval, in milliseconds; offset.flush.interval.ms when absent."), connect.Between(1, 1<<40)))),
-		in(groupOffset, optional(connectorKey("offsets.storage.topic", connect.TypeString, "", "Accepted. Offsets are kept in the worker's topic."))),
+		in(groupOffset, optional(checked(connectorKey("offsets.storage.topic", connect.TypeString, "", "Refused unless it is empty: offsets are kept in the worker's topic."), connect.CheckText(noOwnOffsets)))),
 	}
 }
 
@@ -141,4 +142,13 @@ func belongsElsewhere(name string) bool {
 		}
 	}
 	return false
+}
+
+// noOwnOffsets refuses a topic for a connector's own offsets: to leave the setting out
+// of account would make its owner look for them in the wrong place.
+func noOwnOffsets(text string) error {
+	if text == "" {
+		return nil
+	}
+	return errors.New("a connector's offsets are kept in the worker's offset.storage.topic; remove this setting")
 }
