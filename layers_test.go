@@ -15,7 +15,7 @@ const module = "github.com/tidemill/tidemill/"
 // floors lists the packages from the ground up. A package may import only
 // packages on lower floors; neighbours on one floor do not know each other.
 var floors = []string{
-	"connect  internal/kafkalog  streams/state",
+	"connect  internal/javatime  internal/kafkalog  streams/state",
 	"config  converters/*  transforms  registry  sources/*  sinks/*  streams/sql/functions  streams/serde  streams/query  streams/topics  connect/connecttest  streams/state/statetest",
 	"worker  streams  internal/devstack  internal/testenv/*",
 	"streams/sql  streams/streamstest",

@@ -272,22 +272,47 @@ func (s *Server) postCompatibility(r *http.Request) (any, error) {
 	return answer, nil
 }
 
-func noSubjectLevel(subject string) error {
-	return notFound(codeNoSubjectLevel, "Subject '%s' does not have subject-level compatibility configured", subject)
+// setting is what the registry has for all subjects and a subject may have of its
+// own: the compatibility level or the mode.
+type setting struct {
+	op      string // The operation of the events that change it.
+	key     string // Its key in answers.
+	name    string // Its name in errors.
+	missing int    // The code of the error that a subject has none of its own.
+	initial string
 }
 
-func noSubjectMode(subject string) error {
-	return notFound(codeNoSubjectMode, "Subject '%s' does not have subject-level mode configured", subject)
+func levelSetting() setting {
+	return setting{opLevel, "compatibilityLevel", "compatibility", codeNoSubjectLevel, defaultLevel}
 }
 
-func (s *Server) getLevel(r *http.Request) (any, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	subject := r.PathValue("subject")
-	if _, ok := s.state.levels[subject]; !ok && !flag(r, "defaultToGlobal") {
-		return nil, noSubjectLevel(subject)
+func modeSetting() setting {
+	return setting{opMode, "mode", "mode", codeNoSubjectMode, modeReadWrite}
+}
+
+func (k setting) noneOf(subject string) error {
+	return notFound(k.missing, "Subject '%s' does not have subject-level %s configured", subject, k.name)
+}
+
+// getSetting answers with the setting that holds for a subject.
+func (s *Server) getSetting(k setting) answer {
+	return func(r *http.Request) (any, error) {
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		subject, values := r.PathValue("subject"), s.state.values(k.op)
+		if _, ok := values[subject]; !ok && !flag(r, "defaultToGlobal") {
+			return nil, k.noneOf(subject)
+		}
+		return map[string]string{k.key: holding(values, subject)}, nil
 	}
-	return map[string]string{"compatibilityLevel": s.state.level(subject)}, nil
+}
+
+// deleteSetting takes a subject's own setting away and answers with what it was.
+func (s *Server) deleteSetting(k setting) answer {
+	return func(r *http.Request) (any, error) {
+		was, err := s.unset(k, r.PathValue("subject"))
+		return map[string]string{k.key: was}, err
+	}
 }
 
 func (s *Server) putLevel(r *http.Request) (any, error) {
@@ -301,22 +326,6 @@ func (s *Server) putLevel(r *http.Request) (any, error) {
 	return map[string]string{"compatibility": name}, err
 }
 
-func (s *Server) deleteLevel(r *http.Request) (any, error) {
-	subject := r.PathValue("subject")
-	was, err := s.unset(opLevel, subject, noSubjectLevel(subject))
-	return map[string]string{"compatibilityLevel": was}, err
-}
-
-func (s *Server) getMode(r *http.Request) (any, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	subject := r.PathValue("subject")
-	if _, ok := s.state.modes[subject]; !ok && !flag(r, "defaultToGlobal") {
-		return nil, noSubjectMode(subject)
-	}
-	return map[string]string{"mode": s.state.mode(subject)}, nil
-}
-
 func (s *Server) putMode(r *http.Request) (any, error) {
 	var wanted struct {
 		Mode string `json:"mode"`
@@ -326,10 +335,4 @@ func (s *Server) putMode(r *http.Request) (any, error) {
 	}
 	name, err := s.setMode(r.PathValue("subject"), wanted.Mode, flag(r, "force"))
 	return map[string]string{"mode": name}, err
-}
-
-func (s *Server) deleteMode(r *http.Request) (any, error) {
-	subject := r.PathValue("subject")
-	was, err := s.unset(opMode, subject, noSubjectMode(subject))
-	return map[string]string{"mode": was}, err
 }

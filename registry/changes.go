@@ -294,20 +294,18 @@ func (s *Server) setMode(subject, name string, force bool) (string, error) {
 	return name, s.commit(event{Op: opMode, Subject: subject, Value: name})
 }
 
-// unset removes a subject's own level or mode and returns what it was.
-func (s *Server) unset(op, subject string, missing error) (string, error) {
+// unset removes a subject's own setting and returns what it was. That of all
+// subjects, "", becomes the initial one again.
+func (s *Server) unset(k setting, subject string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	settings, initial := s.state.levels, defaultLevel
-	if op == opMode {
-		settings, initial = s.state.modes, modeReadWrite
-	}
-	was, ok := settings[subject]
+	was, ok := s.state.values(k.op)[subject]
 	if !ok {
-		return "", missing
+		return "", k.noneOf(subject)
 	}
-	if subject != "" {
-		initial = ""
+	initial := ""
+	if subject == "" {
+		initial = k.initial
 	}
-	return was, s.commit(event{Op: op, Subject: subject, Value: initial})
+	return was, s.commit(event{Op: k.op, Subject: subject, Value: initial})
 }

@@ -111,17 +111,17 @@ func (s *Server) routes() map[string]answer {
 		"POST /compatibility/subjects/{subject}/versions":           s.postCompatibility,
 		"POST /compatibility/subjects/{subject}/versions/{version}": s.postCompatibility,
 
-		"GET /config":              s.getLevel,
+		"GET /config":              s.getSetting(levelSetting()),
 		"PUT /config":              s.putLevel,
-		"DELETE /config":           s.deleteLevel,
-		"GET /config/{subject}":    s.getLevel,
+		"DELETE /config":           s.deleteSetting(levelSetting()),
+		"GET /config/{subject}":    s.getSetting(levelSetting()),
 		"PUT /config/{subject}":    s.putLevel,
-		"DELETE /config/{subject}": s.deleteLevel,
-		"GET /mode":                s.getMode,
+		"DELETE /config/{subject}": s.deleteSetting(levelSetting()),
+		"GET /mode":                s.getSetting(modeSetting()),
 		"PUT /mode":                s.putMode,
-		"GET /mode/{subject}":      s.getMode,
+		"GET /mode/{subject}":      s.getSetting(modeSetting()),
 		"PUT /mode/{subject}":      s.putMode,
-		"DELETE /mode/{subject}":   s.deleteMode,
+		"DELETE /mode/{subject}":   s.deleteSetting(modeSetting()),
 	}
 }
 

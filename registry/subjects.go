@@ -86,10 +86,8 @@ func (s *state) apply(e event) error {
 		return s.applyRegister(e)
 	case opDelete:
 		s.applyDelete(e)
-	case opLevel:
-		set(s.levels, e)
-	case opMode:
-		set(s.modes, e)
+	case opLevel, opMode:
+		set(s.values(e.Op), e)
 	default:
 		return fmt.Errorf("the schema registry does not know the stored operation %q", e.Op)
 	}
@@ -223,18 +221,28 @@ func (s *state) names(deleted bool) []string {
 
 // level returns the compatibility level that holds for a subject.
 func (s *state) level(subject string) string {
-	if own, ok := s.levels[subject]; ok {
-		return own
-	}
-	return s.levels[""]
+	return holding(s.levels, subject)
 }
 
 // mode returns the mode that holds for a subject.
 func (s *state) mode(subject string) string {
-	if own, ok := s.modes[subject]; ok {
+	return holding(s.modes, subject)
+}
+
+// holding returns the value that holds for a subject: its own or that of all.
+func holding(values map[string]string, subject string) string {
+	if own, ok := values[subject]; ok {
 		return own
 	}
-	return s.modes[""]
+	return values[""]
+}
+
+// values returns the values that events of an operation set, by subject.
+func (s *state) values(op string) map[string]string {
+	if op == opMode {
+		return s.modes
+	}
+	return s.levels
 }
 
 // referrers returns the ids of the schemas that use a version of a subject.

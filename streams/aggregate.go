@@ -29,10 +29,10 @@ func Aggregate[K, V, A any](g *Grouped[K, V], how Aggregation[K, V, A], value se
 	t.node.build = func(tk *task) (any, error) {
 		rows := openRows(tk, t.spec(), g.key, value)
 		if g.rows {
-			inst := &tableAggregateNode[K, V, A]{rowStore: rows, how: how}
+			inst := &tableAggregateNode[K, V, A]{folding: folding[K, A]{rowStore: rows}, how: how}
 			return inst, wire(tk, g.node, receiver[K, Change[V]](inst))
 		}
-		inst := &aggregateNode[K, V, A]{rowStore: rows, how: how}
+		inst := &aggregateNode[K, V, A]{folding: folding[K, A]{rowStore: rows}, how: how}
 		return inst, wire(tk, g.node, receiver[K, V](inst))
 	}
 	return t
@@ -70,64 +70,71 @@ func (g *Grouped[K, V]) Reduce(fn func(V, V) V, value serde.Serde[V], opts ...Wi
 		g.b.fault("streams.reduce.table", t.node.name, "the rows of a table cannot be reduced", "use Aggregate with Subtract")
 	}
 	t.node.build = func(tk *task) (any, error) {
-		inst := &reduceNode[K, V]{rowStore: openRows(tk, t.spec(), g.key, value), fn: fn}
+		inst := &reduceNode[K, V]{folding: folding[K, V]{rowStore: openRows(tk, t.spec(), g.key, value)}, fn: fn}
 		return inst, wire(tk, g.node, receiver[K, V](inst))
 	}
 	return t
 }
 
-type aggregateNode[K, V, A any] struct {
+// folding is what every aggregate has: its rows, and the change it is making.
+type folding[K, A any] struct {
 	*rowStore[K, A]
-	how Aggregation[K, V, A]
-	in  Record[K, Change[A]]
+	in Record[K, Change[A]]
 }
 
-func (n *aggregateNode[K, V, A]) receive(r *Record[K, V]) error {
+// begin starts the change that r makes to the row of its key: the new row is still
+// the old one, or zero when there was none. key is the key as it is stored. A record
+// without key or value is dropped, and ok is false then.
+func begin[K, V, A any](n *folding[K, A], r *Record[K, V]) (key []byte, ok bool, err error) {
 	if r.NoKey || r.NoValue {
 		n.t.env.metrics.Dropped.Add(1)
-		return nil
+		return nil, false, nil
 	}
-	key, err := n.encodeKey(r.Key)
-	if err != nil {
-		return err
+	if key, err = n.encodeKey(r.Key); err != nil {
+		return nil, false, err
 	}
 	old, ms, had, err := n.load(key)
 	if err != nil {
-		return err
+		return nil, false, err
 	}
 	n.in = Record[K, Change[A]]{Key: r.Key, Time: max(r.Time, ms), Headers: r.Headers}
-	n.in.Value = Change[A]{Old: old, HasOld: had, HasNew: true}
-	start := old
-	if !had {
-		start = n.how.Init()
+	n.in.Value = Change[A]{Old: old, HasOld: had, New: old, HasNew: true}
+	return key, true, nil
+}
+
+type aggregateNode[K, V, A any] struct {
+	folding[K, A]
+	how Aggregation[K, V, A]
+}
+
+func (n *aggregateNode[K, V, A]) receive(r *Record[K, V]) error {
+	key, ok, err := begin(&n.folding, r)
+	if !ok {
+		return err
 	}
-	n.in.Value.New = n.how.Add(r.Key, r.Value, start)
+	c := &n.in.Value
+	if !c.HasOld {
+		c.New = n.how.Init()
+	}
+	c.New = n.how.Add(r.Key, r.Value, c.New)
 	return n.update(key, &n.in, true)
 }
 
 type reduceNode[K, V any] struct {
-	*rowStore[K, V]
+	folding[K, V]
 	fn func(V, V) V
-	in Record[K, Change[V]]
 }
 
 func (n *reduceNode[K, V]) receive(r *Record[K, V]) error {
-	if r.NoKey || r.NoValue {
-		n.t.env.metrics.Dropped.Add(1)
-		return nil
-	}
-	key, err := n.encodeKey(r.Key)
-	if err != nil {
+	key, ok, err := begin(&n.folding, r)
+	if !ok {
 		return err
 	}
-	old, ms, had, err := n.load(key)
-	if err != nil {
-		return err
-	}
-	n.in = Record[K, Change[V]]{Key: r.Key, Time: max(r.Time, ms), Headers: r.Headers}
-	n.in.Value = Change[V]{Old: old, HasOld: had, New: r.Value, HasNew: true}
-	if had {
-		n.in.Value.New = n.fn(old, r.Value)
+	c := &n.in.Value
+	if c.HasOld {
+		c.New = n.fn(c.Old, r.Value)
+	} else {
+		c.New = r.Value
 	}
 	return n.update(key, &n.in, true)
 }

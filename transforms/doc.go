@@ -22,7 +22,7 @@
 //
 // Patterns are Java's in the settings; javaregex.go refuses what this program's
 // engine lacks or would read in another way, rather than guess. Date patterns are
-// those of SimpleDateFormat (javatime.go).
+// those of SimpleDateFormat (internal/javatime).
 //
 // A transform never writes into what a record points at: it makes a new struct.
 // Errors are of connect.ClassRecord, so errors.tolerance decides about them.

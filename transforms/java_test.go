@@ -3,7 +3,6 @@ package transforms
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestJavaRegexes(t *testing.T) {
@@ -69,48 +68,6 @@ func TestReplacements(t *testing.T) {
 	}
 }
 
-func TestDatePatterns(t *testing.T) {
-	at := time.Date(2024, 2, 9, 15, 4, 5, 67e6, time.UTC)
-	for _, c := range []struct{ pattern, text string }{
-		{"yyyy-MM-dd'T'HH:mm:ss.SSS'Z'", "2024-02-09T15:04:05.067Z"},
-		{"yyyyMMddHHmmssSSS", "20240209150405067"},
-		{"EEE, d MMM yyyy hh:mm:ss.SSS a z", "Fri, 9 Feb 2024 03:04:05.067 PM UTC"},
-		{"EEEE MMMM yy H'o''clock' m s S", "Friday February 24 15o'clock 4 5 67"},
-		{"yyyy.DDD XXX", "2024.040 Z"},
-		{"G u k K Z", "AD 5 15 3 +0000"},
-	} {
-		p, err := parseDatePattern(c.pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := string(p.append(nil, at)); got != c.text {
-			t.Errorf("%s: %s; want %s", c.pattern, got, c.text)
-		}
-		if strings.ContainsAny(c.pattern, "dD") && strings.Contains(c.pattern, "S") {
-			if back, err := p.parse(c.text); err != nil || !back.Equal(at) {
-				t.Errorf("%s: %s was read as %v, %v", c.pattern, c.text, back, err)
-			}
-		}
-	}
-	p, err := parseDatePattern("yyyy-MM-dd HH:mm:ssX")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if back, err := p.parse("2024-02-09 15:04:05+02:00"); err != nil || back.Hour() != 13 {
-		t.Errorf("with a zone: %v, %v", back, err)
-	}
-	for _, bad := range []string{"2024-02", "x", "2024-02-09 15:04:05", "2024-02-0915:04:05Z"} {
-		if _, err := p.parse(bad); err == nil {
-			t.Errorf("%q was read", bad)
-		}
-	}
-	for _, bad := range []string{"yyyy'T", "ww", "Y"} {
-		if checkDatePattern(bad) == nil {
-			t.Errorf("the pattern %q was accepted", bad)
-		}
-	}
-}
-
 func FuzzRegex(f *testing.F) {
 	for _, seed := range []string{`a(b)[c-d]\Qx\E`, `(?<x>a)`, `[^]]`, `\u00`} {
 		f.Add(seed, "$1", "text")
@@ -122,19 +79,6 @@ func FuzzRegex(f *testing.F) {
 		}
 		if parts, err := parseReplacement(with, re); err == nil {
 			parts.replace(re, text)
-		}
-	})
-}
-
-func FuzzDates(f *testing.F) {
-	f.Add("yyyy-MM-dd'T'HH:mm", "2024-01-02T03:04")
-	f.Fuzz(func(t *testing.T, pattern, text string) {
-		p, err := parseDatePattern(pattern)
-		if err != nil || len(pattern) > 50 {
-			return
-		}
-		if at, err := p.parse(text); err == nil {
-			p.append(nil, at)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/javatime"
 )
 
 func timestampConverterPlugins() []connect.Plugin[connect.Transform] {
@@ -22,8 +23,8 @@ type timestampConverter struct {
 	base
 	side      side
 	name      string
-	target    string // In lower case.
-	pattern   datePattern
+	target    string            // In lower case.
+	pattern   *javatime.Pattern // Nil without a format.
 	perSecond int64
 	defaults  bool
 	plans     plans[*timestampPlan]
@@ -40,10 +41,12 @@ type timestampPlan struct {
 // Configure implements connect.Transform.
 func (t *timestampConverter) Configure(s connect.Settings) (err error) {
 	t.name, t.target, t.defaults = s.String("field"), strings.ToLower(s.String("target.type")), s.Bool("replace.null.with.default")
-	if t.pattern, err = parseDatePattern(s.String("format")); err != nil {
-		return wrongSetting("format", "%s", err)
+	if format := s.String("format"); format != "" {
+		if t.pattern, err = javatime.Compile(javatime.SimpleDateFormat, format); err != nil {
+			return wrongSetting("format", "%s", err)
+		}
 	}
-	if t.target == "string" && len(t.pattern) == 0 {
+	if t.target == "string" && t.pattern == nil {
 		return wrongSetting("format", "TimestampConverter requires format option to be specified when using string timestamps")
 	}
 	switch strings.ToLower(s.String("unix.precision")) {
@@ -167,12 +170,12 @@ func (t *timestampConverter) readPlain(v connect.Value) (time.Time, error) {
 	case v.IsInt():
 		n := v.Int()
 		return time.Unix(n/t.perSecond, n%t.perSecond*(1e9/t.perSecond)).UTC(), nil
-	case v.Kind() == connect.KindString && len(t.pattern) == 0:
+	case v.Kind() == connect.KindString && t.pattern == nil:
 		return time.Time{}, bad("timestamp_converter", "a text can be read only with the setting format")
 	case v.Kind() == connect.KindString:
-		at, err := t.pattern.parse(v.Str())
+		at, err := t.pattern.Parse(v.Str(), time.UTC)
 		if err != nil {
-			err = bad("timestamp_converter", "Could not parse timestamp: %v", err)
+			err = bad("timestamp_converter", "Could not parse timestamp: Unparseable date: %q: %v", v.Str(), err)
 		}
 		return at, err
 	}
@@ -199,7 +202,7 @@ func (t *timestampConverter) convert(v connect.Value, read func(connect.Value) (
 	}
 	switch t.target {
 	case "string":
-		return connect.String(string(t.pattern.append(nil, time.UnixMilli(ms).UTC()))), nil
+		return connect.String(string(t.pattern.AppendFormat(nil, time.UnixMilli(ms).UTC()))), nil
 	case "date":
 		return connect.Int32(int32(day)), nil
 	case "time":

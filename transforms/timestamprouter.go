@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/javatime"
 )
 
 func timestampRouterPlugins() []connect.Plugin[connect.Transform] {
@@ -14,16 +15,21 @@ func timestampRouterPlugins() []connect.Plugin[connect.Transform] {
 	), func() connect.Transform { return &timestampRouter{} })
 }
 
+func checkDatePattern(text string) error {
+	_, err := javatime.Compile(javatime.SimpleDateFormat, text)
+	return err
+}
+
 type timestampRouter struct {
 	base
 	format  string
-	pattern datePattern
+	pattern *javatime.Pattern
 }
 
 // Configure implements connect.Transform.
 func (t *timestampRouter) Configure(s connect.Settings) (err error) {
 	t.format = s.String("topic.format")
-	t.pattern, err = parseDatePattern(s.String("timestamp.format"))
+	t.pattern, err = javatime.Compile(javatime.SimpleDateFormat, s.String("timestamp.format"))
 	return err
 }
 
@@ -32,7 +38,7 @@ func (t *timestampRouter) Apply(r *connect.Record) (bool, error) {
 	if r.Timestamp == connect.NoTimestamp {
 		return false, bad("timestamp_router", "Timestamp missing on record")
 	}
-	at := string(t.pattern.append(nil, time.UnixMilli(r.Timestamp).UTC()))
+	at := string(t.pattern.AppendFormat(nil, time.UnixMilli(r.Timestamp).UTC()))
 	name := strings.ReplaceAll(t.format, "${topic}", r.Topic)
 	r.Topic = strings.ReplaceAll(name, "${timestamp}", at)
 	return true, nil

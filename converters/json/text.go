@@ -13,7 +13,9 @@ const hexDigits = "0123456789ABCDEF"
 
 // appendString appends s as a JSON string, escaping what Jackson escapes: quotes,
 // backslashes, control characters, and what Java has two characters for. Bytes that
-// are no UTF-8 become the replacement character.
+// are no UTF-8 become the replacement character. It is not connect.AppendJSON, whose
+// text is for people: that escapes neither \b nor \f by name nor what Java has two
+// characters for, and its hexadecimal digits are small, so the bytes would differ.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/javatime"
 )
 
 // The places of a pattern and of a zone among the arguments of a call.
@@ -16,22 +17,22 @@ const (
 
 // patterned makes a Call that keeps the pattern and the zone it met last: they are
 // constants nearly always.
-func patterned(f func(p pattern, zone *time.Location, v connect.Value) (connect.Value, error)) func([]Type) (Call, error) {
+func patterned(f func(p *javatime.Pattern, zone *time.Location, v connect.Value) (connect.Value, error)) func([]Type) (Call, error) {
 	return func([]Type) (Call, error) {
 		var text, zoneName string
-		var p pattern
+		var p *javatime.Pattern
 		zone := time.UTC
 		return func(a []connect.Value) (connect.Value, error) {
 			var err error
 			if s := a[patternArg].Str(); p == nil || s != text {
-				if p, err = parsePattern(s); err != nil {
+				if p, err = javatime.Compile(javatime.DateTimeFormatter, s); err != nil {
 					return connect.Value{}, err
 				}
 				text = strings.Clone(s)
 			}
 			if len(a) > zoneArg {
 				if s := a[zoneArg].Str(); s != zoneName {
-					if zone, err = loadZone(s); err != nil {
+					if zone, err = javatime.LoadZone(s); err != nil {
 						return connect.Value{}, err
 					}
 					zoneName = strings.Clone(s)
@@ -44,20 +45,20 @@ func patterned(f func(p pattern, zone *time.Location, v connect.Value) (connect.
 
 // formatting makes the variants that write a moment of kind k.
 func formatting(k Kind, zones bool) []Variant {
-	bind := patterned(func(p pattern, zone *time.Location, v connect.Value) (connect.Value, error) {
+	bind := patterned(func(p *javatime.Pattern, zone *time.Location, v connect.Value) (connect.Value, error) {
 		t := time.UnixMilli(v.Int()).In(zone)
 		if k == Date || k == Int {
 			t = time.Unix(v.Int()*86400, 0).UTC()
 		}
-		return connect.StringBytes(p.format(nil, t)), nil
+		return connect.StringBytes(p.AppendFormat(nil, t)), nil
 	})
 	return zoned(Variant{Params: params(k, String), Returns: of(String), Bind: bind}, zones)
 }
 
 // parsing makes the variants that read a moment as a value of kind k.
 func parsing(k Kind, zones bool) []Variant {
-	bind := patterned(func(p pattern, zone *time.Location, v connect.Value) (connect.Value, error) {
-		t, err := p.parse(v.Str(), zone)
+	bind := patterned(func(p *javatime.Pattern, zone *time.Location, v connect.Value) (connect.Value, error) {
+		t, err := p.Parse(v.Str(), zone)
 		if err != nil {
 			return connect.Value{}, fmt.Errorf("'%s': %w", v.Str(), err)
 		}
@@ -181,11 +182,11 @@ func dateFunctions() []Function {
 }
 
 func convertZone(a []connect.Value) (connect.Value, error) {
-	from, err := loadZone(a[1].Str())
+	from, err := javatime.LoadZone(a[1].Str())
 	if err != nil {
 		return connect.Value{}, err
 	}
-	to, err := loadZone(a[2].Str())
+	to, err := javatime.LoadZone(a[2].Str())
 	if err != nil {
 		return connect.Value{}, err
 	}
