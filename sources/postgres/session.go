@@ -237,6 +237,9 @@ func (w *work) begin(ctx context.Context, side *db, rep *replication, info *slot
 			e.Place = w.set.slot
 			return e
 		}
+		// It is stored, hence safe. After a new snapshot it says nothing: it may belong
+		// to another history.
+		w.safe.Store(pos.end)
 	case info == nil:
 		slot, err := w.createSlot(ctx, side, rep, false)
 		if err != nil {
@@ -357,9 +360,6 @@ func (w *work) follow(ctx context.Context, side *db, rep *replication, srv serve
 	s.floor = max(s.floor, info.safe)
 	if s.em.pos.end == 0 {
 		s.em.pos.end, s.em.pos.lsn = info.safe, info.safe
-	}
-	if !w.fresh() && w.stored.end > w.safe.Load() && w.stored.snapshot != snapshotRunning {
-		w.safe.CompareAndSwap(w.safe.Load(), w.stored.end) // It is stored, hence safe.
 	}
 	if err := rep.start(ctx, w.set.slot, s.em.pos.end, w.options()); err != nil {
 		return err

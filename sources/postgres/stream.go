@@ -76,6 +76,11 @@ type planned struct {
 func (s *stream) run(ctx context.Context, c *replication) error {
 	s.tables = map[uint32]*planned{}
 	s.resume, s.inTx, s.skipTx = s.em.pos, false, false
+	if s.resume.commit != 0 {
+		// The last connection may have broken while it still passed over what one before
+		// it had sent: the position was counting up to there.
+		s.resume.ordinal = max(s.resume.ordinal, s.skip)
+	}
 	now := time.Now()
 	s.lastHeard, s.lastSent, s.nextTick, s.shutdown = now, time.Time{}, now, shutdownWatch{}
 	s.em.now = now.UnixMicro()
