@@ -8,11 +8,18 @@ import (
 	"github.com/tidemill/tidemill/connect"
 )
 
-// commitLoop stores offsets by the clock and when many records are finished, and a
-// last time after drained is closed.
+// quiet is how long nothing must be on its way before offsets are stored ahead of the
+// clock. What follows a burst is then known at once, such as that a snapshot is
+// complete, while a steady stream costs no more than the clock asks for.
+const quiet = 100 * time.Millisecond
+
+// commitLoop stores offsets by the clock, when many records are finished and when no
+// more are on their way, and a last time after drained is closed.
 func (t *sourceTask) commitLoop(life context.Context, drained <-chan struct{}) error {
 	ticker := time.NewTicker(t.rt.settings.Duration("offset.flush.interval.ms"))
 	defer ticker.Stop()
+	still := time.NewTimer(quiet)
+	defer still.Stop()
 	for {
 		last := false
 		select {
@@ -20,6 +27,10 @@ func (t *sourceTask) commitLoop(life context.Context, drained <-chan struct{}) e
 			return nil
 		case <-ticker.C:
 		case <-t.commitNow:
+		case <-t.arrivedAll:
+			still.Reset(quiet)
+			continue
+		case <-still.C:
 		case <-drained:
 			last = true
 		}

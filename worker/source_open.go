@@ -13,7 +13,7 @@ import (
 func (t *sourceTask) open(life context.Context) error {
 	var err error
 	t.submitted, t.reached = newSubmitted(), map[connect.SourcePartition]connect.Offset{}
-	t.commitNow = make(chan struct{}, 1)
+	t.commitNow, t.arrivedAll = make(chan struct{}, 1), make(chan struct{}, 1)
 	if t.settings, err = frameworkDef(true).Parse(t.config); err != nil {
 		return err
 	}

@@ -57,17 +57,22 @@ func (t *sourceTask) awaitRoom(ctx context.Context) error {
 	if t.sent++; t.sent%64 != 0 {
 		return ctx.Err() // Asking takes a lock; 64 records more or less do not matter.
 	}
-	for t.producer.BufferedProduceBytes() > t.room {
+	if t.producer.BufferedProduceBytes() <= t.room {
+		return ctx.Err()
+	}
+	// The producer counts a record until after it has told of it, so nobody tells of the
+	// room that the last one of all leaves.
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for ctx.Err() == nil {
 		t.waiting.Store(true)
 		if t.producer.BufferedProduceBytes() <= t.room/2 {
 			break
 		}
 		select {
 		case <-t.roomy:
+		case <-again.C:
 		case <-ctx.Done():
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
 		}
 	}
 	return ctx.Err()
@@ -168,7 +173,8 @@ func (t *sourceTask) tolerated(c *inflight, out *kgo.Record, err error) bool {
 	return true
 }
 
-// finish marks a record as finished, and asks for a commit when there are many.
+// finish marks a record as finished, and asks for a commit when there are many, or
+// when nothing else is on its way.
 func (t *sourceTask) finish(k ticket) {
 	t.mu.Lock()
 	t.submitted.finish(k)
@@ -177,12 +183,13 @@ func (t *sourceTask) finish(k ticket) {
 	if many {
 		t.finished = 0
 	}
-	t.metrics.active.Store(int64(t.submitted.unfinished()))
+	unfinished := t.submitted.unfinished()
+	t.metrics.active.Store(int64(unfinished))
 	t.mu.Unlock()
 	if many {
-		select {
-		case t.commitNow <- struct{}{}:
-		default:
-		}
+		nudge(t.commitNow)
+	}
+	if unfinished == 0 {
+		nudge(t.arrivedAll)
 	}
 }

@@ -31,6 +31,7 @@ type sourceTask struct {
 
 	stopPolling context.CancelFunc
 	commitNow   chan struct{} // Many records are finished: do not wait for the clock.
+	arrivedAll  chan struct{} // Nothing is on its way.
 	arena       arena
 	// room is how many bytes may be on their way; roomy tells of room to a waiting send.
 	room      int64

@@ -36,9 +36,10 @@ type unit struct {
 	state     string
 	commits   int // Of the tasks that run.
 
-	mu      sync.Mutex // Guards what follows, which others look at.
-	tasks   map[int]*taskRun
-	zombies []*taskRun
+	mu       sync.Mutex // Guards what follows, which others look at.
+	tasks    map[int]*taskRun
+	stopping int // Tasks that were told to stop and may still run.
+	zombies  []*taskRun
 }
 
 // restartRequest asks a unit to restart things. done gets the outcome.

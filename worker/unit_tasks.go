@@ -87,6 +87,7 @@ func (u *unit) stopTasks(numbers []int) {
 			delete(u.tasks, i)
 		}
 	}
+	u.stopping += len(runs)
 	u.mu.Unlock()
 	if len(runs) == 0 {
 		return
@@ -94,6 +95,7 @@ func (u *unit) stopTasks(numbers []int) {
 	zombies := stopTasks(runs, graceful(u.rt.settings))
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.stopping -= len(runs)
 	u.zombies = slices.DeleteFunc(append(u.zombies, zombies...), func(r *taskRun) bool {
 		select {
 		case <-r.done:
@@ -104,7 +106,8 @@ func (u *unit) stopTasks(numbers []int) {
 	})
 }
 
-// idle tells whether no task runs, and whether one that was abandoned may still.
+// idle tells whether no task runs or is being stopped, which may still store offsets,
+// and whether one that was abandoned may still run.
 func (u *unit) idle() (idle, zombies bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -115,7 +118,7 @@ func (u *unit) idle() (idle, zombies bool) {
 			zombies = true
 		}
 	}
-	return len(u.tasks) == 0, zombies
+	return len(u.tasks)+u.stopping == 0, zombies
 }
 
 // fence shuts out the producers of the tasks of the former commit, which a worker
