@@ -158,6 +158,44 @@ func TestPositions(t *testing.T) {
 	d.holds("SELECT id FROM t ORDER BY id", "(1) (2) (3) (4)")
 }
 
+// strictErrant is what reports come to when nothing is tolerated, or no letter can be
+// written.
+type strictErrant struct{ late bool }
+
+func (e strictErrant) Report(_ context.Context, _ *connect.SinkRecord, cause error) (func(context.Context) error, error) {
+	if e.late {
+		return func(context.Context) error { return cause }, nil
+	}
+	return nil, cause
+}
+
+// TestPositionsWaitForLetters refuses rows that cannot be reported: as long as they
+// are neither written nor reported, the positions must not pass them.
+func TestPositionsWaitForLetters(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		s := newShop()
+		unreadable := s.plain(3, "c", 3)
+		unreadable.ValueSchema = nil
+		for _, bad := range []connect.Record{s.plain(2, "b", 100), unreadable} {
+			d := newTarget(t)
+			d.exec("CREATE TABLE t (id integer PRIMARY KEY, name text, qty integer CHECK (qty < 100))")
+			config, records := d.config("offsets.table", "positions"), connecttest.SinkRecords("t", 0, s.plain(1, "a", 1), bad)
+			run := d.sink(config, true)
+			run.Task.(*task).env.Errant = strictErrant{late}
+			if err := run.TryPut(records...); err == nil {
+				t.Error("put says that all is well")
+			}
+			d.holds("SELECT count(*) FROM t", "(0)")
+			again := d.sink(config, true)
+			again.Put(records...)
+			if len(again.Errant.Records) != 1 {
+				t.Errorf("%d records were reported after the restart, want 1", len(again.Errant.Records))
+			}
+			d.holds("SELECT id FROM t", "(1)")
+		}
+	}
+}
+
 func TestValidate(t *testing.T) {
 	d := newTarget(t)
 	d.exec("CREATE TABLE there (id integer PRIMARY KEY)", "CREATE TABLE bare (id integer)", "REVOKE CREATE ON SCHEMA public FROM PUBLIC", "DROP ROLE IF EXISTS sink_reader",

@@ -34,7 +34,7 @@ func (t *task) Start(ctx context.Context, env connect.SinkTaskEnv) error {
 	t.env, t.options = env, o
 	t.session = &session{config: config}
 	t.positions = newPositions(t.session, o.offsets, env.Connector)
-	t.writer = &writer{session: t.session, positions: t.positions, limit: o.batchSize, bytes: maxStatement}
+	t.writer = &writer{session: t.session, positions: t.positions, settle: t.settle, limit: o.batchSize, bytes: maxStatement}
 	t.planner = &planner{
 		options: o, naming: newNaming(o), catalog: &catalog{session: t.session},
 		unavailable: newUnavailable(o.placeholder), metrics: env.Metrics,
@@ -140,6 +140,10 @@ func (t *task) put(ctx context.Context, records []connect.SinkRecord) error {
 	var moves []move
 	if t.positions.used() {
 		moves = t.positions.moves(records)
+		if err := t.settle(ctx, bad); err != nil {
+			return err
+		}
+		bad = nil
 	}
 	if len(changes) > 0 || len(moves) > 0 {
 		err = t.writer.write(ctx, changes, moves)
@@ -197,18 +201,34 @@ func (t *task) report(ctx context.Context, bad []refused) error {
 	return nil
 }
 
+// settle reports and waits until the letters are durable. Positions kept in the target
+// pass a record for good: what is refused must not depend on its being put again.
+func (t *task) settle(ctx context.Context, bad []refused) error {
+	if err := t.report(ctx, bad); err != nil {
+		return err
+	}
+	return t.awaitLetters(ctx)
+}
+
 // PreCommit implements connect.PreCommitter. Everything put is committed; the
 // letters about what could not be written must be durable as well.
 func (t *task) PreCommit(ctx context.Context, offsets map[connect.TopicPartition]int64) (map[connect.TopicPartition]int64, error) {
+	if err := t.awaitLetters(ctx); err != nil {
+		return nil, err
+	}
+	return offsets, nil
+}
+
+func (t *task) awaitLetters(ctx context.Context) error {
 	for len(t.letters) > 0 {
 		if wait := t.letters[0]; wait != nil {
 			if err := wait(ctx); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		t.letters = t.letters[1:]
 	}
-	return offsets, nil
+	return nil
 }
 
 // Stop closes the connection.

@@ -19,8 +19,9 @@ const maxStatement = 16 << 20
 type writer struct {
 	session   *session
 	positions *positions
-	limit     int // Rows in one statement.
-	bytes     int // Bytes in one statement.
+	settle    func(context.Context, []refused) error // Reports before positions move.
+	limit     int                                    // Rows in one statement.
+	bytes     int                                    // Bytes in one statement.
 	buf       []byte
 }
 
@@ -91,13 +92,16 @@ func keepFirst(err, rollback error) error {
 }
 
 // sift writes what can be written of changes of which some are refused, and returns
-// those. With tolerant unset the first refused one ends it, and nothing is written.
+// those that are not settled, which they are where positions move. With tolerant unset the first refused one ends it, and nothing is written.
 func (w *writer) sift(ctx context.Context, changes []change, moves []move, tolerant bool) ([]refused, error) {
 	if err := w.begin(ctx, moves); err != nil {
 		return nil, keepFirst(err, w.session.rollback(ctx))
 	}
 	s := sifter{writer: w, tolerant: tolerant}
 	err := s.halve(ctx, changes)
+	if err == nil && len(moves) > 0 {
+		err, s.refused = w.settle(ctx, s.refused), nil
+	}
 	if err == nil {
 		err = explain(w.session.simple(ctx, "COMMIT"), "")
 	}
