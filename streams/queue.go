@@ -9,6 +9,7 @@ type queue struct {
 	sources []sourceNode
 	records []*kgo.Record
 	head    int
+	bytes   int // of the records that wait
 
 	next   int64 // the offset after the last processed record; -1 when none was
 	saved  int64 // next as of the last commit
@@ -28,6 +29,9 @@ func (q *queue) push(rs []*kgo.Record, end int64) {
 		q.records, q.head = q.records[:0], 0
 	}
 	q.records = append(q.records, rs...)
+	for _, r := range rs {
+		q.bytes += recordBytes(r)
+	}
 	if n := len(rs); n > 0 {
 		if q.first < 0 {
 			q.first = rs[0].Offset
@@ -36,6 +40,9 @@ func (q *queue) push(rs []*kgo.Record, end int64) {
 	}
 	q.end = max(end, q.end)
 }
+
+// recordBytes is about what a record that waits takes.
+func recordBytes(r *kgo.Record) int { return len(r.Key) + len(r.Value) }
 
 func (q *queue) len() int { return len(q.records) - q.head }
 
@@ -50,6 +57,7 @@ func (q *queue) pop() *kgo.Record {
 	r := q.records[q.head]
 	q.records[q.head] = nil
 	q.head++
+	q.bytes -= recordBytes(r)
 	q.next = r.Offset + 1
 	return r
 }
@@ -82,6 +90,6 @@ func (q *queue) restart(running bool) int64 {
 // reset drops what is buffered; the next record is the one at offset.
 func (q *queue) reset(offset int64) {
 	clear(q.records)
-	q.records, q.head = q.records[:0], 0
+	q.records, q.head, q.bytes = q.records[:0], 0, 0
 	q.next, q.last = offset, max(offset, q.first, 0)
 }

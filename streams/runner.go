@@ -20,6 +20,7 @@ const (
 	pollRecords  = 10_000 // fetched at once
 	stepRecords  = 1_000  // processed by a task before others and the clock are looked at
 	queueRecords = 20_000 // waiting in one partition before it is paused
+	queueBytes   = 4 << 20
 
 	lastCommit = 10 * time.Second // the most a commit may take at the end
 )
@@ -369,11 +370,20 @@ func (r *runner) work(ctx context.Context) error {
 	return r.commitIfDue(ctx)
 }
 
-// pauseFull stops fetching partitions that have enough waiting.
+// pauseFull stops fetching partitions that have enough waiting, also those of tasks
+// that do not run yet: restoring takes its time, and memory is bounded meanwhile.
 func (r *runner) pauseFull() {
-	for _, t := range r.tasks {
+	r.pauseQueues(r.tasks)
+	r.pauseQueues(r.fresh)
+	if r.pending != nil {
+		r.pauseQueues(r.pending.tasks)
+	}
+}
+
+func (r *runner) pauseQueues(tasks map[taskID]*task) {
+	for _, t := range tasks {
 		for _, q := range t.queues {
-			full := q.len() > queueRecords
+			full := q.len() > queueRecords || q.bytes > queueBytes
 			if full == q.paused {
 				continue
 			}
@@ -446,5 +456,7 @@ func (r *runner) drop(parts map[string][]int32) {
 			delete(r.fresh, id)
 		}
 	}
+	// The client remembers what is paused; a task that comes back begins with nothing.
+	r.cl.ResumeFetchPartitions(parts)
 	r.a.e.cfg.Logger.Debug("partitions revoked", "app", r.a.ID, "partitions", parts)
 }
