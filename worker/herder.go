@@ -54,10 +54,10 @@ func (h *Herder) apply(r kafkalog.Record) {
 	event := h.state.apply(r)
 	if event != nil && event.restart != nil && h.ready {
 		// Of several waiting requests the one that restarts the most stands for all.
-		old := h.restarts[event.name]
+		old, waits := h.restarts[event.name]
 		h.restarts[event.name] = RestartOptions{
 			IncludeTasks: old.IncludeTasks || event.restart.IncludeTasks,
-			OnlyFailed:   event.restart.OnlyFailed,
+			OnlyFailed:   event.restart.OnlyFailed && (old.OnlyFailed || !waits),
 		}
 	}
 	h.mu.Unlock()

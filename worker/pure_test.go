@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/kafkalog"
 )
 
 func TestAssignToOne(t *testing.T) {
@@ -290,4 +291,32 @@ func TestArenaNeverMovesWhatItHolds(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestRestartRequestsThatWaitTogether wants the one that restarts the most to stand for
+// all, whichever came first.
+func TestRestartRequestsThatWaitTogether(t *testing.T) {
+	all, failed := RestartOptions{IncludeTasks: true}, RestartOptions{IncludeTasks: true, OnlyFailed: true}
+	for _, c := range [][]RestartOptions{{all, failed}, {failed, all}} {
+		h := newHerder(Options{}, &runtime{}, "w")
+		h.ready = true
+		h.state.apply(journalRecord(connectorEntry("c", connect.Config{"name": "c"})))
+		for _, o := range c {
+			h.apply(journalRecord(restartEntry("c", o)))
+		}
+		if got := h.restarts["c"]; got != all {
+			t.Errorf("%+v wait together as %+v", c, got)
+		}
+	}
+	h := newHerder(Options{}, &runtime{}, "w")
+	h.ready = true
+	h.state.apply(journalRecord(connectorEntry("c", connect.Config{"name": "c"})))
+	h.apply(journalRecord(restartEntry("c", failed)))
+	if got := h.restarts["c"]; got != failed {
+		t.Errorf("one alone waits as %+v", got)
+	}
+}
+
+func journalRecord(e kafkalog.Entry) kafkalog.Record {
+	return kafkalog.Record{Key: e.Key, Value: e.Value}
 }
