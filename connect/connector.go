@@ -69,6 +69,12 @@ type OffsetAlterer interface {
 	// the connector keeps elsewhere. It returns false when the worker's own offsets
 	// are all there is. An error forbids the change.
 	AlterOffsets(ctx context.Context, config Config, offsets map[SourcePartition][]byte) (bool, error)
+	// Remedy returns the offsets that a named remedy asks for, such as "resnapshot", in
+	// the place of the stored ones, and a sentence that tells what was done. It may
+	// change the other system, while the connector is stopped. The worker stores what is
+	// returned (null JSON resets a partition) and starts the connector again. An error
+	// lists the remedies there are when the name is not one of them.
+	Remedy(ctx context.Context, config Config, name string, offsets map[SourcePartition][]byte) (map[SourcePartition][]byte, string, error)
 }
 
 // ExactlyOnceSource is the ability to say whether a source, with a given

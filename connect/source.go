@@ -31,6 +31,23 @@ type SourceTaskEnv struct {
 	StoredOffset func(ctx context.Context, p SourcePartition) ([]byte, error)
 	Log          *slog.Logger
 	Metrics      Metrics
+	// Signals brings what users send to the running task (POST
+	// /connectors/<name>/signals): JSON objects with id, type and data. It is never
+	// closed. Nil when the worker has no such door.
+	Signals <-chan []byte
+	// Show puts a JSON document beside the task's status, under a short name such as
+	// "snapshot", for GET /connectors/<name>/details; a nil document takes it away. It
+	// may be called from any goroutine and keeps no reference. Nil when nobody looks.
+	Show func(name string, document []byte)
+	// Consume reads a topic from where the consumer group stands, or from its start,
+	// until ctx is done or each fails. What each has returned nil for is committed to
+	// the group. settings are a consumer's, by Kafka's names; without bootstrap.servers
+	// the worker's own are used. Nil when the worker cannot read topics for tasks.
+	Consume func(ctx context.Context, settings Config, topic, group string, each func(key, value []byte) error) error
+	// StateDir is a directory of the task's own on this machine, empty when there is
+	// none. It need not exist yet. What is in it outlives the process, but not a move of
+	// the task to another machine.
+	StateDir string
 }
 
 // Committer is the ability of a source task to be told how far its records are

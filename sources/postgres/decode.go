@@ -22,6 +22,9 @@ type rawColumn struct {
 	kind byte
 }
 
+// held tells whether the column has a value here.
+func (c rawColumn) held() bool { return c.kind == columnText || c.kind == columnBinary }
+
 // tuple is a row as it came, in the order of its relation's columns.
 type tuple []rawColumn
 

@@ -217,7 +217,7 @@ func (p *plan) keyChanged(m *changeMessage) bool {
 
 var (
 	errTupleWidth = errors.New("a row has another number of columns than its relation")
-	errBinary     = errors.New("a column came in binary form, which was not asked for")
+	errBinary     = errors.New("a column came in a form that was not asked for")
 )
 
 // row reads a whole row. Values that the log does not hold are taken from old, if
@@ -235,7 +235,7 @@ func (e *emitter) row(p *plan, t, old tuple) (connect.Value, error) {
 		}
 		raw := t[i]
 		if raw.kind == columnUnchanged {
-			if len(old) != len(t) || old[i].kind != columnText {
+			if len(old) != len(t) || !old[i].held() {
 				values[cp.field] = cp.missing
 				continue
 			}
@@ -253,8 +253,15 @@ func (e *emitter) row(p *plan, t, old tuple) (connect.Value, error) {
 // column reads one column of a row.
 func (e *emitter) column(p *plan, cp *columnPlan, raw rawColumn) (connect.Value, error) {
 	switch raw.kind {
-	case columnText:
-		v, err := cp.decode(&e.batch.arena, raw.data)
+	case columnText, columnBinary:
+		read := cp.decode
+		if raw.kind == columnBinary {
+			read = cp.binary
+		}
+		if read == nil {
+			return connect.Value{}, malformed(raw.kind, errBinary)
+		}
+		v, err := read(&e.batch.arena, raw.data)
 		if err == nil {
 			return v, nil
 		}
@@ -309,7 +316,7 @@ func (e *emitter) oldRow(p *plan, m *changeMessage) (connect.Value, error) {
 		if cp.field < 0 {
 			continue
 		}
-		if m.old[i].kind != columnText {
+		if !m.old[i].held() {
 			values[cp.field] = cp.absent
 			continue
 		}
@@ -342,10 +349,17 @@ func (e *emitter) key(p *plan, t, old tuple, row connect.Value) (connect.Value, 
 		if raw.kind == columnUnchanged && part.column < len(old) {
 			raw = old[part.column]
 		}
-		if raw.kind != columnText {
+		read := part.decode
+		switch raw.kind {
+		case columnText:
+		case columnBinary:
+			if read = part.binary; read == nil {
+				return connect.Value{}, malformed(raw.kind, errBinary)
+			}
+		default:
 			continue
 		}
-		v, err := part.decode(a, raw.data)
+		v, err := read(a, raw.data)
 		if err != nil {
 			place := p.table.String() + "." + p.columns[part.column].name
 			bad := fatal("pg.value", "a key cannot be converted", err, "choose another handling mode for its type, or other key columns in message.key.columns")

@@ -29,6 +29,7 @@ type columnPlan struct {
 	masked   bool
 	field    int // Where it stands in the row; -1 when the row does not have it.
 	decode   decodeFunc
+	binary   decodeFunc // Nil: the binary form of its type is not understood.
 	required bool
 	missing  connect.Value // Stands for a large value that did not change.
 	absent   connect.Value // Stands for a value that the before image does not hold.
@@ -40,6 +41,7 @@ type keyPart struct {
 	column int
 	field  int // -1: read anew.
 	decode decodeFunc
+	binary decodeFunc
 }
 
 // compiler makes plans.
@@ -137,7 +139,7 @@ func (c *compiler) field(r *relation, col relationColumn, cd codec, facts column
 
 // column returns what becomes of a column that the row has.
 func (c *compiler) column(p *plan, col relationColumn, cd codec, field *connect.Schema) columnPlan {
-	cp := columnPlan{name: col.name, decode: cd.decode, required: !field.Optional(), missing: cd.missing}
+	cp := columnPlan{name: col.name, decode: cd.decode, binary: cd.binary, required: !field.Optional(), missing: cd.missing}
 	if cp.missing.IsNull() {
 		cp.missing = missing(cd.schema, c.set.modes.placeholder)
 	}
@@ -148,7 +150,11 @@ func (c *compiler) column(p *plan, col relationColumn, cd codec, field *connect.
 		}
 	}
 	if masks := c.set.filter.maskOf(p.table, col.name); masks != nil && cd.schema.Kind() == connect.KindString {
-		cp.masked, cp.decode = true, masked(cd.decode, masks, max(0, int(col.mod)-4))
+		length := max(0, int(col.mod)-4)
+		cp.masked, cp.decode = true, masked(cd.decode, masks, length)
+		if cd.binary != nil {
+			cp.binary = masked(cd.binary, masks, length)
+		}
 	}
 	return cp
 }
@@ -203,7 +209,7 @@ func (c *compiler) key(p *plan, keys []int, codecs []codec, facts *tableFacts) e
 			s = s.AsOptional()
 		}
 		fields = append(fields, connect.Field{Name: c.set.modes.fieldName(p.relation.columns[i].name), Schema: s})
-		part := keyPart{column: i, field: p.columns[i].field, decode: codecs[i].decode}
+		part := keyPart{column: i, field: p.columns[i].field, decode: codecs[i].decode, binary: codecs[i].binary}
 		if p.columns[i].masked {
 			part.field = -1
 		}

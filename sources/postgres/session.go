@@ -2,12 +2,9 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemill/tidemill/connect"
 )
@@ -222,90 +219,6 @@ func (w *work) wantsSnapshot(slot *slotInfo, srv server) bool {
 	return w.fresh()
 }
 
-// begin finds where to read on from, without a snapshot.
-func (w *work) begin(ctx context.Context, side *db, rep *replication, info *slotInfo, srv server) error {
-	pos := position{lineage: w.line}
-	switch {
-	case w.stored != nil && w.stored.snapshot != snapshotRunning:
-		pos = *w.stored
-		pos.lineage = w.line
-		if err := w.checkHistory(srv); err != nil {
-			return err
-		}
-		if info == nil {
-			e := fatal("pg.slot.missing", "the replication slot is gone, but an offset is stored ("+lsnText(w.stored.end)+")", nil, mendSlotGone)
-			e.Place = w.set.slot
-			return e
-		}
-		// It is stored, hence safe. After a new snapshot it says nothing: it may belong
-		// to another history.
-		w.safe.Store(pos.end)
-	case info == nil:
-		slot, err := w.createSlot(ctx, side, rep, false)
-		if err != nil {
-			return err
-		}
-		pos.end, pos.lsn = slot.begin, slot.begin
-	default:
-		pos.end, pos.lsn = info.safe, info.safe
-	}
-	return w.newStream(pos, srv)
-}
-
-// checkHistory compares the stored position with the server's log. Invariant 5: a
-// position of another history would be accepted by the server, which would then say
-// nothing until its log gets there.
-func (w *work) checkHistory(srv server) error {
-	if w.fresh() {
-		return nil
-	}
-	mend := "point the connector at the server it read from, or take a new snapshot: snapshot.mode=when_needed, or reset the offsets (DELETE /connectors/<name>/offsets)"
-	if l := w.stored.lineage; l != nil && l.systemID != "" && l.systemID != srv.systemID {
-		return fatal("pg.history.system", "the stored offset belongs to another server (system "+l.systemID+", this is "+srv.systemID+")", nil, mend)
-	}
-	if w.stored.end > srv.wal {
-		return fatal("pg.history.ahead", "the stored offset "+lsnText(w.stored.end)+" is ahead of the server's log, which ends at "+lsnText(srv.wal)+
-			": the server was restored from a backup or is another one", nil, mend)
-	}
-	return nil
-}
-
-// createSlot makes the slot, or a temporary one for its snapshot, and tells what it
-// waits for when that takes long.
-func (w *work) createSlot(ctx context.Context, side *db, rep *replication, temporary bool) (slot newSlot, err error) {
-	name := w.set.slot
-	if temporary {
-		const most, suffix = 63, "_snapshot"
-		name = name[:min(len(name), most-len(suffix))] + suffix
-	}
-	made, mctx := errgroup.WithContext(ctx)
-	finished := make(chan struct{})
-	made.Go(func() error {
-		defer close(finished)
-		slot, err = rep.createSlot(mctx, name, temporary, w.set.slotFailover && !temporary)
-		return err
-	})
-	made.Go(func() error {
-		ticker := time.NewTicker(3 * time.Second)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-finished:
-				return nil
-			case <-ticker.C:
-				if pid := side.waitingFor(mctx); pid != "" {
-					w.log.Info("The slot waits for transactions that began before it; the oldest runs in a server process.", "process", pid)
-				}
-			}
-		}
-	})
-	if err := made.Wait(); err != nil {
-		return slot, err
-	}
-	w.madeSlot = w.madeSlot || !temporary
-	return slot, nil
-}
-
 // newStream makes the reader of the log, which begins at pos.
 func (w *work) newStream(pos position, srv server) error {
 	em := w.newEmitter(pos)
@@ -375,36 +288,6 @@ func (w *work) follow(ctx context.Context, side *db, rep *replication, srv serve
 	return err
 }
 
-// usable tells whether the slot still has everything from where we stand.
-func (w *work) usable(info *slotInfo, srv server) error {
-	pos := &w.stream.em.pos
-	if err := w.set.checkSlot(info); err != nil {
-		return err
-	}
-	if w.line.systemID != srv.systemID && w.line.systemID != "" {
-		return fatal("pg.history.system", "the server is another one than before (system "+w.line.systemID+", now "+srv.systemID+")", nil,
-			"point the connector at the server it read from, or take a new snapshot with snapshot.mode=when_needed")
-	}
-	if pos.end > srv.wal {
-		return fatal("pg.history.ahead", "the position "+lsnText(pos.end)+" is ahead of the server's log, which ends at "+lsnText(srv.wal), nil,
-			"the server lost what it had sent: take a new snapshot with snapshot.mode=when_needed")
-	}
-	if info.safe > pos.end && pos.end != 0 {
-		gap := fatal("pg.slot.ahead", "the slot is ahead of the stored offset: changes from "+lsnText(pos.end)+" to "+lsnText(info.safe)+" cannot be read any more", nil,
-			mendSlotGone+"; or accept the gap with offset.mismatch.strategy=trust_slot")
-		gap.Place = w.set.slot
-		if !w.set.acceptGap {
-			return gap
-		}
-		w.log.Error("A gap is accepted, as offset.mismatch.strategy says.", "error", gap)
-		pos.end, pos.lsn, pos.commit, pos.ordinal = info.safe, info.safe, 0, 0
-	}
-	if info.active {
-		return slotInUse(w.set.slot, info.pid)
-	}
-	return nil
-}
-
 // options are those of START_REPLICATION.
 func (w *work) options() []string {
 	list := []string{"proto_version '1'", "publication_names " + quoteLiteral(quoteIdent(w.set.publication))}
@@ -417,99 +300,4 @@ func (w *work) options() []string {
 		}
 	}
 	return list
-}
-
-// release undoes what a first snapshot that did not come to its end has made, and
-// drops the slot when slot.drop.on.stop asks for it.
-func (w *work) release(ctx context.Context) {
-	half := w.fresh() && !w.settled && (w.madeSlot || w.madePublication)
-	if !half && !w.set.slotDrop {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-	defer cancel()
-	d, err := w.set.open(ctx, w.app)
-	if err != nil {
-		w.log.Warn("What a start that failed has made on the server could not be removed; the next start uses it.", "error", err)
-		return
-	}
-	defer d.close(ctx)
-	var faults []error
-	if w.madeSlot || w.set.slotDrop {
-		faults = append(faults, w.dropWhenFree(ctx, d))
-	}
-	if half && w.madePublication {
-		faults = append(faults, d.exec(ctx, "DROP PUBLICATION IF EXISTS "+quoteIdent(w.set.publication)))
-	}
-	if err := errors.Join(faults...); err != nil {
-		w.log.Warn("What a start that failed has made on the server could not be removed; the next start uses it.", "error", err)
-	}
-}
-
-// dropWhenFree drops the slot as soon as the server has noticed that nobody reads
-// from it any more.
-func (w *work) dropWhenFree(ctx context.Context, d *db) error {
-	for {
-		if err := d.dropSlot(ctx, w.set.slot); err != nil {
-			return err
-		}
-		info, err := d.slot(ctx, w.set.slot)
-		if err != nil || info == nil {
-			return err
-		}
-		if !pause(ctx, 50*time.Millisecond) {
-			return ctx.Err()
-		}
-	}
-}
-
-// snapshotJob is what a snapshot needs to know.
-type snapshotJob struct {
-	check *preflight
-	slot  *slotInfo
-	srv   server
-}
-
-// takeSnapshot reads the tables as of a point of the log and makes the stream that
-// begins there. A slot that is there already keeps its place; a temporary one
-// beside it exports the view then.
-func (w *work) takeSnapshot(ctx context.Context, rep *replication, job snapshotJob) error {
-	side := job.check.db
-	if w.set.snapshotDelay > 0 && !pause(ctx, w.set.snapshotDelay) {
-		return nil
-	}
-	if job.slot != nil && job.slot.lost() {
-		// Only when_needed comes here: the slot is of no use to anybody.
-		if err := side.dropSlot(ctx, w.set.slot); err != nil {
-			return err
-		}
-		job.slot = nil
-	}
-	temporary := job.slot != nil || w.set.snapshotMode == "initial_only"
-	slot, err := w.createSlot(ctx, side, rep, temporary)
-	if err != nil {
-		return err
-	}
-	var tables []catalogTable
-	for _, t := range job.check.tables {
-		if w.set.filter.inSnapshot(t.name) {
-			tables = append(tables, t)
-		}
-	}
-	start := position{lsn: slot.begin, end: slot.begin, snapshot: snapshotRunning, micros: time.Now().UnixMicro(), lineage: w.line}
-	w.log.Info("Taking a snapshot.", "tables", len(tables), "at", lsnText(slot.begin))
-	s := &snapshot{
-		set: w.set, log: w.log, metrics: w.metrics, out: w.batches, app: w.app, slot: slot, version: Version,
-		emitter: func() *emitter {
-			e := w.newEmitter(start)
-			e.stamp.micros = start.micros
-			return e
-		},
-	}
-	if err := s.run(ctx, tables); err != nil {
-		return err
-	}
-	w.log.Info("The snapshot is complete.")
-	start.snapshot = snapshotDone
-	return w.newStream(start, job.srv)
 }

@@ -16,6 +16,9 @@ type decodeFunc func(a *arena, text []byte) (connect.Value, error)
 type codec struct {
 	schema *connect.Schema // Required; the plan makes it optional.
 	decode decodeFunc
+	// binary reads the binary form of a value and gives the same one. Nil: only the
+	// text form of this type is understood.
+	binary decodeFunc
 	// missing is what stands for a value the log does not hold because it is stored
 	// apart and did not change. Null: derived from the schema.
 	missing connect.Value
