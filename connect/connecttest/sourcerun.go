@@ -3,6 +3,7 @@ package connecttest
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -47,7 +48,10 @@ func (o *Offsets) All() map[connect.SourcePartition][]byte {
 type SourceRun struct {
 	Task    connect.SourceTask
 	Metrics *Figures
+	// Signals is where a test sends what users would send to the running task.
+	Signals chan<- []byte
 
+	shown     documents
 	tb        testing.TB
 	connector connect.SourceConnector
 	offsets   *Offsets
@@ -70,10 +74,37 @@ func StartSource(tb testing.TB, c connect.SourceConnector, config connect.Config
 	tb.Cleanup(r.Stop)
 	taskConfig := startConnector(ctx, tb, c, config)
 	r.Task = c.NewTask()
-	if err := r.Task.Start(ctx, sourceEnv(tb, taskConfig, offsets, r.Metrics)); err != nil {
+	env := sourceEnv(tb, taskConfig, offsets, r.Metrics)
+	signals := make(chan []byte, 16)
+	r.Signals, env.Signals, env.Show, env.StateDir = signals, signals, r.shown.show, tb.TempDir()
+	if err := r.Task.Start(ctx, env); err != nil {
 		tb.Fatalf("the task does not start: %v", err)
 	}
 	return r
+}
+
+// Shown returns the document that the task shows under a name, nil for none.
+func (r *SourceRun) Shown(name string) []byte { return r.shown.get(name) }
+
+// documents are what a task shows, by name.
+type documents struct {
+	mu     sync.Mutex
+	byName map[string][]byte
+}
+
+func (d *documents) show(name string, document []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.byName == nil {
+		d.byName = map[string][]byte{}
+	}
+	d.byName[name] = slices.Clone(document)
+}
+
+func (d *documents) get(name string) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.byName[name]
 }
 
 // startConnector starts c and returns the configuration of its first task.
