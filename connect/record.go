@@ -85,6 +85,9 @@ func NewSourcePartition(m map[string]any) (SourcePartition, error) {
 	if err != nil {
 		return SourcePartition{}, fmt.Errorf("connect: source partition: %w", err)
 	}
+	if len(m) == 0 {
+		return SourcePartition{}, nil // There is one empty map, not two.
+	}
 	return SourcePartition{json: string(text)}, nil
 }
 

@@ -46,15 +46,15 @@ func (s *Server) status(err error) int {
 	}
 	e := connect.AsError(err)
 	switch e.Code {
-	case "connector.not_found":
+	case "connector.not_found", "remedy.unknown":
 		return http.StatusNotFound
-	case "connector.exists", "request.conflict":
+	case "connector.exists", "request.conflict", "task.not_running":
 		return http.StatusConflict
 	case "request.forbidden":
 		return http.StatusForbidden
 	case "request.invalid", "config.invalid", "config.null", "config.masked":
 		return http.StatusBadRequest
-	case "worker.starting":
+	case "worker.starting", "task.busy":
 		return http.StatusServiceUnavailable
 	case "config.too_large":
 		return http.StatusRequestEntityTooLarge

@@ -15,7 +15,7 @@ type Herder interface {
 	editor
 	operator
 	offsetKeeper
-	pluginKeeper
+	host
 }
 
 // viewer shows connectors.
@@ -23,8 +23,14 @@ type viewer interface {
 	Connectors() []string
 	Connector(name string) (worker.ConnectorInfo, error)
 	Status(name string) (worker.ConnectorStatus, error)
+	taskViewer
+}
+
+// taskViewer shows tasks.
+type taskViewer interface {
 	TaskStatus(id worker.TaskID) (worker.TaskStatus, error)
 	TaskConfigs(name string) ([]worker.TaskInfo, error)
+	Details(name string) ([]worker.TaskDetails, error)
 }
 
 // editor changes which connectors there are.
@@ -40,8 +46,8 @@ type operator interface {
 	SetState(ctx context.Context, name string, state worker.TargetState) error
 	Restart(ctx context.Context, name string, o worker.RestartOptions) (*worker.ConnectorStatus, error)
 	RestartTask(ctx context.Context, id worker.TaskID) error
-	Info() worker.ServerInfo
-	Health(ctx context.Context) worker.Health
+	Signal(name string, signal []byte) error
+	Remedy(ctx context.Context, name, remedy string) (message string, err error)
 }
 
 // offsetKeeper shows and changes positions and topics.
@@ -53,8 +59,11 @@ type offsetKeeper interface {
 	ResetTopics(ctx context.Context, name string) error
 }
 
-// pluginKeeper shows plugins and checks configurations.
-type pluginKeeper interface {
+// host is the worker itself: who it is, which plugins it has, and what it says of
+// configurations.
+type host interface {
+	Info() worker.ServerInfo
+	Health(ctx context.Context) worker.Health
 	Plugins() []worker.PluginInfo
 	PluginConfig(class string) ([]connect.ConfigKey, error)
 	Validate(ctx context.Context, class string, config connect.Config) (worker.Validation, error)

@@ -227,6 +227,33 @@ func (h *standIn) ResetOffsets(ctx context.Context, name string) (string, error)
 	return "The offsets for this connector have been reset successfully", nil
 }
 
+func (h *standIn) Details(name string) ([]worker.TaskDetails, error) {
+	if _, err := h.Connector(name); err != nil {
+		return nil, err
+	}
+	return []worker.TaskDetails{{ID: 0, Documents: map[string]json.RawMessage{"slot": json.RawMessage(`{"lag":1}`)}}}, nil
+}
+
+func (h *standIn) Signal(name string, signal []byte) error {
+	if _, err := h.Connector(name); err != nil {
+		return err
+	}
+	if string(signal) != `{"id":"1","type":"log"}` {
+		return coded("task.not_running", "The task does not run")
+	}
+	return nil
+}
+
+func (h *standIn) Remedy(_ context.Context, name, remedy string) (string, error) {
+	if _, err := h.Connector(name); err != nil {
+		return "", err
+	}
+	if remedy != "resnapshot" {
+		return "", coded("remedy.unknown", "There is no remedy %s", remedy)
+	}
+	return "A new snapshot will be taken", nil
+}
+
 func (h *standIn) Topics(name string) ([]string, error) {
 	if _, err := h.Connector(name); err != nil {
 		return nil, nil

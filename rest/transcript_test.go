@@ -187,6 +187,7 @@ func TestTranscripts(t *testing.T) {
 		"connectors": {},
 		"lifecycle":  {},
 		"offsets":    {},
+		"attend":     {},
 		"plugins":    {},
 		"secrets":    {},
 		"shapes":     {change: func(o *rest.Options) { o.Metrics = metrics }},

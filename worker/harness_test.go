@@ -456,6 +456,8 @@ func (l *lab) plugins() connect.Plugins {
 		Sources: []connect.Plugin[connect.SourceConnector]{{
 			Class: "org.example.CountingSourceConnector", Version: "1.0", Config: connect.NewConfigDef(append(names, secret)...),
 			New: func() connect.SourceConnector { return &counting{l: l} },
+		}, {
+			Class: "org.example.Listening", Config: connect.NewConfigDef(), New: func() connect.SourceConnector { return &listening{} },
 		}},
 		Sinks: []connect.Plugin[connect.SinkConnector]{{
 			Class: "org.example.KeepingSinkConnector", Version: "1.0", Config: connect.NewConfigDef(str("trouble")),

@@ -95,6 +95,7 @@ func (t *sourceTask) env(life context.Context) connect.SourceTaskEnv {
 		StoredOffset: func(ctx context.Context, p connect.SourcePartition) ([]byte, error) {
 			return t.rt.offsets.get(t.id.Connector, p), ctx.Err()
 		},
+		Signals: t.door.signals, Show: t.door.show, Consume: t.consume, StateDir: t.rt.stateDir(t.id),
 	}
 }
 

@@ -26,6 +26,7 @@ type sourceTask struct {
 	chain    *chain
 	faults   *faults
 	topics   *topicCreator
+	door     *door
 	producer *kgo.Client
 	log      *slog.Logger
 
@@ -79,6 +80,9 @@ func (t *sourceTask) run(ctx, life context.Context) error {
 		return err
 	}
 	defer t.close()
+	t.door = t.rt.doors.of(t.id)
+	t.door.enter(true)
+	defer t.door.enter(false)
 	err := guard("start", func() error { return t.plugin.Start(life, t.env(life)) })
 	if err == nil {
 		err = started()

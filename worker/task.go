@@ -17,6 +17,7 @@ type runtime struct {
 	offsets      *offsetStore
 	statuses     *statusStore
 	metrics      *workerMetrics
+	doors        doors
 	exactlyOnce  bool
 	groupID      string
 	offsetsTopic string

@@ -49,6 +49,7 @@ func (u *unit) forgetTasks(from int) {
 		}
 	}
 	u.rt.metrics.forget(u.name, from)
+	u.rt.doors.forget(u.name, from)
 }
 
 // running returns the tasks that run, by number.

@@ -1,0 +1,182 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/kafkalog"
+)
+
+// TaskDetails is what one task shows beside its status, by name.
+type TaskDetails struct {
+	ID        int
+	Documents map[string]json.RawMessage
+}
+
+// MarshalJSON puts the documents beside the id.
+func (d TaskDetails) MarshalJSON() ([]byte, error) {
+	all := map[string]any{"id": d.ID}
+	for name, document := range d.Documents {
+		all[name] = document
+	}
+	return json.Marshal(all)
+}
+
+// Details returns what a connector's tasks show of their work: documents of the
+// plugin's own, such as the progress of a snapshot. What a failed task has shown last
+// is still there.
+func (h *Herder) Details(name string) ([]TaskDetails, error) {
+	if err := h.checkReady(); err != nil {
+		return nil, err
+	}
+	if _, ok := h.desired(name); !ok {
+		return nil, notFound(name)
+	}
+	list := []TaskDetails{}
+	for _, id := range h.rt.statuses.taskIDs(name) {
+		d := TaskDetails{ID: id.Task}
+		if door := h.rt.doors.find(id); door != nil {
+			d.Documents = door.shown()
+		}
+		list = append(list, d)
+	}
+	return list, nil
+}
+
+// Signal hands a signal, a JSON object that the plugin understands, to the tasks of a
+// source connector. It returns when they have been handed it, not when they have
+// acted on it.
+func (h *Herder) Signal(name string, signal []byte) error {
+	if err := h.checkReady(); err != nil {
+		return err
+	}
+	d, ok := h.desired(name)
+	if !ok {
+		return notFound(name)
+	}
+	var object map[string]json.RawMessage
+	if json.Unmarshal(signal, &object) != nil || object == nil {
+		return &connect.Error{Code: "request.invalid", Class: connect.ClassConfig, Message: "A signal is a JSON object", Mend: `send {"id":"…","type":"…","data":{…}}`}
+	}
+	if h.kind(d.config) != "source" {
+		return &connect.Error{Code: "request.invalid", Class: connect.ClassConfig, Message: "Connector " + name + " is no source, and only sources take signals"}
+	}
+	if len(d.tasks) == 0 {
+		return h.rt.doors.of(TaskID{name, 0}).send(TaskID{name, 0}, signal)
+	}
+	for i := range d.tasks {
+		id := TaskID{name, i}
+		if err := h.rt.doors.of(id).send(id, signal); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Remedy applies a named remedy of a source connector, such as "resnapshot": it stops
+// the connector, lets the plugin work out the offsets, stores them and puts the
+// connector back to the state it was meant to be in. It returns what the plugin says
+// it did. After an error nothing has changed in the offsets.
+func (h *Herder) Remedy(ctx context.Context, name, remedy string) (message string, err error) {
+	if err := h.checkReady(); err != nil {
+		return "", err
+	}
+	d, ok := h.desired(name)
+	if !ok {
+		return "", notFound(name)
+	}
+	plugin, source, _, err := connectorPlugin(h.rt.plugins, d.config["connector.class"])
+	if err != nil {
+		return "", err
+	}
+	alterer, ok := plugin.(connect.OffsetAlterer)
+	if !ok || !source {
+		return "", &connect.Error{Code: "remedy.unknown", Class: connect.ClassConfig, Place: remedy, Message: "Connector " + name + " has no remedies"}
+	}
+	if d.target != Stopped {
+		if err := h.SetState(ctx, name, Stopped); err != nil {
+			return "", err
+		}
+		// Whatever comes of it, the connector goes back to where it was meant to be.
+		defer func() {
+			if back := h.SetState(context.WithoutCancel(ctx), name, d.target); err == nil {
+				err = back
+			}
+		}()
+	}
+	if err := h.awaitIdle(ctx, name); err != nil {
+		return "", err
+	}
+	return h.applyRemedy(ctx, alterer, name, remedy)
+}
+
+// awaitIdle waits until nothing of a stopped connector runs any more.
+func (h *Herder) awaitIdle(ctx context.Context, name string) error {
+	limit := time.NewTimer(2*graceful(h.rt.settings) + 5*time.Second)
+	defer limit.Stop()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		d, err := h.offsetsMayChange(name)
+		if err == nil || d.target == Stopped && connect.AsError(err).Code == "connector.zombies" {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-limit.C:
+			return err
+		case <-ctx.Done():
+			return h.timeout()
+		}
+	}
+}
+
+func (h *Herder) applyRemedy(ctx context.Context, alterer connect.OffsetAlterer, name, remedy string) (string, error) {
+	unlock, err := h.lock(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	d, err := h.offsetsMayChange(name)
+	if err != nil {
+		return "", err
+	}
+	defer h.stages.enter("applying a remedy to connector " + name)()
+	if err := h.rt.offsets.journal.ReadToEnd(ctx); err != nil {
+		return "", err
+	}
+	stored := map[connect.SourcePartition][]byte{}
+	for _, e := range h.rt.offsets.list(name) {
+		if p, err := parsePartition(e.Partition); err == nil {
+			stored[p] = e.Offset
+		}
+	}
+	config, err := h.rt.resolve(d.config)
+	if err != nil {
+		return "", err
+	}
+	var message string
+	var changes map[connect.SourcePartition][]byte
+	err = bounded(ctx, callLimit, "applying the remedy", func() (err error) {
+		changes, message, err = alterer.Remedy(ctx, config, remedy, stored)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	var records []kafkalog.Entry
+	for p, value := range changes {
+		if isNull(value) {
+			value = nil
+		}
+		records = append(records, h.rt.offsets.entry(name, p, value))
+	}
+	if len(records) > 0 {
+		if err := h.rt.offsets.journal.Put(ctx, records...); err != nil {
+			return "", err
+		}
+	}
+	return message, h.rt.offsets.journal.ReadToEnd(ctx)
+}
