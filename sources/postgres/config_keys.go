@@ -185,6 +185,7 @@ func topicKeys() []connect.ConfigKey {
 func snapshotKeys() []connect.ConfigKey {
 	return []connect.ConfigKey{
 		choice("snapshot.mode", "When to read the tables before the log.", "initial", "always", "initial_only", "no_data", "never", "when_needed", "exported"),
+		choice("snapshot.kind", "How the tables are read: all as of one point of the log (consistent).", "consistent"),
 		checked(typed("snapshot.include.collection.list", connect.TypeList, "", "Captured tables to read in the snapshot; default: all."), checkPatterns),
 		typed("snapshot.select.statement.overrides", connect.TypeList, "", "Tables whose rows a statement of one's own selects, each given in snapshot.select.statement.overrides.<schema>.<table>."),
 		typed("snapshot.max.threads", connect.TypeInt, "1", "Connections that read tables at once, all with one view of the data."),

@@ -19,7 +19,7 @@
 //	offset.go    the position each record carries, and how it is stored
 //	batch.go     the memory the rows of one batch share
 //
-// snapshot.go reads rows in the same text form and sends them through the same
+// snapshot.go reads rows through COPY (snapshot_rows.go) and sends them through the same
 // plans, so a column has one value whichever way it came. slot.go, publication.go
 // and preflight.go set up the other side and say what is missing there.
 //

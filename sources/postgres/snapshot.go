@@ -164,7 +164,7 @@ func (s *snapshot) reader(ctx context.Context, todo <-chan catalogTable) error {
 	}
 	types := newTypeTable(s.set.modes, func(oid uint32) (*typeInfo, error) { return d.loadType(ctx, oid) })
 	c := newCompiler(s.set, types, s.version)
-	r := &tableReader{snapshot: s, db: d, compiler: c, em: s.emitter()}
+	r := &tableReader{snapshot: s, db: d, from: newRowReader(d), compiler: c, em: s.emitter()}
 	for t := range todo {
 		if err := r.read(ctx, t); err != nil {
 			return err

@@ -2,10 +2,7 @@ package postgres
 
 import (
 	"context"
-	"slices"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tidemill/tidemill/connect"
 )
@@ -14,11 +11,10 @@ import (
 type tableReader struct {
 	*snapshot
 	db       *db
+	from     *rowReader
 	compiler *compiler
 	em       *emitter
 	plan     *plan
-	row      tuple
-	places   []int // Column of the result → column of the relation; -1: not wanted.
 	rows     int64
 }
 
@@ -34,8 +30,7 @@ func (r *tableReader) read(ctx context.Context, t catalogTable) error {
 	r.plan.source[sourceSnapshot] = connect.String("true")
 	warnUnknown(r.log, r.em.warned, r.plan)
 	r.rows = 0
-	r.row = make(tuple, len(rel.columns))
-	if err := r.scan(ctx, t, facts); err != nil {
+	if err := r.from.read(ctx, r.query(t), func(row tuple) error { return r.add(ctx, row, facts) }); err != nil {
 		return r.failed(err, t)
 	}
 	var tail *batch
@@ -66,85 +61,27 @@ func (r *tableReader) failed(err error, t catalogTable) error {
 	return explain(err, doing)
 }
 
-// statement returns what selects the rows of a table: the columns that are needed,
-// and not those of tables that inherit from it.
-func (r *tableReader) statement(t catalogTable) string {
-	if own := r.set.selects[t.name.String()]; own != "" {
-		return own
-	}
-	sql := "SELECT "
-	for i, col := range r.plan.relation.columns {
-		if r.plan.columns[i].field >= 0 || r.isKey(i) {
-			sql += quoteIdent(col.name) + ", "
-		}
-	}
-	sql = trimComma(sql) + " FROM "
+// query says how to read a table's rows: the columns that are needed, and not the rows
+// of tables that inherit from it.
+func (r *tableReader) query(t catalogTable) rowQuery {
+	rest := "FROM "
 	if t.kind == 'r' {
-		sql += "ONLY "
+		rest += "ONLY "
 	}
-	return sql + t.name.quoted()
-}
-
-func trimComma(sql string) string {
-	if n := len(sql); n > 2 && sql[n-2:] == ", " {
-		return sql[:n-2]
-	}
-	return sql
-}
-
-func (r *tableReader) isKey(column int) bool {
-	return slices.ContainsFunc(r.plan.keyParts, func(p keyPart) bool { return p.column == column })
-}
-
-// scan reads the rows.
-func (r *tableReader) scan(ctx context.Context, t catalogTable, facts *tableFacts) (err error) {
-	result := r.db.ExecParams(ctx, r.statement(t), nil, nil, nil, nil)
-	defer func() {
-		if _, closing := result.Close(); err == nil {
-			err = closing
-		}
-	}()
-	r.places = nil
-	for result.NextRow() {
-		if r.places == nil {
-			r.place(result.FieldDescriptions())
-		}
-		for i, v := range result.Values() {
-			if to := r.places[i]; v == nil && to >= 0 {
-				r.row[to] = rawColumn{kind: columnNull}
-			} else if to >= 0 {
-				r.row[to] = rawColumn{data: v, kind: columnText}
-			}
-		}
-		if err := r.add(ctx, facts); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// place finds the columns of the result in the relation, by their names.
-func (r *tableReader) place(fields []pgconn.FieldDescription) {
-	r.places = make([]int, len(fields))
-	for i, f := range fields {
-		r.places[i] = r.plan.relation.index(f.Name)
-	}
-	for i := range r.row {
-		r.row[i] = rawColumn{kind: columnNull}
-	}
+	return rowQuery{plan: r.plan, rest: rest + t.name.quoted(), own: r.set.selects[t.name.String()]}
 }
 
 // add makes a record of the row and hands the batch over when it is full, but for
 // its last record, which may turn out to be the table's last.
-func (r *tableReader) add(ctx context.Context, facts *tableFacts) error {
+func (r *tableReader) add(ctx context.Context, row tuple, facts *tableFacts) error {
 	r.em.pos.lsn = r.slot.begin
-	err := r.em.insert(r.plan, opRead, r.row)
+	err := r.em.insert(r.plan, opRead, row)
 	for r.compiler.adapts(r.plan, err) {
 		if r.plan, err = r.compiler.compile(r.plan.relation, facts); err != nil {
 			return err
 		}
 		r.plan.source[sourceSnapshot] = connect.String("true")
-		err = r.em.insert(r.plan, opRead, r.row)
+		err = r.em.insert(r.plan, opRead, row)
 	}
 	if err != nil {
 		return err
