@@ -13,7 +13,7 @@ import (
 const (
 	decimalsPrecise, decimalsDouble, decimalsString = 0, 1, 2
 
-	timesAdaptive, timesAdaptiveMicros, timesConnect, timesISO, timesMicros, timesNanos = 0, 1, 2, 3, 4, 5
+	timesAdaptive, timesAdaptiveMicros, timesConnect, timesISO, timesMicros, timesNanos, timesStructured = 0, 1, 2, 3, 4, 5, 6
 
 	binaryBytes, binaryBase64, binaryBase64URL, binaryHex = 0, 1, 2, 3
 )
@@ -179,7 +179,7 @@ func newModes(s connect.Settings) *modes {
 	}
 	m := &modes{
 		decimals:     index("decimal.handling.mode", "precise", "double", "string"),
-		times:        index("time.precision.mode", "adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds"),
+		times:        index("time.precision.mode", "adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds", "structured"),
 		binary:       index("binary.handling.mode", "bytes", "base64", "base64-url-safe", "hex"),
 		intervalText: index("interval.handling.mode", "numeric", "string") == 1,
 		hstoreMap:    index("hstore.handling.mode", "json", "map") == 1,

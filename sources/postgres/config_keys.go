@@ -142,7 +142,7 @@ func filterKeys() []connect.ConfigKey {
 func valueKeys() []connect.ConfigKey {
 	return []connect.ConfigKey{
 		choice("decimal.handling.mode", "How numeric and money travel.", "precise", "double", "string"),
-		choice("time.precision.mode", "How dates and times travel.", "adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds"),
+		choice("time.precision.mode", "How dates and times travel.", "adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds", "structured"),
 		choice("interval.handling.mode", "Intervals as microseconds or as ISO 8601 text.", "numeric", "string"),
 		choice("hstore.handling.mode", "hstore as JSON text or as a map.", "json", "map"),
 		choice("binary.handling.mode", "bytea as bytes or as text.", "bytes", "base64", "base64-url-safe", "hex"),

@@ -15,7 +15,7 @@ type messagePlan struct {
 
 func newMessagePlan(set *settings, version string, source *connect.Schema) (*messagePlan, error) {
 	str := connect.Of(connect.KindString)
-	content := binaryCodec(set.modes, func(dst, text []byte) ([]byte, error) { return append(dst, text...), nil })
+	content := opaqueCodec(set.modes)
 	const base = "io.debezium.connector.postgresql.Message"
 	block, err := connect.SchemaDef{Kind: connect.KindStruct, Name: base, Version: 1, Fields: []connect.Field{
 		{Name: "prefix", Schema: str.AsOptional()}, {Name: "content", Schema: content.schema.AsOptional()},

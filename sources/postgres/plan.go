@@ -118,7 +118,7 @@ func (c *compiler) columnCodec(p *plan, col relationColumn) (codec, error) {
 		return cd, err
 	}
 	if c.set.modes.unknown {
-		return c.types.opaque(), nil
+		return opaqueCodec(c.set.modes), nil
 	}
 	p.unknown = append(p.unknown, fmt.Sprintf("%s.%s (%v)", p.table, col.name, err))
 	return codec{}, nil

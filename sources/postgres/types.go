@@ -123,17 +123,12 @@ func (t *typeTable) compile(oid uint32, mod int32) (codec, error) {
 	case info.kind == 'e':
 		return t.enumCodec(info), nil
 	case info.kind == 'r':
-		return textCodec(connect.Of(connect.KindString)), nil
+		return codec{schema: connect.Of(connect.KindString), decode: decodeText}, nil
 	}
 	if e, ok := t.entries[info.name]; ok && (info.builtin() || e.extension) {
 		return e.compile(t.modes, mod), nil
 	}
 	return codec{}, fmt.Errorf("%s.%s: %w", info.schema, info.name, errUnknownType)
-}
-
-// opaque is the codec of types without a mapping: their text as bytes.
-func (t *typeTable) opaque() codec {
-	return binaryCodec(t.modes, func(dst, text []byte) ([]byte, error) { return append(dst, text...), nil })
 }
 
 func (t *typeTable) enumCodec(info *typeInfo) codec {
@@ -145,7 +140,7 @@ func (t *typeTable) enumCodec(info *typeInfo) codec {
 	for i, l := range info.labels {
 		labels[i] = connect.String(l)
 	}
-	return codec{schema: s, decode: func(a *arena, text []byte) (connect.Value, error) {
+	decode := func(a *arena, text []byte) (connect.Value, error) {
 		for i := range labels {
 			if info.labels[i] == view(text) {
 				return labels[i], nil
@@ -155,7 +150,8 @@ func (t *typeTable) enumCodec(info *typeInfo) codec {
 			return a.text(text), nil
 		}
 		return connect.Value{}, &staleError{string(text)}
-	}}
+	}
+	return codec{schema: s, decode: decode, binary: decode}
 }
 
 // refresh asks for types anew because of an enum's label.
@@ -265,4 +261,13 @@ func badText(typ string, text []byte) error {
 		text = text[:most]
 	}
 	return fmt.Errorf("%q is not a value of type %s as it is read here", text, typ)
+}
+
+// badBinary is the error of a value that is not in the binary form its type has.
+func badBinary(typ string, b []byte) error {
+	const most = 16
+	if len(b) > most {
+		return fmt.Errorf("%x… (%d bytes) is not the binary form of %s", b[:most], len(b), typ)
+	}
+	return fmt.Errorf("%x is not the binary form of %s", b, typ)
 }

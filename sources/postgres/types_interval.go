@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"encoding/binary"
 	"math"
 	"strconv"
 
@@ -12,37 +13,81 @@ type interval struct {
 	months, days, micros int64
 }
 
-func intervalCodec(m *modes, _ int32) codec {
+// intervalCodec follows interval.handling.mode, and time.precision.mode where that
+// is structured.
+func intervalCodec(m *modes, mod int32) codec {
+	if m.times == timesStructured {
+		return structuredInterval(mod)
+	}
 	if m.intervalText {
-		return codec{schema: semantic(connect.KindString, "io.debezium.time.Interval"), decode: func(a *arena, text []byte) (connect.Value, error) {
-			iv, err := parseInterval(text)
-			if err != nil {
-				return connect.Value{}, err
+		return intervalOf(semantic(connect.KindString, "io.debezium.time.Interval"), func(a *arena, iv interval) (connect.Value, error) {
+			if infinite, positive := iv.infinite(); infinite {
+				return infinityText(positive), nil
 			}
 			return connect.StringBytes(a.keep(iv.appendISO(a.tail(96)))), nil
-		}}
+		})
 	}
-	return codec{schema: semantic(connect.KindInt64, "io.debezium.time.MicroDuration"), decode: func(_ *arena, text []byte) (connect.Value, error) {
-		iv, err := parseInterval(text)
-		if err != nil {
-			return connect.Value{}, err
-		}
+	return intervalOf(semantic(connect.KindInt64, "io.debezium.time.MicroDuration"), func(_ *arena, iv interval) (connect.Value, error) {
 		n, ok := iv.total()
 		if !ok {
 			return connect.Value{}, errTimeRange
 		}
 		return connect.Int64(n), nil
-	}}
+	})
+}
+
+// intervalOf is the codec of intervals.
+func intervalOf(s *connect.Schema, value func(*arena, interval) (connect.Value, error)) codec {
+	return codec{
+		schema: s,
+		decode: func(a *arena, text []byte) (connect.Value, error) {
+			iv, err := parseInterval(text)
+			if err != nil {
+				return connect.Value{}, err
+			}
+			return value(a, iv)
+		},
+		binary: func(a *arena, b []byte) (connect.Value, error) {
+			if len(b) != 16 {
+				return connect.Value{}, badBinary("interval", b)
+			}
+			return value(a, interval{
+				micros: int64(binary.BigEndian.Uint64(b)),
+				days:   int64(int32(binary.BigEndian.Uint32(b[8:]))),
+				months: int64(int32(binary.BigEndian.Uint32(b[12:]))),
+			})
+		},
+	}
+}
+
+// The infinities of PostgreSQL 17 have all parts at their ends.
+func intervalInfinity(positive bool) interval {
+	if positive {
+		return interval{math.MaxInt32, math.MaxInt32, math.MaxInt64}
+	}
+	return interval{math.MinInt32, math.MinInt32, math.MinInt64}
+}
+
+func (iv interval) infinite() (infinite, positive bool) {
+	return iv == intervalInfinity(true) || iv == intervalInfinity(false), iv.months > 0
 }
 
 // total returns the span in microseconds, a month being 30.4375 days, and whether
 // it can be held.
 func (iv interval) total() (int64, bool) {
-	f := float64(iv.months)*microsPerMonth + float64(iv.days)*microsPerDay + float64(iv.micros)
-	if math.Abs(f) > math.MaxInt64*0.999 {
+	infinite, _ := iv.infinite()
+	if infinite || max(iv.months, -iv.months) > math.MaxInt64/microsPerMonth || max(iv.days, -iv.days) > math.MaxInt64/microsPerDay {
 		return 0, false
 	}
-	return iv.months*microsPerMonth + iv.days*microsPerDay + iv.micros, true
+	n, okDays := addChecked(iv.months*microsPerMonth, iv.days*microsPerDay)
+	n, okMicros := addChecked(n, iv.micros)
+	return n, okDays && okMicros
+}
+
+// addChecked adds and tells whether the sum can be held.
+func addChecked(a, b int64) (int64, bool) {
+	n := a + b
+	return n, (n > a) == (b > 0)
 }
 
 // appendISO writes all parts, zero or not, each with its own sign.
@@ -71,9 +116,14 @@ func (iv interval) appendISO(dst []byte) []byte {
 }
 
 // parseInterval reads intervalstyle=iso_8601: P1Y2M3DT4H5M6.78S, each part with its
-// own sign and left out when zero, and the infinities of PostgreSQL 17, which no
-// schema here can hold.
+// own sign and left out when zero, and the infinities of PostgreSQL 17.
 func parseInterval(text []byte) (iv interval, err error) {
+	switch view(text) {
+	case "infinity":
+		return intervalInfinity(true), nil
+	case "-infinity":
+		return intervalInfinity(false), nil
+	}
 	if len(text) < 2 || text[0] != 'P' {
 		return iv, badText("interval", text)
 	}

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"encoding/binary"
 	"math"
 	"strconv"
 	"unsafe"
@@ -10,18 +11,22 @@ import (
 
 // numberTypes are booleans, integers, floats, numeric and money.
 func numberTypes() []typeEntry {
-	integer := func(k connect.Kind) func(*modes, int32) codec {
-		s := connect.Of(k)
-		return func(*modes, int32) codec { return codec{schema: s, decode: intDecoder(k)} }
+	plain := func(k connect.Kind, text, binary decodeFunc) func(*modes, int32) codec {
+		cd := codec{schema: connect.Of(k), decode: text, binary: binary}
+		return func(*modes, int32) codec { return cd }
 	}
+	unsigned := plain(connect.KindInt64, intDecoder(connect.KindInt64), binaryUint4)
 	return []typeEntry{
-		{name: "bool", compile: func(*modes, int32) codec { return codec{schema: connect.Of(connect.KindBool), decode: decodeBool} }},
-		{name: "int2", compile: integer(connect.KindInt16)},
-		{name: "int4", compile: integer(connect.KindInt32)},
-		{name: "int8", compile: integer(connect.KindInt64)},
-		{name: "oid", compile: integer(connect.KindInt64)},
-		{name: "float4", compile: func(*modes, int32) codec { return codec{schema: connect.Of(connect.KindFloat32), decode: decodeFloat4} }},
-		{name: "float8", compile: func(*modes, int32) codec { return codec{schema: connect.Of(connect.KindFloat64), decode: decodeFloat8} }},
+		{name: "bool", compile: plain(connect.KindBool, decodeBool, binaryBool)},
+		{name: "int2", compile: plain(connect.KindInt16, intDecoder(connect.KindInt16), binaryInt2)},
+		{name: "int4", compile: plain(connect.KindInt32, intDecoder(connect.KindInt32), binaryInt4)},
+		{name: "int8", compile: plain(connect.KindInt64, intDecoder(connect.KindInt64), binaryInt8)},
+		{name: "oid", compile: unsigned},
+		{name: "xid", compile: unsigned},
+		{name: "cid", compile: unsigned},
+		{name: "xid8", compile: plain(connect.KindInt64, intDecoder(connect.KindInt64), binaryUint8)},
+		{name: "float4", compile: plain(connect.KindFloat32, decodeFloat4, binaryFloat4)},
+		{name: "float8", compile: plain(connect.KindFloat64, decodeFloat8, binaryFloat8)},
 		{name: "numeric", compile: numericCodec},
 		{name: "money", compile: moneyCodec},
 	}
@@ -97,174 +102,72 @@ func decodeFloat8(_ *arena, text []byte) (connect.Value, error) {
 	return connect.Float64(f), nil
 }
 
-// numericCodec follows decimal.handling.mode. A type modifier holds the precision
-// in its upper half and the scale, which may be negative, in its lower eleven bits.
-func numericCodec(m *modes, mod int32) codec {
-	switch m.decimals {
-	case decimalsDouble:
-		return codec{schema: connect.Of(connect.KindFloat64), decode: decodeNumericDouble}
-	case decimalsString:
-		return codec{schema: connect.Of(connect.KindString), decode: decodeNumericText}
+func binaryBool(_ *arena, b []byte) (connect.Value, error) {
+	if len(b) != 1 || b[0] > 1 {
+		return connect.Value{}, badBinary("boolean", b)
 	}
-	if mod < 4 {
-		s := variableScaleDecimal()
-		return codec{schema: s, decode: variableScaleDecoder(s)}
-	}
-	precision, scale := int(mod-4)>>16&0xffff, int((mod-4)&0x7ff^1024)-1024
-	if scale < 0 {
-		// A scale below zero has no counterpart outside: the zeros are written out.
-		precision, scale = precision-scale, 0
-	}
-	return codec{schema: connect.DecimalSchema(max(precision, scale), scale), decode: decimalDecoder(scale)}
+	return connect.Bool(b[0] == 1), nil
 }
 
-func variableScaleDecimal() *connect.Schema {
-	return connect.SchemaDef{
-		Kind: connect.KindStruct, Name: "io.debezium.data.VariableScaleDecimal", Version: 1,
-		Doc: "Variable scaled decimal",
-		Fields: []connect.Field{
-			{Name: "scale", Schema: connect.Of(connect.KindInt32)},
-			{Name: "value", Schema: connect.Of(connect.KindBytes)},
-		},
-	}.MustBuild()
+func binaryInt2(_ *arena, b []byte) (connect.Value, error) {
+	if len(b) != 2 {
+		return connect.Value{}, badBinary("smallint", b)
+	}
+	return connect.IntOf(connect.KindInt16, int64(int16(binary.BigEndian.Uint16(b)))), nil
 }
 
-// errNotFinite is the fault of NaN and infinities where only numbers fit.
-func errNotFinite(text []byte) error {
-	return badText("numeric with decimal.handling.mode=precise", text)
+func binaryInt4(_ *arena, b []byte) (connect.Value, error) {
+	if len(b) != 4 {
+		return connect.Value{}, badBinary("integer", b)
+	}
+	return connect.Int32(int32(binary.BigEndian.Uint32(b))), nil
 }
 
-func decimalDecoder(scale int) decodeFunc {
-	return func(a *arena, text []byte) (connect.Value, error) {
-		d, err := connect.ParseDecimal(a.tail(len(text)), view(text))
-		if err != nil {
-			return connect.Value{}, errNotFinite(text)
-		}
-		if d.Scale != scale {
-			return connect.Value{}, badText("numeric with "+strconv.Itoa(scale)+" digits after the point", text)
-		}
-		return connect.Bytes(a.keep(d.Unscaled)), nil
+func binaryUint4(_ *arena, b []byte) (connect.Value, error) {
+	if len(b) != 4 {
+		return connect.Value{}, badBinary("oid", b)
 	}
+	return connect.Int64(int64(binary.BigEndian.Uint32(b))), nil
 }
 
-func variableScaleDecoder(s *connect.Schema) decodeFunc {
-	return func(a *arena, text []byte) (connect.Value, error) {
-		for i := range text {
-			if text[i] == '.' {
-				text = trimZeros(text, i)
-				break
-			}
-		}
-		d, err := connect.ParseDecimal(a.tail(len(text)), view(text))
-		if err != nil {
-			return connect.Value{}, errNotFinite(text)
-		}
-		values := a.rowAfter(d.Unscaled, 2)
-		values[0] = connect.Int32(int32(d.Scale))
-		return a.structure(s, values), nil
+func binaryInt8(_ *arena, b []byte) (connect.Value, error) {
+	if len(b) != 8 {
+		return connect.Value{}, badBinary("bigint", b)
 	}
+	return connect.Int64(int64(binary.BigEndian.Uint64(b))), nil
 }
 
-// rowAfter keeps unscaled and returns a row of n values whose second holds it.
-func (a *arena) rowAfter(unscaled []byte, n int) []connect.Value {
-	values := a.row(n)
-	values[1] = connect.Bytes(a.keep(unscaled))
-	return values
+// binaryUint8 reads 64 bits without a sign, the upper half of which no schema holds.
+func binaryUint8(_ *arena, b []byte) (connect.Value, error) {
+	if len(b) != 8 || b[0]&0x80 != 0 {
+		return connect.Value{}, badBinary("xid8 below 2^63", b)
+	}
+	return connect.Int64(int64(binary.BigEndian.Uint64(b))), nil
 }
 
-// trimZeros cuts zeros at the end of a fraction, and the point if nothing is left.
-func trimZeros(text []byte, point int) []byte {
-	end := len(text)
-	for end > point+1 && text[end-1] == '0' {
-		end--
+func binaryFloat4(_ *arena, b []byte) (connect.Value, error) {
+	if len(b) != 4 {
+		return connect.Value{}, badBinary("real", b)
 	}
-	if end == point+1 {
-		end = point
+	f := math.Float32frombits(binary.BigEndian.Uint32(b))
+	if f != f {
+		return connect.Float32(float32(math.NaN())), nil // There is one NaN in text.
 	}
-	return text[:end]
+	return connect.Float32(f), nil
 }
 
-func decodeNumericDouble(_ *arena, text []byte) (connect.Value, error) {
-	f, err := strconv.ParseFloat(view(text), 64)
-	if err != nil && !math.IsInf(f, 0) {
-		return connect.Value{}, badText("numeric", text)
+func binaryFloat8(_ *arena, b []byte) (connect.Value, error) {
+	if len(b) != 8 {
+		return connect.Value{}, badBinary("double precision", b)
 	}
-	return connect.Float64(f), nil
+	return connect.Float64(float8(b)), nil
 }
 
-func decodeNumericText(a *arena, text []byte) (connect.Value, error) {
-	switch view(text) {
-	case "NaN":
-		return connect.String("NAN"), nil
-	case "Infinity":
-		return connect.String("POSITIVE_INFINITY"), nil
-	case "-Infinity":
-		return connect.String("NEGATIVE_INFINITY"), nil
+// float8 reads a double. There is one NaN in text, and so there is here.
+func float8(b []byte) float64 {
+	f := math.Float64frombits(binary.BigEndian.Uint64(b))
+	if f != f {
+		return math.NaN()
 	}
-	return a.text(text), nil
-}
-
-// moneyCodec reads the digits of money in whatever locale the server writes it.
-func moneyCodec(m *modes, _ int32) codec {
-	scale := m.moneyScale
-	number := func(text []byte) (int64, bool) {
-		var digits [20]byte
-		n, neg := 0, false
-		for _, c := range text {
-			switch {
-			case c >= '0' && c <= '9' && n < 19:
-				digits[n] = c
-				n++
-			case c == '-' || c == '(':
-				neg = true
-			}
-		}
-		u, err := strconv.ParseUint(view(digits[:n]), 10, 64)
-		if neg {
-			u = -u
-		}
-		return int64(u), err == nil
-	}
-	plain := func(dst []byte, text []byte) ([]byte, bool) {
-		n, ok := number(text)
-		return connect.Decimal{Unscaled: bigEndian(nil, n), Scale: scale}.Append(dst), ok
-	}
-	switch m.decimals {
-	case decimalsDouble:
-		return codec{schema: connect.Of(connect.KindFloat64), decode: func(_ *arena, text []byte) (connect.Value, error) {
-			digits, ok := plain(nil, text)
-			f, err := strconv.ParseFloat(view(digits), 64)
-			if !ok || err != nil {
-				return connect.Value{}, badText("money", text)
-			}
-			return connect.Float64(f), nil
-		}}
-	case decimalsString:
-		return codec{schema: connect.Of(connect.KindString), decode: func(a *arena, text []byte) (connect.Value, error) {
-			digits, ok := plain(a.tail(24), text)
-			if !ok {
-				return connect.Value{}, badText("money", text)
-			}
-			return connect.StringBytes(a.keep(digits)), nil
-		}}
-	}
-	return codec{schema: connect.DecimalSchema(0, scale), decode: func(a *arena, text []byte) (connect.Value, error) {
-		n, ok := number(text)
-		if !ok {
-			return connect.Value{}, badText("money", text)
-		}
-		return connect.Bytes(a.keep(bigEndian(a.tail(8), n))), nil
-	}}
-}
-
-// bigEndian appends n as two's complement in as few bytes as hold it.
-func bigEndian(dst []byte, n int64) []byte {
-	size := 1
-	for size < 8 && n>>(8*size-1) != 0 && n>>(8*size-1) != -1 {
-		size++
-	}
-	for i := size - 1; i >= 0; i-- {
-		dst = append(dst, byte(n>>(8*i)))
-	}
-	return dst
+	return f
 }

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"encoding/binary"
 	"errors"
 	"math"
 
@@ -15,6 +16,8 @@ const (
 	microsPerDay    = 24 * microsPerHour
 	// microsPerMonth is that of a month of 30.4375 days, a twelfth of 365.25.
 	microsPerMonth = 2_629_800 * microsPerSecond
+	// epochDay is 2000-01-01, where the server begins to count, in days since 1970.
+	epochDay = 10957
 )
 
 // What stands for infinity: timestamps in microseconds as Debezium writes them, and
@@ -24,18 +27,20 @@ const (
 	infinityDays, minusInfinityDays     = math.MaxInt32, math.MinInt32
 )
 
+// The infinities of a timestamp as the server keeps it, in microseconds since 2000.
+const late, early = math.MaxInt64, math.MinInt64
+
 var errTimeRange = errors.New("the value is beyond what this time.precision.mode can hold")
 
-// timeTypes follow time.precision.mode and interval.handling.mode.
+// timeTypes follow time.precision.mode and interval.handling.mode. Each is read into
+// one number from either form, and written from that.
 func timeTypes() []typeEntry {
 	return []typeEntry{
 		{name: "date", compile: dateCodec},
 		{name: "time", compile: timeCodec},
 		{name: "timestamp", compile: timestampCodec},
 		{name: "timestamptz", compile: zonedTimestampCodec},
-		{name: "timetz", compile: func(*modes, int32) codec {
-			return codec{schema: semantic(connect.KindString, "io.debezium.time.ZonedTime"), decode: decodeZonedTime}
-		}},
+		{name: "timetz", compile: zonedTimeCodec},
 		{name: "interval", compile: intervalCodec},
 	}
 }
@@ -48,41 +53,104 @@ func precisionOf(mod int32) int {
 	return int(mod)
 }
 
-func dateCodec(m *modes, _ int32) codec {
-	if m.times == timesISO {
-		return codec{schema: semantic(connect.KindString, "io.debezium.time.IsoDate"), decode: func(a *arena, text []byte) (connect.Value, error) {
-			d, err := parseDateOnly(text)
-			if err != nil || d == infinityDays || d == minusInfinityDays {
-				return a.text(text), err
+// dateOf is the codec of dates, each given to value as a day since 1970.
+func dateOf(s *connect.Schema, value func(a *arena, day int64) (connect.Value, error)) codec {
+	return codec{
+		schema: s,
+		decode: func(a *arena, text []byte) (connect.Value, error) {
+			day, err := parseDateOnly(text)
+			if err != nil {
+				return connect.Value{}, err
 			}
-			return connect.StringBytes(a.keep(append(appendDate(a.tail(24), d), 'Z'))), nil
-		}}
+			return value(a, day)
+		},
+		binary: func(a *arena, b []byte) (connect.Value, error) {
+			day, err := readDate(b)
+			if err != nil {
+				return connect.Value{}, err
+			}
+			return value(a, day)
+		},
+	}
+}
+
+// readDate reads the binary form of a date: days since 2000.
+func readDate(b []byte) (int64, error) {
+	if len(b) != 4 {
+		return 0, badBinary("date", b)
+	}
+	day := int32(binary.BigEndian.Uint32(b))
+	if day == infinityDays || day == minusInfinityDays {
+		return int64(day), nil
+	}
+	return int64(day) + epochDay, nil
+}
+
+func dateCodec(m *modes, _ int32) codec {
+	switch m.times {
+	case timesISO:
+		return dateOf(semantic(connect.KindString, "io.debezium.time.IsoDate"), func(a *arena, day int64) (connect.Value, error) {
+			if day == infinityDays || day == minusInfinityDays {
+				return infinityText(day > 0), nil
+			}
+			return connect.StringBytes(a.keep(append(appendDate(a.tail(24), day), 'Z'))), nil
+		})
+	case timesStructured:
+		return structuredDate()
 	}
 	s := semantic(connect.KindInt32, "io.debezium.time.Date")
 	if m.times == timesConnect {
 		s = semantic(connect.KindInt32, connect.LogicalDate)
 	}
-	return codec{schema: s, decode: func(_ *arena, text []byte) (connect.Value, error) {
-		d, err := parseDateOnly(text)
-		return connect.Int32(int32(d)), err
-	}}
+	return dateOf(s, func(_ *arena, day int64) (connect.Value, error) { return connect.Int32(int32(day)), nil })
+}
+
+// infinityText is an infinity as the server writes it.
+func infinityText(positive bool) connect.Value {
+	if positive {
+		return connect.String("infinity")
+	}
+	return connect.String("-infinity")
+}
+
+// timeOf is the codec of times of day, each given to value in microseconds. The end
+// of the day, 24:00:00, is one.
+func timeOf(s *connect.Schema, value func(a *arena, clock int64) (connect.Value, error)) codec {
+	return codec{
+		schema: s,
+		decode: func(a *arena, text []byte) (connect.Value, error) {
+			clock, rest, ok := parseClock(text)
+			if !ok || len(rest) > 0 {
+				return connect.Value{}, badText("time", text)
+			}
+			return value(a, clock)
+		},
+		binary: func(a *arena, b []byte) (connect.Value, error) {
+			if len(b) != 8 {
+				return connect.Value{}, badBinary("time", b)
+			}
+			clock := int64(binary.BigEndian.Uint64(b))
+			if clock < 0 || clock > microsPerDay {
+				return connect.Value{}, badBinary("time", b)
+			}
+			return value(a, clock)
+		},
+	}
 }
 
 func timeCodec(m *modes, mod int32) codec {
 	scaled := func(k connect.Kind, name string, div, mul int64) codec {
-		return codec{schema: semantic(k, name), decode: func(_ *arena, text []byte) (connect.Value, error) {
-			t, rest, ok := parseClock(text)
-			if !ok || len(rest) > 0 {
-				return connect.Value{}, badText("time", text)
-			}
-			return connect.IntOf(k, t/div*mul), nil
-		}}
+		return timeOf(semantic(k, name), func(_ *arena, clock int64) (connect.Value, error) {
+			return connect.IntOf(k, clock/div*mul), nil
+		})
 	}
 	switch {
 	case m.times == timesISO:
-		return codec{schema: semantic(connect.KindString, "io.debezium.time.IsoTime"), decode: func(a *arena, text []byte) (connect.Value, error) {
-			return connect.StringBytes(a.keep(append(append(a.tail(len(text)+1), text...), 'Z'))), nil
-		}}
+		return timeOf(semantic(connect.KindString, "io.debezium.time.IsoTime"), func(a *arena, clock int64) (connect.Value, error) {
+			return connect.StringBytes(a.keep(append(appendClock(a.tail(24), clock, -1), 'Z'))), nil
+		})
+	case m.times == timesStructured:
+		return structuredTime(precisionOf(mod))
 	case m.times == timesConnect:
 		return scaled(connect.KindInt32, connect.LogicalTime, 1000, 1)
 	case m.times == timesNanos:
@@ -93,122 +161,170 @@ func timeCodec(m *modes, mod int32) codec {
 	return scaled(connect.KindInt64, "io.debezium.time.MicroTime", 1, 1)
 }
 
-func timestampCodec(m *modes, mod int32) codec {
-	scaled := func(name string, div, mul int64) codec {
-		return codec{schema: semantic(connect.KindInt64, name), decode: func(_ *arena, text []byte) (connect.Value, error) {
+// timestampOf is the codec of timestamps with or without a zone, each given to value
+// as the server keeps it: microseconds since 2000, in UTC.
+func timestampOf(s *connect.Schema, value func(a *arena, micros int64) (connect.Value, error)) codec {
+	return codec{
+		schema: s,
+		decode: func(a *arena, text []byte) (connect.Value, error) {
 			t, err := parseTimestamp(text)
 			if err != nil {
 				return connect.Value{}, err
 			}
-			if mul > 1 {
-				t, err = toNanos(t)
-				return connect.Int64(t), err
+			return value(a, t)
+		},
+		binary: func(a *arena, b []byte) (connect.Value, error) {
+			if len(b) != 8 {
+				return connect.Value{}, badBinary("timestamp", b)
 			}
-			return connect.Int64(floorDiv(t, div)), nil
-		}}
+			return value(a, int64(binary.BigEndian.Uint64(b)))
+		},
 	}
+}
+
+func timestampCodec(m *modes, mod int32) codec {
 	switch {
 	case m.times == timesISO:
-		return codec{schema: semantic(connect.KindString, "io.debezium.time.IsoTimestamp"), decode: func(a *arena, text []byte) (connect.Value, error) {
-			return isoTimestamp(a, text, -1)
-		}}
+		return timestampOf(semantic(connect.KindString, "io.debezium.time.IsoTimestamp"), func(a *arena, t int64) (connect.Value, error) {
+			return isoTimestamp(a, t, -1), nil
+		})
+	case m.times == timesStructured:
+		return structuredTimestamp(precisionOf(mod), false)
 	case m.times == timesConnect:
-		return scaled(connect.LogicalTimestamp, 1000, 1)
+		return timestampOf(semantic(connect.KindInt64, connect.LogicalTimestamp), epochMillis)
 	case m.times == timesNanos:
-		return scaled("io.debezium.time.NanoTimestamp", 1, 1000)
+		return timestampOf(semantic(connect.KindInt64, "io.debezium.time.NanoTimestamp"), epochNanos)
 	case m.times != timesMicros && precisionOf(mod) <= 3:
-		return scaled("io.debezium.time.Timestamp", 1000, 1)
+		return timestampOf(semantic(connect.KindInt64, "io.debezium.time.Timestamp"), epochMillis)
 	}
-	return scaled("io.debezium.time.MicroTimestamp", 1, 1)
+	return timestampOf(semantic(connect.KindInt64, "io.debezium.time.MicroTimestamp"), epochMicros)
 }
 
-func toNanos(micros int64) (int64, error) {
+// epochMicros returns microseconds since 1970. The last 29 years that the server can
+// hold, from 294247 on, do not fit.
+func epochMicros(_ *arena, t int64) (connect.Value, error) {
 	switch {
-	case micros == infinityMicros:
-		return math.MaxInt64, nil
-	case micros == minusInfinityMicros:
-		return math.MinInt64, nil
-	case micros > math.MaxInt64/1000 || micros < math.MinInt64/1000:
-		return 0, errTimeRange
+	case t == late:
+		return connect.Int64(infinityMicros), nil
+	case t == early:
+		return connect.Int64(minusInfinityMicros), nil
+	case t > math.MaxInt64-postgresEpoch:
+		return connect.Value{}, errTimeRange
 	}
-	return micros * 1000, nil
+	return connect.Int64(t + postgresEpoch), nil
 }
 
-// floorDiv divides towards minus infinity, so that times before 1970 keep their order.
-func floorDiv(n, d int64) int64 {
-	q := n / d
-	if n%d < 0 {
-		q--
+// epochMillis returns milliseconds since 1970, rounded towards minus infinity.
+func epochMillis(_ *arena, t int64) (connect.Value, error) {
+	switch t {
+	case late:
+		return connect.Int64(infinityMicros / 1000), nil
+	case early:
+		return connect.Int64(minusInfinityMicros / 1000), nil
 	}
-	return q
+	return connect.Int64(floorDiv(t, 1000) + postgresEpoch/1000), nil
 }
 
-func zonedTimestampCodec(_ *modes, mod int32) codec {
+// epochNanos returns nanoseconds since 1970, which reach from 1677 to 2262.
+func epochNanos(_ *arena, t int64) (connect.Value, error) {
+	switch {
+	case t == late:
+		return connect.Int64(math.MaxInt64), nil
+	case t == early:
+		return connect.Int64(math.MinInt64), nil
+	case t > math.MaxInt64/1000-postgresEpoch || t < math.MinInt64/1000-postgresEpoch:
+		return connect.Value{}, errTimeRange
+	}
+	return connect.Int64((t + postgresEpoch) * 1000), nil
+}
+
+func zonedTimestampCodec(m *modes, mod int32) codec {
 	digits := precisionOf(mod)
+	if m.times == timesStructured {
+		return structuredTimestamp(digits, true)
+	}
 	if digits == 0 {
 		digits = -1
 	}
-	s := semantic(connect.KindString, "io.debezium.time.ZonedTimestamp")
-	return codec{schema: s, decode: func(a *arena, text []byte) (connect.Value, error) {
-		return isoTimestamp(a, text, digits)
-	}}
+	return timestampOf(semantic(connect.KindString, "io.debezium.time.ZonedTimestamp"), func(a *arena, t int64) (connect.Value, error) {
+		return isoTimestamp(a, t, digits), nil
+	})
 }
 
-// isoTimestamp writes a timestamp, in UTC if it has a zone, as ISO 8601 with the
-// given digits of a second's fraction; -1: as few as needed.
-func isoTimestamp(a *arena, text []byte, digits int) (connect.Value, error) {
-	if v := view(text); v == "infinity" || v == "-infinity" {
-		return a.text(text), nil
+// isoTimestamp writes a timestamp as ISO 8601 with the given digits of a second's
+// fraction; -1: as few as needed.
+func isoTimestamp(a *arena, t int64, digits int) connect.Value {
+	if t == late || t == early {
+		return infinityText(t > 0)
 	}
-	body, bc := cutBC(text)
-	day, rest, ok := parseDate(body, bc)
-	if !ok || len(rest) < 9 || rest[0] != ' ' {
-		return connect.Value{}, badText("timestamp", text)
-	}
-	clock, zone, ok := parseClock(rest[1:])
-	offset, okZone := parseZone(zone)
-	if !ok || !okZone {
-		return connect.Value{}, badText("timestamp", text)
-	}
-	clock -= offset
-	day += floorDiv(clock, microsPerDay)
-	clock -= floorDiv(clock, microsPerDay) * microsPerDay
-	b := append(appendDate(a.tail(48), day), 'T')
-	b = append(appendClock(b, clock, digits), 'Z')
-	return connect.StringBytes(a.keep(b)), nil
+	day := floorDiv(t, microsPerDay)
+	b := append(appendDate(a.tail(48), day+epochDay), 'T')
+	b = append(appendClock(b, t-day*microsPerDay, digits), 'Z')
+	return connect.StringBytes(a.keep(b))
 }
 
-// decodeZonedTime shifts a time of day to UTC. The end of the day, 24:00:00, stays.
-func decodeZonedTime(a *arena, text []byte) (connect.Value, error) {
-	clock, zone, ok := parseClock(text)
-	offset, okZone := parseZone(zone)
-	if !ok || !okZone {
-		return connect.Value{}, badText("time with time zone", text)
+// zonedTimeOf is the codec of times of day with a zone, each given to value as its
+// microseconds there and those by which the zone is east of UTC.
+func zonedTimeOf(s *connect.Schema, value func(a *arena, clock, east int64) (connect.Value, error)) codec {
+	return codec{
+		schema: s,
+		decode: func(a *arena, text []byte) (connect.Value, error) {
+			clock, zone, ok := parseClock(text)
+			east, okZone := parseZone(zone)
+			if !ok || !okZone {
+				return connect.Value{}, badText("time with time zone", text)
+			}
+			return value(a, clock, east)
+		},
+		binary: func(a *arena, b []byte) (connect.Value, error) {
+			if len(b) != 12 {
+				return connect.Value{}, badBinary("time with time zone", b)
+			}
+			clock, west := int64(binary.BigEndian.Uint64(b)), int64(int32(binary.BigEndian.Uint32(b[8:])))
+			if clock < 0 || clock > microsPerDay || west < -86_400 || west > 86_400 {
+				return connect.Value{}, badBinary("time with time zone", b)
+			}
+			return value(a, clock, -west*microsPerSecond)
+		},
 	}
-	if offset != 0 {
-		clock = ((clock-offset)%microsPerDay + microsPerDay) % microsPerDay
-	}
-	return connect.StringBytes(a.keep(append(appendClock(a.tail(24), clock, -1), 'Z'))), nil
 }
 
-// parseTimestamp returns microseconds since the epoch.
+// zonedTimeCodec shifts a time of day to UTC, except in the structured mode. The end
+// of the day in UTC, 24:00:00, stays.
+func zonedTimeCodec(m *modes, mod int32) codec {
+	if m.times == timesStructured {
+		return structuredZonedTime(precisionOf(mod))
+	}
+	return zonedTimeOf(semantic(connect.KindString, "io.debezium.time.ZonedTime"), func(a *arena, clock, east int64) (connect.Value, error) {
+		if east != 0 {
+			clock = ((clock-east)%microsPerDay + microsPerDay) % microsPerDay
+		}
+		return connect.StringBytes(a.keep(append(appendClock(a.tail(24), clock, -1), 'Z'))), nil
+	})
+}
+
+// parseTimestamp reads a timestamp, with or without a zone, as microseconds since
+// 2000 in UTC.
 func parseTimestamp(text []byte) (int64, error) {
 	switch view(text) {
 	case "infinity":
-		return infinityMicros, nil
+		return late, nil
 	case "-infinity":
-		return minusInfinityMicros, nil
+		return early, nil
 	}
 	body, bc := cutBC(text)
 	day, rest, ok := parseDate(body, bc)
-	if !ok || len(rest) < 9 || rest[0] != ' ' {
+	// The server's timestamps end with the year 294276.
+	const mostDays = 107_000_000
+	if !ok || len(rest) < 9 || rest[0] != ' ' || day > mostDays || day < -mostDays {
 		return 0, badText("timestamp", text)
 	}
-	clock, rest, ok := parseClock(rest[1:])
-	if !ok || len(rest) > 0 {
+	clock, zone, ok := parseClock(rest[1:])
+	east, okZone := parseZone(zone)
+	if !ok || !okZone {
 		return 0, badText("timestamp", text)
 	}
-	return day*microsPerDay + clock, nil
+	return (day-epochDay)*microsPerDay + clock - east, nil
 }
 
 func parseDateOnly(text []byte) (int64, error) {
@@ -224,177 +340,4 @@ func parseDateOnly(text []byte) (int64, error) {
 		return 0, badText("date", text)
 	}
 	return day, nil
-}
-
-func cutBC(text []byte) ([]byte, bool) {
-	if n := len(text) - 3; n > 0 && text[n] == ' ' && text[n+1] == 'B' && text[n+2] == 'C' {
-		return text[:n], true
-	}
-	return text, false
-}
-
-// parseDate reads YYYY-MM-DD, the year with four or more digits, and returns the
-// day since the epoch and what follows.
-func parseDate(text []byte, bc bool) (int64, []byte, bool) {
-	i := 0
-	for i < len(text) && text[i] != '-' {
-		i++
-	}
-	if i < 4 || len(text) < i+6 || text[i+3] != '-' {
-		return 0, nil, false
-	}
-	year, ok := parseDigits(text[:i])
-	month, okMonth := twoDigits(text[i+1:])
-	day, okDay := twoDigits(text[i+4:])
-	if !ok || !okMonth || !okDay || month < 1 || month > 12 || day < 1 || day > 31 || year > 10_000_000 {
-		return 0, nil, false
-	}
-	if bc {
-		year = 1 - year // The year 1 BC is the year 0 of ISO 8601.
-	}
-	return civilDay(year, month, day), text[i+6:], true
-}
-
-func twoDigits(text []byte) (int64, bool) {
-	if len(text) < 2 {
-		return 0, false
-	}
-	tens, ones := text[0]-'0', text[1]-'0'
-	return int64(tens)*10 + int64(ones), tens <= 9 && ones <= 9
-}
-
-// parseClock reads HH:MM:SS[.ffffff] and returns microseconds and what follows.
-func parseClock(text []byte) (int64, []byte, bool) {
-	if len(text) < 8 || text[2] != ':' || text[5] != ':' {
-		return 0, nil, false
-	}
-	h, ok1 := twoDigits(text)
-	m, ok2 := twoDigits(text[3:])
-	s, ok3 := twoDigits(text[6:])
-	if !ok1 || !ok2 || !ok3 {
-		return 0, nil, false
-	}
-	micros := h*microsPerHour + m*microsPerMinute + s*microsPerSecond
-	rest := text[8:]
-	if len(rest) > 0 && rest[0] == '.' {
-		rest = rest[1:]
-		for unit := int64(100_000); len(rest) > 0 && rest[0]-'0' <= 9; unit /= 10 {
-			micros += int64(rest[0]-'0') * unit
-			rest = rest[1:]
-		}
-	}
-	return micros, rest, true
-}
-
-// parseZone reads ±HH[:MM[:SS]] to its end and returns microseconds east of UTC.
-func parseZone(text []byte) (int64, bool) {
-	if len(text) == 0 {
-		return 0, true
-	}
-	sign := int64(1)
-	switch text[0] {
-	case '-':
-		sign = -1
-	case '+':
-	default:
-		return 0, false
-	}
-	text = text[1:]
-	var offset int64
-	for _, unit := range []int64{microsPerHour, microsPerMinute, microsPerSecond} {
-		n, ok := twoDigits(text)
-		if !ok {
-			return 0, false
-		}
-		offset += n * unit
-		if text = text[2:]; len(text) == 0 {
-			return sign * offset, true
-		}
-		if text[0] != ':' {
-			return 0, false
-		}
-		text = text[1:]
-	}
-	return 0, false
-}
-
-// civilDay returns the day since 1970-01-01 of a date in the proleptic Gregorian
-// calendar: days are counted in eras of 400 years that begin on the first of March.
-func civilDay(year, month, day int64) int64 {
-	if month <= 2 {
-		year--
-		month += 12
-	}
-	era := floorDiv(year, 400)
-	yearOfEra := year - era*400
-	dayOfYear := (153*(month-3)+2)/5 + day - 1
-	return era*146097 + yearOfEra*365 + yearOfEra/4 - yearOfEra/100 + dayOfYear - 719468
-}
-
-// civilDate is the inverse of civilDay.
-func civilDate(n int64) (year, month, day int64) {
-	n += 719468
-	era := floorDiv(n, 146097)
-	dayOfEra := n - era*146097
-	yearOfEra := (dayOfEra - dayOfEra/1460 + dayOfEra/36524 - dayOfEra/146096) / 365
-	dayOfYear := dayOfEra - (365*yearOfEra + yearOfEra/4 - yearOfEra/100)
-	part := (5*dayOfYear + 2) / 153
-	day = dayOfYear - (153*part+2)/5 + 1
-	month = part + 3
-	year = yearOfEra + era*400
-	if month > 12 {
-		month -= 12
-		year++
-	}
-	return year, month, day
-}
-
-// appendDate writes YYYY-MM-DD as ISO 8601 has it: years above 9999 with a plus,
-// the year 1 BC as 0000.
-func appendDate(dst []byte, n int64) []byte {
-	year, month, day := civilDate(n)
-	switch {
-	case year < 0:
-		dst, year = append(dst, '-'), -year
-	case year > 9999:
-		dst = append(dst, '+')
-	}
-	dst = append(appendPadded(dst, year, 4), '-')
-	dst = append(appendPadded(dst, month, 2), '-')
-	return appendPadded(dst, day, 2)
-}
-
-// appendClock writes HH:MM:SS and the given digits of the fraction; -1: as few as
-// needed.
-func appendClock(dst []byte, micros int64, digits int) []byte {
-	dst = append(appendPadded(dst, micros/microsPerHour, 2), ':')
-	dst = append(appendPadded(dst, micros/microsPerMinute%60, 2), ':')
-	dst = appendPadded(dst, micros/microsPerSecond%60, 2)
-	fraction := micros % microsPerSecond
-	if digits < 0 {
-		if fraction == 0 {
-			return dst
-		}
-		for digits = 6; fraction%10 == 0; digits-- {
-			fraction /= 10
-		}
-	} else {
-		for i := digits; i < 6; i++ {
-			fraction /= 10
-		}
-	}
-	return appendPadded(append(dst, '.'), fraction, digits)
-}
-
-// appendPadded writes n with at least width digits.
-func appendPadded(dst []byte, n int64, width int) []byte {
-	var buf [20]byte
-	i := len(buf)
-	for n > 0 || width > 0 {
-		i--
-		buf[i] = byte('0' + n%10)
-		n /= 10
-		width--
-	}
-	return append(dst, buf[i:]...)
 }
