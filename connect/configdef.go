@@ -127,7 +127,9 @@ type ConfigValue struct {
 	Value       *string // As given, or the default; nil when there is neither.
 	Recommended []string
 	Errors      []string
-	Visible     bool
+	// Warnings are what does not stand in the way, but will bite later.
+	Warnings []string
+	Visible  bool
 }
 
 // ConfigValues are the results for all settings, by name.
@@ -135,12 +137,23 @@ type ConfigValues map[string]*ConfigValue
 
 // AddError adds an error to a setting, which need not be declared.
 func (vs ConfigValues) AddError(name, message string) {
+	v := vs.of(name)
+	v.Errors = append(v.Errors, message)
+}
+
+// AddWarning adds a warning to a setting, which need not be declared.
+func (vs ConfigValues) AddWarning(name, message string) {
+	v := vs.of(name)
+	v.Warnings = append(v.Warnings, message)
+}
+
+func (vs ConfigValues) of(name string) *ConfigValue {
 	v := vs[name]
 	if v == nil {
 		v = &ConfigValue{Name: name, Visible: true}
 		vs[name] = v
 	}
-	v.Errors = append(v.Errors, message)
+	return v
 }
 
 // Validate checks every setting and reports all faults at once, each where it

@@ -42,6 +42,8 @@ type value struct {
 	RecommendedValues []string `json:"recommended_values"`
 	Errors            []string `json:"errors"`
 	Visible           bool     `json:"visible"`
+	// Warnings are an addition to Connect's shape, and absent when there are none.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // checked is a setting and what is to be said of it.
@@ -172,6 +174,9 @@ func (s *Server) showValue(c worker.ValidatedConfig) value {
 	}
 	for _, text := range c.Value.Errors {
 		v.Errors = append(v.Errors, s.redact(text))
+	}
+	for _, text := range c.Value.Warnings {
+		v.Warnings = append(v.Warnings, s.redact(text))
 	}
 	return v
 }

@@ -133,7 +133,7 @@ func (v *validator) declare(keys []connect.ConfigKey, values connect.ConfigValue
 	}
 	// Errors may be about settings that are declared elsewhere, or nowhere.
 	for name, value := range values {
-		if slices.ContainsFunc(keys, func(k connect.ConfigKey) bool { return k.Name == name }) || len(value.Errors) == 0 {
+		if slices.ContainsFunc(keys, func(k connect.ConfigKey) bool { return k.Name == name }) || len(value.Errors)+len(value.Warnings) == 0 {
 			continue
 		}
 		if v.values[prefix+name] == nil {
@@ -141,6 +141,9 @@ func (v *validator) declare(keys []connect.ConfigKey, values connect.ConfigValue
 		}
 		for _, e := range value.Errors {
 			v.values.AddError(prefix+name, e)
+		}
+		for _, w := range value.Warnings {
+			v.values.AddWarning(prefix+name, w)
 		}
 	}
 }
@@ -153,6 +156,7 @@ func (v *validator) merge(c *connect.ConfigValue) {
 				c.Errors = append(c.Errors, e)
 			}
 		}
+		c.Warnings = append(c.Warnings, old.Warnings...)
 	}
 	v.values[c.Name] = c
 }

@@ -102,13 +102,16 @@ func (c *connector) Validate(ctx context.Context, config connect.Config, values 
 		return
 	}
 	defer d.close(context.WithoutCancel(ctx))
-	p, err := set.check(ctx, d, app)
+	p, err := set.examine(ctx, d, app)
 	if err != nil {
 		values.AddError(connectionKey(err), err.Error())
 		return
 	}
 	for _, pr := range p.problems {
 		values.AddError(pr.key, pr.err.Error())
+	}
+	for _, f := range p.notices {
+		values.AddWarning(f.Setting, f.sentence())
 	}
 	if v := values["table.include.list"]; v != nil {
 		for _, t := range p.all {

@@ -9,18 +9,24 @@ import (
 // publicationInfo is what the server says of a publication.
 type publicationInfo struct {
 	allTables, viaRoot bool
+	owned              bool // The user may change it.
 	tables             map[tableName]bool
 }
 
 // publication returns a publication, nil when there is none.
 func (d *db) publication(ctx context.Context, name string) (*publicationInfo, error) {
-	r, err := d.row(ctx, `SELECT puballtables, coalesce((pg_catalog.to_jsonb(p)->>'pubviaroot')::boolean, false)
+	r, err := d.row(ctx, `SELECT puballtables, coalesce((pg_catalog.to_jsonb(p)->>'pubviaroot')::boolean, false),
+		pg_catalog.pg_has_role(p.pubowner, 'USAGE')
 		FROM pg_catalog.pg_publication p WHERE pubname = $1`, name)
 	if err != nil || r == nil {
 		return nil, explain(err, "reading about the publication")
 	}
-	info := &publicationInfo{allTables: truth(r[0]), viaRoot: truth(r[1]), tables: map[tableName]bool{}}
-	rows, err := d.rows(ctx, "SELECT schemaname, tablename FROM pg_catalog.pg_publication_tables WHERE pubname = $1", name)
+	info := &publicationInfo{allTables: truth(r[0]), viaRoot: truth(r[1]), owned: truth(r[2]), tables: map[tableName]bool{}}
+	// A partitioned table that was added is shown as its partitions, unless changes come
+	// under its own name.
+	rows, err := d.rows(ctx, `SELECT schemaname, tablename FROM pg_catalog.pg_publication_tables WHERE pubname = $1
+		UNION SELECT n.nspname, c.relname FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid
+		JOIN pg_catalog.pg_class c ON c.oid = r.prrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE p.pubname = $1`, name)
 	if err != nil {
 		return nil, explain(err, "reading the tables of the publication")
 	}
