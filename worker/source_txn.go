@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/kafkalog"
 )
 
 // Exactly-once: records and the offset behind them are one Kafka transaction, under
@@ -35,13 +36,18 @@ type transactions struct {
 	// offsets are the positions behind the records of the open transaction.
 	offsets  map[connect.SourcePartition]connect.Offset
 	carriers []*inflight
+	// known are the topics that were written to, fresh those of them that no transaction
+	// has ended with yet.
+	known     map[string]bool
+	fresh     []string
+	lastTopic string
 }
 
 // pollTransactions is pollLoop with transactions.
 func (t *sourceTask) pollTransactions(ctx, life context.Context) error {
 	x := &transactions{
 		t: t, boundary: t.settings.String("transaction.boundary"), interval: t.settings.Duration("transaction.boundary.interval.ms"),
-		offsets: map[connect.SourcePartition]connect.Offset{},
+		offsets: map[connect.SourcePartition]connect.Offset{}, known: map[string]bool{},
 	}
 	if x.interval <= 0 {
 		x.interval = t.rt.settings.Duration("offset.flush.interval.ms")
@@ -150,6 +156,7 @@ func (x *transactions) send(ctx, life context.Context, records []connect.SourceR
 		x.carriers = append(x.carriers, &carriers[i])
 		if sent {
 			x.size++
+			x.wrote(slab[i].Topic)
 			slab[i].Context = &carriers[i]
 			// Not ctx: a record given up when the task stops would be missing from the
 			// transaction its offset is committed in.
@@ -162,6 +169,18 @@ func (x *transactions) send(ctx, life context.Context, records []connect.SourceR
 		}
 	}
 	return nil
+}
+
+// wrote takes note of a topic that was written to.
+func (x *transactions) wrote(topic string) {
+	if topic == x.lastTopic {
+		return
+	}
+	x.lastTopic = topic
+	if !x.known[topic] {
+		x.known[topic] = true
+		x.fresh = append(x.fresh, topic)
+	}
 }
 
 // acked only looks for failures: within a transaction nothing is safe before its
@@ -204,6 +223,12 @@ func (x *transactions) rollback(life context.Context) error {
 	if err := p.AbortBufferedRecords(life); err != nil {
 		return err
 	}
+	// A topic that could not be written to at all may never be known.
+	short, cancel := context.WithTimeout(life, time.Second)
+	defer cancel()
+	if kafkalog.AwaitKnown(short, p, x.fresh...) == nil {
+		x.fresh = nil
+	}
 	if err := p.EndTransaction(life, kgo.TryAbort); err != nil {
 		return x.lost("aborted", err)
 	}
@@ -227,6 +252,7 @@ func (x *transactions) commit(life context.Context) error {
 	t := x.t
 	began := time.Now()
 	for _, e := range t.rt.offsets.entries(t.id.Connector, x.offsets) {
+		x.wrote(t.rt.offsetsTopic)
 		t.producer.Produce(life, &kgo.Record{Topic: t.rt.offsetsTopic, Key: e.Key, Value: e.Value, Partition: connect.AnyPartition, Context: life}, x.acked)
 	}
 	if err := t.producer.Flush(life); err != nil {
@@ -238,6 +264,10 @@ func (x *transactions) commit(life context.Context) error {
 	if failure != nil {
 		return failure
 	}
+	if err := kafkalog.AwaitKnown(life, t.producer, x.fresh...); err != nil {
+		return err
+	}
+	x.fresh = nil
 	if err := t.producer.EndTransaction(life, kgo.TryCommit); err != nil {
 		return x.lost("committed", err)
 	}

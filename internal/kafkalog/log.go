@@ -64,7 +64,8 @@ type Log struct {
 
 	mu        sync.Mutex      // Guards what follows.
 	positions map[int32]int64 // The next offset to be read of each partition.
-	ownEnds   map[int32]int64 // Behind the last record this log wrote to each partition.
+	applied   map[int32]int64 // Behind the last record applied of each partition.
+	ownEnds   map[int32]int64 // Behind the last record this log wrote to each partition for good.
 	moved     chan struct{}   // Closed, and replaced, when positions move.
 	fault     error           // The newest fault of reading, nil when reading goes well.
 }
@@ -76,7 +77,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	l := &Log{config: config, positions: map[int32]int64{}, ownEnds: map[int32]int64{}, moved: make(chan struct{})}
+	l := &Log{config: config, positions: map[int32]int64{}, applied: map[int32]int64{}, ownEnds: map[int32]int64{}, moved: make(chan struct{})}
 	var err error
 	if l.writer, err = l.newWriter(ctx); err != nil {
 		return nil, err

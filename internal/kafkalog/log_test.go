@@ -234,6 +234,36 @@ func TestPutReturnsWhenItsTimeIsOver(t *testing.T) {
 	want(t, v, map[string]string{"a": "1"})
 }
 
+// TestATransactionEndsOnlyWhenItsTopicIsKnown holds back the brokers' answer about a
+// topic: a transaction that ended before the client has it would be taken for empty.
+func TestATransactionEndsOnlyWhenItsTopicIsKnown(t *testing.T) {
+	cluster, client := broker(t)
+	must(t, cluster.CreateTopic("state", 1, nil))
+	producer, err := kgo.NewClient(append(client, kgo.TransactionalID("writer"), kgo.DefaultProduceTopic("state"))...)
+	must(t, err)
+	defer producer.Close()
+	answer := make(chan struct{})
+	cluster.ControlKey(int16(kmsg.Metadata), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if topics := req.(*kmsg.MetadataRequest).Topics; len(topics) > 0 {
+			cluster.SleepControl(func() { <-answer })
+		}
+		return nil, nil, false
+	})
+	must(t, producer.BeginTransaction())
+	acked := make(chan error, 1)
+	producer.Produce(t.Context(), &kgo.Record{Value: []byte("v")}, func(_ *kgo.Record, err error) { acked <- err })
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := kafkalog.AwaitKnown(short, producer, "state"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("got %v for a topic the client cannot know", err)
+	}
+	close(answer)
+	must(t, <-acked)
+	must(t, kafkalog.AwaitKnown(deadline(t), producer, "state"))
+	must(t, producer.EndTransaction(deadline(t), kgo.TryCommit))
+}
+
 func entry(k, v string) kafkalog.Entry { return kafkalog.Entry{Key: []byte(k), Value: []byte(v)} }
 
 func must(t *testing.T, err error) {

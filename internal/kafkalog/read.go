@@ -83,10 +83,11 @@ func (l *Log) poll(ctx context.Context) error {
 	if fetches.IsClientClosed() {
 		return kgo.ErrClientClosed
 	}
-	next := map[int32]int64{}
+	next, applied := map[int32]int64{}, map[int32]int64{}
 	fetches.EachRecord(func(r *kgo.Record) {
 		next[r.Partition] = r.Offset + 1
 		if !r.Attrs.IsControl() {
+			applied[r.Partition] = r.Offset + 1
 			l.config.Apply(Record{Key: r.Key, Value: r.Value, Partition: r.Partition, Offset: r.Offset})
 		}
 	})
@@ -97,6 +98,7 @@ func (l *Log) poll(ctx context.Context) error {
 	for p, o := range next {
 		l.positions[p] = max(l.positions[p], o)
 	}
+	maps.Copy(l.applied, applied)
 	close(l.moved)
 	l.moved = make(chan struct{})
 	return err
@@ -116,8 +118,9 @@ func (l *Log) reached(targets map[int32]int64) bool {
 
 // ReadToEnd returns when everything that is in the topic now has been applied.
 // Records of a transaction still open are waited for, until it ends: otherwise an
-// offset committed behind somebody's open transaction would be overlooked. Run
-// must be running.
+// offset committed behind somebody's open transaction would be overlooked. What this
+// log has put must have been applied itself: it is not enough that reading has gone
+// past it, and an error says so if it has. Run must be running.
 func (l *Log) ReadToEnd(ctx context.Context) error {
 	ends, err := l.admin.ListEndOffsets(ctx, l.config.Topic)
 	if err == nil {
@@ -127,15 +130,17 @@ func (l *Log) ReadToEnd(ctx context.Context) error {
 		return fmt.Errorf("log %s: ask for its end: %w", l.config.Topic, err)
 	}
 	l.mu.Lock()
-	targets := maps.Clone(l.ownEnds)
+	own := maps.Clone(l.ownEnds)
 	l.mu.Unlock()
+	// A broker that is behind must not make an end of what comes before our own records.
+	targets := maps.Clone(own)
 	ends.Each(func(o kadm.ListedOffset) { targets[o.Partition] = max(targets[o.Partition], o.Offset) })
 	for {
 		l.mu.Lock()
 		moved, fault := l.moved, l.fault
 		l.mu.Unlock()
 		if l.reached(targets) {
-			return nil
+			return l.checkOwn(own)
 		}
 		select {
 		case <-moved:
@@ -143,6 +148,19 @@ func (l *Log) ReadToEnd(ctx context.Context) error {
 			return fmt.Errorf("log %s: read to its end: %w", l.config.Topic, errors.Join(ctx.Err(), fault))
 		}
 	}
+}
+
+// checkOwn tells whether the last own records before ends, or later ones, were
+// applied. Compaction takes a record away only for a later one.
+func (l *Log) checkOwn(ends map[int32]int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for p, end := range ends {
+		if l.applied[p] < end {
+			return fmt.Errorf("log %s: the record written to partition %d at offset %d was acknowledged, but the topic does not hold it", l.config.Topic, p, end-1)
+		}
+	}
+	return nil
 }
 
 // Position returns the next offset to be read from the given partition.

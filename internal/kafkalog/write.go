@@ -36,30 +36,39 @@ func (l *Log) newWriter(ctx context.Context) (*kgo.Client, error) {
 func (l *Log) Put(ctx context.Context, entries ...Entry) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	if l.config.TransactionalID == "" {
-		return l.written(l.produce(ctx, entries))
-	}
-	if l.unsure {
+	if l.config.TransactionalID != "" && l.unsure {
 		if err := l.renew(ctx); err != nil {
 			return err
 		}
 	}
-	return l.written(l.transact(ctx, entries))
+	write := l.produce
+	if l.config.TransactionalID != "" {
+		write = l.transact
+	}
+	ends, err := write(ctx, entries)
+	if err != nil {
+		return l.failed(err)
+	}
+	l.wrote(ends)
+	return nil
 }
 
 // transact writes the entries in one transaction. The caller holds writing.
-func (l *Log) transact(ctx context.Context, entries []Entry) error {
+func (l *Log) transact(ctx context.Context, entries []Entry) (map[int32]int64, error) {
 	if err := l.writer.BeginTransaction(); err != nil {
-		return err
+		return nil, err
 	}
-	err := l.produce(ctx, entries)
+	ends, err := l.produce(ctx, entries)
+	if err == nil {
+		err = AwaitKnown(ctx, l.writer, l.config.Topic)
+	}
 	if err == nil {
 		err = l.writer.EndTransaction(ctx, kgo.TryCommit)
 	}
 	// Rather than abort, which may itself fail, the next Put starts with a new writer,
 	// unless somebody else is the writer now.
 	l.unsure = err != nil && !fenced(err)
-	return err
+	return ends, err
 }
 
 // renew makes a new writer, which ends what the former left open. The caller holds
@@ -85,47 +94,48 @@ func (l *Log) Delete(ctx context.Context, keys ...[]byte) error {
 
 // produce sends the entries and waits for all of them, or for ctx: a record the
 // brokers may have is not given up by the client, so waiting for it could take as
-// long as they are away.
-func (l *Log) produce(ctx context.Context, entries []Entry) error {
-	done := make(chan error, len(entries))
+// long as they are away. It returns where the written records end in each partition.
+func (l *Log) produce(ctx context.Context, entries []Entry) (map[int32]int64, error) {
+	type outcome struct {
+		record *kgo.Record
+		err    error
+	}
+	done := make(chan outcome, len(entries))
 	for _, e := range entries {
-		l.writer.Produce(ctx, &kgo.Record{Key: e.Key, Value: e.Value}, func(r *kgo.Record, err error) {
-			if err == nil {
-				l.wrote(r)
-			}
-			done <- err
-		})
+		l.writer.Produce(ctx, &kgo.Record{Key: e.Key, Value: e.Value}, func(r *kgo.Record, err error) { done <- outcome{r, err} })
 	}
 	var first error
+	ends := map[int32]int64{}
 	for range entries {
 		select {
-		case err := <-done:
+		case o := <-done:
 			if first == nil {
-				first = err
+				first = o.err
+			}
+			if o.err == nil {
+				ends[o.record.Partition] = max(ends[o.record.Partition], o.record.Offset+1)
 			}
 		case <-ctx.Done():
-			return fmt.Errorf("no acknowledgement yet, it may still come: %w", ctx.Err())
+			return nil, fmt.Errorf("no acknowledgement yet, it may still come: %w", ctx.Err())
 		}
 	}
-	return first
+	return ends, first
 }
 
-// wrote notes how far this log has written: what it reads to must not end before,
-// whatever a broker that is behind says of the end.
-func (l *Log) wrote(r *kgo.Record) {
+// wrote notes how far this log has written for good: ReadToEnd waits for that.
+func (l *Log) wrote(ends map[int32]int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ownEnds[r.Partition] = max(l.ownEnds[r.Partition], r.Offset+1)
+	for p, end := range ends {
+		l.ownEnds[p] = max(l.ownEnds[p], end)
+	}
 }
 
 // ErrFenced is what a writer gets whose transactional identity a newer one has
 // taken over.
 var ErrFenced = errors.New("another writer has taken over")
 
-func (l *Log) written(err error) error {
-	if err == nil {
-		return nil
-	}
+func (l *Log) failed(err error) error {
 	if fenced(err) {
 		return fmt.Errorf("write to log %s: %w (%w)", l.config.Topic, ErrFenced, err)
 	}
