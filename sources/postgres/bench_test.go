@@ -23,6 +23,7 @@ func benchStream(tb testing.TB) (*stream, []byte, []byte, []byte) {
 	s := &stream{
 		set: set, log: log, metrics: noMetrics{}, em: em, comp: newCompiler(set, newTypeTable(set.modes, fakeTypes), Version),
 		out: make(chan *batch, 1), safe: &atomic.Uint64{}, tables: map[uint32]*planned{},
+		spill: newSpillStore(tb.TempDir(), 1<<20),
 	}
 	rel := &relation{oid: 7, schema: "public", name: "bench", identity: 'd'}
 	facts := &tableFacts{primary: []string{"id"}, columns: map[string]columnFacts{}}

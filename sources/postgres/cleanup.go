@@ -47,6 +47,7 @@ func (w *work) createSlot(ctx context.Context, side *db, rep *replication, tempo
 // release undoes what a first snapshot that did not come to its end has made, and
 // drops the slot when slot.drop.on.stop asks for it.
 func (w *work) release(ctx context.Context) {
+	w.closeSpill()
 	half := w.fresh() && !w.settled && (w.madeSlot || w.madePublication)
 	if !half && !w.set.slotDrop {
 		return

@@ -46,7 +46,13 @@ type settings struct {
 	viaRootGiven      bool
 	slotDrop          bool
 	slotFailover      bool
-	streamParams      []string
+	streamParams      []string // Further options, as they stand in the command.
+	streaming         bool     // transaction.streaming
+	spillDir          string
+	spillMost         int64
+	format            string // stream.format
+	noMessages        bool
+	silence           time.Duration
 	slotRetries       int
 	slotRetryWait     time.Duration
 	confirm           bool // lsn.flush.mode is not manual.
@@ -110,7 +116,9 @@ func buildSettings(s connect.Settings) (*settings, error) {
 		prefix: s.String("topic.prefix"), delimiter: s.String("topic.delimiter"),
 		slot: s.String("slot.name"), publication: s.String("publication.name"), publicationMode: strings.ToLower(s.String("publication.autocreate.mode")),
 		viaRoot: s.Bool("publish.via.partition.root"), viaRootGiven: s.Given("publish.via.partition.root"),
-		slotDrop: s.Bool("slot.drop.on.stop"), slotFailover: s.Bool("slot.failover"), streamParams: splitTrimmed(s.String("slot.stream.params"), ";"),
+		slotDrop: s.Bool("slot.drop.on.stop"), slotFailover: s.Bool("slot.failover"),
+		streaming: s.Bool("transaction.streaming"), spillDir: s.String("transaction.spill.dir"), spillMost: s.Int64("transaction.spill.max.bytes"),
+		format: strings.ToLower(s.String("stream.format")), silence: max(time.Second, s.Duration("stream.silence.ms")),
 		slotRetries: s.Int("slot.max.retries"), slotRetryWait: s.Duration("slot.retry.delay.ms"),
 		confirm:        strings.ToLower(s.String("lsn.flush.mode")) != "manual" && s.Bool("flush.lsn.source"),
 		acceptGap:      strings.ToLower(s.String("offset.mismatch.strategy")) != "trust_offset",
@@ -150,6 +158,7 @@ func (set *settings) derive(s connect.Settings) (faults connect.Errors) {
 			faults = append(faults, connect.ConfigError(name, "snapshot.select.statement.overrides names the table, but its statement is missing"))
 		}
 	}
+	faults = append(faults, set.readStreamParams(splitTrimmed(s.String("slot.stream.params"), ";"))...)
 	switch set.snapshotMode {
 	case "never":
 		set.snapshotMode = "no_data"

@@ -259,7 +259,7 @@ func (e *emitter) column(p *plan, cp *columnPlan, raw rawColumn) (connect.Value,
 			read = cp.binary
 		}
 		if read == nil {
-			return connect.Value{}, malformed(raw.kind, errBinary)
+			return connect.Value{}, &binaryError{p.table.String() + "." + cp.name}
 		}
 		v, err := read(&e.batch.arena, raw.data)
 		if err == nil {
@@ -354,7 +354,7 @@ func (e *emitter) key(p *plan, t, old tuple, row connect.Value) (connect.Value, 
 		case columnText:
 		case columnBinary:
 			if read = part.binary; read == nil {
-				return connect.Value{}, malformed(raw.kind, errBinary)
+				return connect.Value{}, &binaryError{p.table.String() + "." + p.columns[part.column].name}
 			}
 		default:
 			continue

@@ -106,7 +106,7 @@ func (s *stream) keepalive(end uint64, reply bool) {
 
 // look does what is due between messages: marks, heartbeats, reports.
 func (s *stream) look(ctx context.Context, c *replication, now time.Time) error {
-	if silent := now.Sub(s.lastHeard); silent > silence {
+	if silent := now.Sub(s.lastHeard); silent > s.set.silence {
 		return retriable("pg.silent", "the server has said nothing for "+silent.Round(time.Second).String(), nil)
 	}
 	if err := s.beats.beat(ctx, s, now); err != nil {
@@ -162,7 +162,7 @@ func (s *stream) report(c *replication, now time.Time) error {
 		return nil
 	}
 	// A server without a timeout of its own says nothing unless it is asked.
-	ask := now.Sub(s.lastHeard) > silence/4
+	ask := now.Sub(s.lastHeard) > s.set.silence/4
 	if err := c.status(s.received, safe, ask, now); err != nil {
 		return explain(err, "reporting to the server")
 	}

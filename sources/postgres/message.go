@@ -54,6 +54,7 @@ func (s *stream) message(at uint64, body []byte) error {
 	e := s.em
 	if m.transactional {
 		if !s.counted(at) {
+			s.passMessage(&m)
 			return nil
 		}
 	} else if m.lsn <= e.pos.message || m.lsn < e.pos.end {

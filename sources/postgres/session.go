@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
@@ -67,7 +66,7 @@ func (w *work) exhausted(failures int, err error) bool {
 func (w *work) stuck(err error) bool {
 	const attempts = 5
 	code := sqlState(err)
-	if w.stream == nil || code == "" || strings.HasPrefix(code, "57") || strings.HasPrefix(code, "53") || strings.HasPrefix(code, "55") {
+	if w.stream == nil || code == "" || passing(code) {
 		w.sameFault = 0
 		return false
 	}
@@ -228,7 +227,7 @@ func (w *work) newStream(pos position, srv server) error {
 	types := newTypeTable(w.set.modes, nil)
 	s := &stream{
 		set: w.set, log: w.log, metrics: w.metrics, em: em, comp: newCompiler(w.set, types, Version), out: w.batches,
-		app: w.app, safe: &w.safe, messages: srv.version >= 140000, beats: newHeartbeats(),
+		app: w.app, safe: &w.safe, beats: newHeartbeats(), spill: w.newSpill(),
 	}
 	var err error
 	if s.msgPlan, err = newMessagePlan(w.set, Version, em.source); err != nil {
@@ -274,7 +273,7 @@ func (w *work) follow(ctx context.Context, side *db, rep *replication, srv serve
 	if s.em.pos.end == 0 {
 		s.em.pos.end, s.em.pos.lsn = info.safe, info.safe
 	}
-	if err := rep.start(ctx, w.set.slot, s.em.pos.end, w.options()); err != nil {
+	if err := rep.start(ctx, w.set.slot, s.em.pos.end, w.options(srv)); err != nil {
 		return err
 	}
 	w.metrics.Set("connected", 1)
@@ -286,18 +285,4 @@ func (w *work) follow(ctx context.Context, side *db, rep *replication, srv serve
 	// comes next, again and again.
 	w.worked = s.em.pos.end != from.end || s.em.pos.ordinal != from.ordinal || time.Since(began) > w.set.retryWait
 	return err
-}
-
-// options are those of START_REPLICATION.
-func (w *work) options() []string {
-	list := []string{"proto_version '1'", "publication_names " + quoteLiteral(quoteIdent(w.set.publication))}
-	if w.stream.messages {
-		list = append(list, "messages 'true'")
-	}
-	for _, param := range w.set.streamParams {
-		if name, value, ok := strings.Cut(param, "="); ok {
-			list = append(list, quoteIdent(strings.TrimSpace(name))+" "+quoteLiteral(strings.TrimSpace(value)))
-		}
-	}
-	return list
 }

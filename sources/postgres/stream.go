@@ -13,10 +13,9 @@ import (
 )
 
 // How often the stream looks around: for reports that are due, marks and
-// heartbeats. A server that says nothing for silence, though asked, is gone.
+// heartbeats.
 const (
 	tick     = time.Second
-	silence  = 60 * time.Second
 	markWait = time.Second
 	// linger is the least time between two batches that are not full. Without it a
 	// busy stream would wake both sides for every row.
@@ -27,18 +26,24 @@ const (
 // connection, and it keeps what it knows from one connection to the next: the
 // position behind everything it has handed over, and the batch it fills.
 type stream struct {
-	set      *settings
-	log      *slog.Logger
-	metrics  connect.Metrics
-	em       *emitter
-	comp     *compiler
-	out      chan<- *batch
-	app      string
-	safe     *atomic.Uint64 // What Commit has said; invariant 1.
-	conn     atomic.Pointer[replication]
-	side     *db // For the catalogue; opened when needed.
-	tables   map[uint32]*planned
-	messages bool // The server can send logical messages.
+	set     *settings
+	log     *slog.Logger
+	metrics connect.Metrics
+	em      *emitter
+	comp    *compiler
+	out     chan<- *batch
+	app     string
+	safe    *atomic.Uint64 // What Commit has said; invariant 1.
+	conn    atomic.Pointer[replication]
+	side    *db // For the catalogue; opened when needed.
+	tables  map[uint32]*planned
+	form    wireForm
+
+	streams    bool // This connection brings transactions in progress.
+	spill      *spillStore
+	block      *spilled // The transaction in progress whose block is open.
+	replayed   int64    // Messages of the transaction that is replayed.
+	unstreamed uint64   // Where transactions in progress could not be kept; 0 while they can.
 
 	msg      changeMessage
 	msgPlan  *messagePlan
@@ -75,7 +80,10 @@ type planned struct {
 // caller's to close.
 func (s *stream) run(ctx context.Context, c *replication) error {
 	s.tables = map[uint32]*planned{}
-	s.resume, s.inTx, s.skipTx = s.em.pos, false, false
+	s.resume, s.inTx, s.skipTx, s.block = s.em.pos, false, false, nil
+	if err := s.spill.reset(); err != nil {
+		s.log.Warn("Files of transactions in progress could not be removed.", "error", err)
+	}
 	if s.resume.commit != 0 {
 		// The last connection may have broken while it still passed over what one before
 		// it had sent: the position was counting up to there.
@@ -142,10 +150,8 @@ func (s *stream) drain(ctx context.Context, c *replication) error {
 		if err := s.copyData(ctx, body); err != nil {
 			return err
 		}
-		if b := s.em.batch; len(b.records) >= s.set.batchRecords || b.bytes() >= s.set.batchBytes {
-			if err := s.push(ctx, c); err != nil {
-				return err
-			}
+		if err := s.pushIfFull(ctx, c); err != nil {
+			return err
 		}
 	}
 }
@@ -159,7 +165,10 @@ func (s *stream) copyData(ctx context.Context, body []byte) error {
 		}
 		at := binary.BigEndian.Uint64(body[1:])
 		s.received = max(s.received, at)
-		return s.change(ctx, at, body[25:])
+		if err := s.change(ctx, at, body[25:]); err != nil {
+			return s.located(err, at)
+		}
+		return nil
 	case 'k':
 		if len(body) < 18 {
 			return malformed('k', errShort)
@@ -175,6 +184,9 @@ func (s *stream) copyData(ctx context.Context, body []byte) error {
 // change deals with one message of pgoutput. Types that a later version may add
 // are an error: passing over one could lose rows.
 func (s *stream) change(ctx context.Context, at uint64, m []byte) error {
+	if s.block != nil {
+		return s.keep(at, m)
+	}
 	body := m[1:]
 	switch m[0] {
 	case 'I', 'U', 'D':
@@ -200,6 +212,12 @@ func (s *stream) change(ctx context.Context, at uint64, m []byte) error {
 	case 'Y': // The name of a type; the catalogue tells more.
 		s.comp.types.forget()
 		return nil
+	case 'S':
+		return s.blockBegins(body)
+	case 'A':
+		return s.blocksAbort(body)
+	case 'c':
+		return s.blocksCommit(ctx, at, body)
 	}
 	return malformed(m[0], errors.New("the type is not known"))
 }
@@ -317,20 +335,6 @@ func (s *stream) rowChange(ctx context.Context, typ byte, at uint64, body []byte
 	return err
 }
 
-// pass counts the events of a change that was sent before.
-func (s *stream) pass(typ byte, t *planned) {
-	if s.em.tx == nil || s.skipTx || t == nil || t.plan == nil {
-		return
-	}
-	switch op := map[byte]string{'I': "c", 'U': "u", 'D': "d"}[typ]; {
-	case s.set.skipped[op]:
-	case typ == 'U' && s.msg.oldKind != 0 && t.plan.key != nil && t.plan.keyChanged(&s.msg):
-		s.em.passed(t.plan.table, 2)
-	default:
-		s.em.passed(t.plan.table, 1)
-	}
-}
-
 func (s *stream) emit(typ byte, p *plan) error {
 	switch {
 	case typ == 'I' && !s.set.skipped["c"]:
@@ -345,14 +349,22 @@ func (s *stream) emit(typ byte, p *plan) error {
 
 func (s *stream) truncate(at uint64, body []byte) error {
 	m, err := decodeTruncate(body)
-	if err != nil || !s.counted(at) || s.set.skipped["t"] {
+	if err != nil {
 		return err
+	}
+	fresh := s.counted(at)
+	if s.set.skipped["t"] {
+		return nil
 	}
 	var plans []*plan
 	for _, oid := range m.relations {
 		if t := s.tables[oid]; t != nil && t.plan != nil {
 			plans = append(plans, t.plan)
 		}
+	}
+	if !fresh {
+		s.passTruncate(plans)
+		return nil
 	}
 	for i, p := range plans {
 		s.em.truncate(p, i == len(plans)-1)

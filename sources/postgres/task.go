@@ -88,6 +88,9 @@ func (t *task) run(ctx context.Context, stored *position) error {
 			return nil
 		}
 		t.metrics.Set("connected", 0)
+		if err = w.answer(err); w.deliberate(err) {
+			continue
+		}
 		if err == nil || !isRetriable(err) {
 			return err
 		}

@@ -80,27 +80,72 @@ func (e *emitter) place(table tableName) connect.Value {
 		t.begun = true
 		e.announce("BEGIN", false)
 	}
-	name := table.String()
-	if table == (tableName{}) {
-		name = "LOGICAL_DECODING_MESSAGE"
-	}
 	a := &e.batch.arena
 	block := a.row(3)
-	total, place := t.count(name)
+	total, place := t.count(table.counted())
 	block[0], block[1], block[2] = t.id, connect.Int64(total), connect.Int64(place)
 	return a.structure(t.block, block)
 }
 
-// passed counts an event that was sent in an earlier life, so that the places of
-// the following ones are right.
+// pass counts the events of a change that was sent in an earlier life, so that the
+// places of the following ones are right.
+func (s *stream) pass(typ byte, t *planned) {
+	if s.em.tx == nil || s.skipTx || t == nil || t.plan == nil {
+		return
+	}
+	e := s.em
+	switch op := map[byte]string{'I': "c", 'U': "u", 'D': "d"}[typ]; {
+	case s.set.skipped[op]:
+	case typ == 'U' && s.set.skipUnchanged && s.msg.oldKind == 'O':
+		// Whether there was an event only its values tell: it is made, and left.
+		batch := e.batch
+		e.newBatch()
+		defer func() { e.batch = batch }()
+		if err := e.update(t.plan, &s.msg); err != nil {
+			e.passed(t.plan.table, 1)
+		}
+	case typ == 'U' && s.msg.oldKind != 0 && t.plan.key != nil && t.plan.keyChanged(&s.msg):
+		e.passed(t.plan.table, 2)
+	default:
+		e.passed(t.plan.table, 1)
+	}
+}
+
+// passTruncate is pass for the tables of a truncate.
+func (s *stream) passTruncate(plans []*plan) {
+	if s.skipTx {
+		return
+	}
+	for _, p := range plans {
+		s.em.passed(p.table, 1)
+	}
+}
+
+// passMessage is pass for a logical message.
+func (s *stream) passMessage(m *logicalMessage) {
+	if !s.skipTx && s.set.filter.prefixes.match(m.prefix) {
+		s.em.passed(tableName{}, 1)
+	}
+}
+
+// passed counts events that were sent in an earlier life.
 func (e *emitter) passed(table tableName, events int) {
 	if e.tx == nil {
 		return
 	}
 	e.tx.begun = true
 	for range events {
-		e.tx.count(table.String())
+		e.tx.count(table.counted())
 	}
+}
+
+// counted is the name under which a transaction counts events of a table; logical
+// messages have none.
+func (t tableName) counted() string {
+	if t == (tableName{}) {
+		return "LOGICAL_DECODING_MESSAGE"
+	}
+	return t.String()
 }
 
 // announce adds a record to the transaction topic. The end carries the counts.

@@ -1,0 +1,191 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/connect/connecttest"
+)
+
+// newStreamingDB is a database whose server sends a transaction while it is in progress
+// as soon as it takes 64 kB.
+func newStreamingDB(tb testing.TB) *testDB {
+	tb.Helper()
+	d := newTestDB(tb)
+	d.exec(`ALTER DATABASE ` + strings.TrimPrefix(d.url.Path, "/") + ` SET logical_decoding_work_mem = '64kB'`)
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text); CREATE TABLE b (id int PRIMARY KEY, v text); ALTER TABLE b REPLICA IDENTITY FULL`)
+	d.exec(`CREATE TABLE c (id int PRIMARY KEY, v text)`)
+	return d
+}
+
+// on runs statements on a session.
+func (d *testDB) on(c *pgx.Conn, statements ...string) {
+	d.tb.Helper()
+	for _, sql := range statements {
+		if _, err := c.Exec(context.Background(), sql); err != nil {
+			d.tb.Fatalf("%s: %v", sql, err)
+		}
+	}
+}
+
+// bulk writes n rows that take about 300 bytes each.
+func bulk(table string, from, n int, v string) string {
+	return fmt.Sprintf("INSERT INTO %s SELECT g, '%s ' || repeat('x', 250) FROM generate_series(%d, %d) g", table, v, from, from+n-1)
+}
+
+// disturb has large transactions that lie across each other, with subtransactions that
+// are rolled back, changes of the schema, truncates, messages and a rollback.
+func (d *testDB) disturb() {
+	one, two := d.session(), d.session()
+	d.on(one, "BEGIN", bulk("a", 1, 500, "one"))
+	d.on(two, "BEGIN", "SAVEPOINT s", bulk("b", 1, 400, "undone"), "ROLLBACK TO s", bulk("b", 1, 400, "two"))
+	d.on(one, "SAVEPOINT s", "ALTER TABLE a ADD COLUMN w int DEFAULT 7", bulk("a", 501, 300, "undone"), "ROLLBACK TO s", bulk("a", 501, 400, "one"))
+	d.on(two, "SELECT pg_logical_emit_message(true, 'p', 'within')", "SELECT pg_logical_emit_message(false, 'p', 'outside')")
+	d.on(two, "UPDATE b SET v = 'short' WHERE id < 300", "UPDATE b SET id = id + 10000 WHERE id BETWEEN 10 AND 20", "DELETE FROM b WHERE id > 390 AND id < 400")
+	d.exec("INSERT INTO c VALUES (1, 'between')")
+	d.on(one, "SAVEPOINT t", bulk("a", 2000, 200, "one"), "RELEASE t", "UPDATE a SET v = 'x' WHERE id < 100")
+	d.on(two, "COMMIT")
+	d.on(one, "ALTER TABLE c ADD COLUMN x text DEFAULT 'new'", "INSERT INTO c SELECT g, repeat('y', 200), g::text FROM generate_series(5000, 5500) g", "COMMIT")
+	d.on(two, "BEGIN", strings.Replace(bulk("c", 1000, 700, "undone"), "INTO c", "INTO c (id, v)", 1), "ROLLBACK")
+	d.on(one, "BEGIN", bulk("b", 1000, 700, "kept"), "TRUNCATE b, c", bulk("b", 1, 300, "after"), "COMMIT")
+	d.exec("INSERT INTO c VALUES (-1, 'end')")
+}
+
+// tellAll is everything an event says but the clock and the slot.
+func tellAll(r *connect.SourceRecord) string {
+	offset := string(r.SourceOffset.AppendJSON(nil))
+	offset, _, _ = strings.Cut(offset, `,"slot"`)
+	text := fmt.Sprintf("%s %s %s %d ", r.Topic, r.Key, offset, r.Boundary)
+	switch {
+	case r.Value.IsNull():
+	case r.ValueSchema.Index("before") >= 0:
+		text += brief(r)
+	case r.ValueSchema.Index("message") >= 0:
+		text += r.Value.Struct().Get("message").String()
+	default:
+		text += r.Value.String()
+	}
+	if !r.Value.IsNull() && r.ValueSchema.Index("source") >= 0 {
+		for _, field := range []string{"sequence", "txId", "lsn", "origin"} {
+			text += " " + source(r, field).String()
+		}
+		text += r.Value.Struct().Get("transaction").String()
+	}
+	return text
+}
+
+// untilEnd takes the records up to that of the row with id -1 and of its transaction's
+// end.
+func untilEnd(tb testing.TB, run *connecttest.SourceRun) (records []connect.SourceRecord) {
+	tb.Helper()
+	over := false
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+		for _, r := range run.Poll(time.Second) {
+			if r.Topic == "" {
+				continue
+			}
+			records = append(records, r)
+			over = over || r.Key.String() == `{"id":-1}`
+			if over && r.Boundary == connect.BoundaryCommit {
+				return records
+			}
+		}
+	}
+	tb.Fatalf("the end did not come; %d records did", len(records))
+	return nil
+}
+
+// twoSlots makes a publication and two slots that begin at the same place.
+func (d *testDB) twoSlots() (first, second string) {
+	d.tb.Helper()
+	d.exec(`CREATE PUBLICATION dbz_publication FOR TABLE a, b, c`)
+	first, second = d.slot+"_1", d.slot+"_2"
+	d.get(`SELECT pg_create_logical_replication_slot($1, 'pgoutput')::text`, first)
+	d.get(`SELECT pg_copy_logical_replication_slot($1, $2)::text`, first, second)
+	return first, second
+}
+
+// TestStreamedEqualsOrdinary reads the same log with and without transactions in
+// progress: the records are the same, with their positions, boundaries and places in
+// their transactions.
+func TestStreamedEqualsOrdinary(t *testing.T) {
+	t.Parallel()
+	d := newStreamingDB(t)
+	ordinary, streamed := d.twoSlots()
+	d.disturb()
+	settings := []string{"snapshot.mode", "no_data", "provide.transaction.metadata", "true", "skipped.operations", "none", "max.batch.size", "97"}
+	read := func(slot, streaming string) ([]connect.SourceRecord, *connecttest.SourceRun) {
+		run := d.start(&connecttest.Offsets{}, append(settings, "slot.name", slot, "transaction.streaming", streaming)...)
+		return untilEnd(t, run), run
+	}
+	want, _ := read(ordinary, "false")
+	got, run := read(streamed, "true")
+	if n := run.Metrics.Counter("transactions_streamed_total"); n != 3 {
+		t.Errorf("%d transactions came while they were in progress", n)
+	}
+	if n := run.Metrics.Counter("transactions_streamed_aborted_total"); n != 1 {
+		t.Errorf("%d such transactions were rolled back", n)
+	}
+	for i := range want {
+		if i >= len(got) {
+			break
+		}
+		if a, b := tellAll(&got[i]), tellAll(&want[i]); a != b {
+			t.Fatalf("record %d of %d\n got %s\nwant %s", i, len(want), a, b)
+		}
+	}
+	if len(got) != len(want) || len(want) < 3000 {
+		t.Errorf("%d records came, want %d", len(got), len(want))
+	}
+	run.Stop()
+	for i := 50; i < len(want); i += len(want) / 5 {
+		resumeAt(t, d, want, i, append(settings, "slot.name", streamed))
+	}
+}
+
+// resumeAt starts behind a record: exactly the rest comes. The server sends transactions
+// in another way than when the record was read.
+func resumeAt(t *testing.T, d *testDB, all []connect.SourceRecord, i int, settings []string) {
+	t.Helper()
+	var offsets connecttest.Offsets
+	offsets.Put(all[i].SourcePartition, all[i].SourceOffset.AppendJSON(nil))
+	run := d.start(&offsets, settings...)
+	defer run.Stop()
+	rest := untilEnd(t, run)
+	for j := range rest {
+		a, b := tellAll(&rest[j]), tellAll(&all[min(i+1+j, len(all)-1)])
+		if j == 0 {
+			// The position behind the transaction before is not stored in the middle of one.
+			a, b = brief(&rest[j]), brief(&all[i+1+j])
+		}
+		if a != b {
+			t.Fatalf("resumed at %d, record %d:\n got %s\nwant %s", i, j, a, b)
+		}
+	}
+	if len(rest) != len(all)-i-1 {
+		t.Errorf("resumed at %d: %d records, want %d", i, len(rest), len(all)-i-1)
+	}
+}
+
+// TestServerThatCannotStream has a transaction on which the server fails as long as it is
+// to send it in progress: a table changed in a subtransaction that was rolled back, and
+// again after that. The server is then asked to wait for the commit.
+func TestServerThatCannotStream(t *testing.T) {
+	t.Parallel()
+	d := newStreamingDB(t)
+	slot, _ := d.twoSlots()
+	d.on(d.conn, "BEGIN", bulk("a", 1, 500, "one"), "SAVEPOINT s", "ALTER TABLE a ADD COLUMN w int", bulk("a", 501, 300, "undone"), "ROLLBACK TO s",
+		bulk("a", 501, 400, "one"), "ALTER TABLE a ADD COLUMN x text", "COMMIT", "INSERT INTO c VALUES (-1, 'end')")
+	run := d.start(&connecttest.Offsets{}, "snapshot.mode", "no_data", "slot.name", slot)
+	for i, r := range untilEnd(t, run)[:900] {
+		if id := after(&r, "id").Int(); id != int64(i+1) {
+			t.Fatalf("record %d is %s", i, r.Key)
+		}
+	}
+}
