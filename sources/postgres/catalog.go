@@ -23,13 +23,14 @@ type catalogTable struct {
 	selectable bool      // We may read it.
 	policies   bool      // Row-level security hides rows from us.
 	logged     bool
+	owned      bool // Its owner's rights are ours.
 }
 
 const queryTables = `SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident, c.relispartition,
 	coalesce(rn.nspname, ''), coalesce(r.relname, ''), c.reltuples::bigint,
 	EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary),
 	pg_catalog.has_table_privilege(c.oid, 'SELECT') OR pg_catalog.has_any_column_privilege(c.oid, 'SELECT'),
-	pg_catalog.row_security_active(c.oid), c.relpersistence = 'p'
+	pg_catalog.row_security_active(c.oid), c.relpersistence = 'p', pg_catalog.pg_has_role(c.relowner, 'USAGE')
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_class r ON c.relispartition AND r.oid = pg_catalog.pg_partition_root(c.oid)
 LEFT JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace
@@ -55,7 +56,7 @@ func (d *db) tables(ctx context.Context) ([]catalogTable, error) {
 		list[i] = catalogTable{
 			oid: uint32(number(r[0])), name: tableName{string(r[1]), string(r[2])}, kind: r[3][0], identity: r[4][0],
 			partition: truth(r[5]), root: tableName{string(r[6]), string(r[7])}, estimate: number(r[8]),
-			keyed: truth(r[9]), selectable: truth(r[10]), policies: truth(r[11]), logged: truth(r[12]),
+			keyed: truth(r[9]), selectable: truth(r[10]), policies: truth(r[11]), logged: truth(r[12]), owned: truth(r[13]),
 		}
 	}
 	return list, nil

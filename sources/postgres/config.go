@@ -40,6 +40,7 @@ type settings struct {
 	connectTimeout                 time.Duration
 
 	prefix, delimiter string
+	naming            topicNaming
 	slot, publication string
 	publicationMode   string
 	viaRoot           bool // Only with viaRootGiven; otherwise it follows from the tables.
@@ -60,6 +61,12 @@ type settings struct {
 	statusInterval    time.Duration
 
 	filter *filter
+	// identities is replica.identity.autoset.values.
+	identities []identityRule
+	// mostTables is guardrail.collections.max; 0: no limit. mostTablesFail tells that
+	// more of them are an error and not only a warning.
+	mostTables     int
+	mostTablesFail bool
 	// tableEntries is table.include.list as it was given.
 	tableEntries []string
 	modes        *modes
@@ -104,8 +111,10 @@ func buildSettings(s connect.Settings) (*settings, error) {
 	if err != nil {
 		return nil, err
 	}
+	naming, _ := namingOf(s.String("topic.naming.strategy")) // It was checked with the settings.
 	set := &settings{
-		host: s.String("database.hostname"), port: s.Int("database.port"), user: s.String("database.user"),
+		naming: naming,
+		host:   s.String("database.hostname"), port: s.Int("database.port"), user: s.String("database.user"),
 		password: s.String("database.password"), database: s.String("database.dbname"),
 		ssl: map[string]string{
 			"sslmode": strings.ToLower(s.String("database.sslmode")), "sslcert": s.String("database.sslcert"), "sslkey": s.String("database.sslkey"),
@@ -124,6 +133,7 @@ func buildSettings(s connect.Settings) (*settings, error) {
 		acceptGap:      strings.ToLower(s.String("offset.mismatch.strategy")) != "trust_offset",
 		statusInterval: min(s.Duration("status.update.interval.ms"), 20*time.Second),
 		tableEntries:   s.List("table.include.list"),
+		mostTables:     s.Int("guardrail.collections.max"), mostTablesFail: strings.EqualFold(s.String("guardrail.collections.limit.action"), "fail"),
 		filter:         f, modes: newModes(s), skipped: map[string]bool{},
 		skipUnchanged: s.Bool("skip.messages.without.change"), tombstones: s.Bool("tombstones.on.delete"), headers: s.Bool("extended.headers.enabled"),
 		transactionMetadata: s.Bool("provide.transaction.metadata"), transactionTopic: s.String("topic.transaction"),
@@ -142,6 +152,7 @@ func buildSettings(s connect.Settings) (*settings, error) {
 
 // derive fills what follows from several settings and returns what does not fit.
 func (set *settings) derive(s connect.Settings) (faults connect.Errors) {
+	set.identities, _ = parseIdentities(s.String("replica.identity.autoset.values")) // It was checked with the settings.
 	for _, op := range s.List("skipped.operations") {
 		switch op = strings.ToLower(op); op {
 		case "c", "u", "d", "t", "none":

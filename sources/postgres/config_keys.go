@@ -137,6 +137,9 @@ func filterKeys() []connect.ConfigKey {
 		list("column.include.list", "Columns that values have, as schema.table.column. Keys keep theirs.", "column.whitelist"),
 		list("column.exclude.list", "Columns that values do not have.", "column.blacklist"),
 		checked(text("message.key.columns", "", "Keys of one's own: schema.table:column,column;…"), checkKeyColumns),
+		checked(text("replica.identity.autoset.values", "", "Replica identities to give to tables: schema.table:FULL, :DEFAULT, :NOTHING or :INDEX <index>, parted by commas; each table's name is a regular expression. Where the user does not own a table, a warning has the statement."), checkIdentities),
+		typed("guardrail.collections.max", connect.TypeInt, "0", "Most tables to capture; 0: no limit."),
+		choice("guardrail.collections.limit.action", "When more tables than that are captured: warn, or fail.", "warn", "fail"),
 		typed("skip.messages.without.change", connect.TypeBoolean, "false", "Leave out updates that change no captured column; takes effect where the replica identity is FULL."),
 		typed("skipped.operations", connect.TypeList, "t", "Operations to leave out: c, u, d, t or none."),
 		checked(typed("message.prefix.include.list", connect.TypeList, "", "Prefixes of logical messages to capture."), checkPatterns),
@@ -171,12 +174,8 @@ func topicKeys() []connect.ConfigKey {
 			}
 			return nil
 		})), "database.server.name"),
-		checked(text("topic.naming.strategy", "io.debezium.schema.SchemaTopicNamingStrategy", "How topics are named: prefix.schema.table."), func(s string) error {
-			if simple := s[strings.LastIndexByte(s, '.')+1:]; simple != "SchemaTopicNamingStrategy" && simple != "DefaultTopicNamingStrategy" {
-				return errors.New("only io.debezium.schema.SchemaTopicNamingStrategy is supported; rename topics with a transform such as RegexRouter or ByLogicalTableRouter")
-			}
-			return nil
-		}),
+		checked(text("topic.naming.strategy", "io.debezium.schema.SchemaTopicNamingStrategy",
+			"How topics are named: SchemaTopicNamingStrategy (prefix.schema.table), DefaultTopicNamingStrategy (prefix.table), or their Unicode forms, which escape what may not stand in a name."), checkNaming),
 		text("topic.delimiter", ".", "Stands between the parts of topic names."),
 		typed("provide.transaction.metadata", connect.TypeBoolean, "false", "A topic with the beginnings and ends of transactions, and each event's place in its own."),
 		text("topic.transaction", "transaction", "Last part of that topic's name."),
@@ -282,11 +281,8 @@ func refusedKeys() []connect.ConfigKey {
 		{"sourceinfo.struct.maker", "Java classes cannot be loaded", nil},
 		{"converters", "custom converters are Java classes, which cannot be loaded; use a transform", nil},
 		{"post.processors", "post processors are Java classes, which cannot be loaded; REPLICA IDENTITY FULL gives unchanged large values", nil},
-		{"replica.identity.autoset.values", "replica identities are not changed; run ALTER TABLE … REPLICA IDENTITY … yourself", nil},
 		{"column.propagate.source.type", "source types are not propagated", nil},
 		{"datatype.propagate.source.type", "source types are not propagated", nil},
-		{"guardrail.collections.max", "the number of tables is not limited", []string{"0"}},
-		{"guardrail.collections.limit.action", "the number of tables is not limited", []string{"warn", "fail"}},
 		{"snapshot.mode.custom.name", "Java classes cannot be loaded", nil},
 		{"snapshot.mode.configuration.based.snapshot.data", "snapshot.mode=configuration_based is not supported", []string{"false"}},
 		{"snapshot.mode.configuration.based.snapshot.schema", "snapshot.mode=configuration_based is not supported", []string{"false"}},

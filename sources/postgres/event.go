@@ -18,7 +18,10 @@ const (
 
 // relaxError says that a null came for a field that is not optional. The plan is
 // compiled anew with the field optional, and the change read again.
-type relaxError struct{ column string }
+type relaxError struct {
+	column string
+	key    bool // In a key: a deletion does not hold what is no part of the replica identity.
+}
 
 func (e *relaxError) Error() string { return "a null in the column " + e.column }
 
@@ -271,9 +274,9 @@ func (e *emitter) column(p *plan, cp *columnPlan, raw rawColumn) (connect.Value,
 		return connect.Value{}, e.unreadable(p, cp, err)
 	case columnNull:
 		if cp.required {
-			return connect.Value{}, &relaxError{cp.name}
+			return connect.Value{}, &relaxError{column: cp.name}
 		}
-		return connect.Value{}, nil
+		return cp.null, nil
 	}
 	return connect.Value{}, malformed(raw.kind, errBinary)
 }
@@ -289,7 +292,7 @@ func (e *emitter) unreadable(p *plan, cp *columnPlan, cause error) error {
 		return err
 	}
 	if cp.required {
-		return &relaxError{cp.name}
+		return &relaxError{column: cp.name}
 	}
 	e.metrics.Add("values_unreadable_total", 1)
 	if e.set.modes.onFault == "warn" && !e.warned[place] {
@@ -357,6 +360,9 @@ func (e *emitter) key(p *plan, t, old tuple, row connect.Value) (connect.Value, 
 				return connect.Value{}, &binaryError{p.table.String() + "." + p.columns[part.column].name}
 			}
 		default:
+			if part.required {
+				return connect.Value{}, &relaxError{column: p.columns[part.column].name, key: true}
+			}
 			continue
 		}
 		v, err := read(a, raw.data)

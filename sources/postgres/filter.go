@@ -95,9 +95,10 @@ func newFilter(s connect.Settings) (*filter, error) {
 	return f, append(faults, maskFaults...).OrNil()
 }
 
-// table tells whether a table is captured.
+// table tells whether a table is captured. PostGIS's list of reference systems is
+// part of the extension, not of anyone's data.
 func (f *filter) table(schema, name string) bool {
-	if schema == "pg_catalog" || schema == "information_schema" || strings.HasPrefix(schema, "pg_toast") || strings.HasPrefix(schema, "pg_temp") {
+	if name == "spatial_ref_sys" || schema == "pg_catalog" || schema == "information_schema" || strings.HasPrefix(schema, "pg_toast") || strings.HasPrefix(schema, "pg_temp") {
 		return false
 	}
 	return f.schemas.match(schema) && f.tables.match(schema+"."+name)

@@ -22,6 +22,10 @@ type columnMask struct {
 	// apply returns the masked text; length is the column's declared length, 0 for
 	// none.
 	apply func(text string, length int) string
+	// param says in the column's schema that its values are not what they were.
+	param connect.Param
+	// hidesNull tells that nulls are masked like all other values.
+	hidesNull bool
 }
 
 var (
@@ -41,7 +45,7 @@ func parseMasks(config connect.Config) (masks []columnMask, faults connect.Error
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		apply, err := parseMask(name)
+		mask, err := parseMask(name)
 		if err != nil {
 			faults = append(faults, err)
 			continue
@@ -51,35 +55,38 @@ func parseMasks(config connect.Config) (masks []columnMask, faults connect.Error
 			faults = append(faults, connect.ConfigError(name, "%s", bad))
 			continue
 		}
-		masks = append(masks, columnMask{columns: columns, apply: apply})
+		mask.columns = columns
+		masks = append(masks, mask)
 	}
 	return masks, faults
 }
 
-func parseMask(name string) (func(string, int) string, *connect.Error) {
+func parseMask(name string) (columnMask, *connect.Error) {
+	masked := connect.Param{Key: "masked", Value: "true"}
+	none := columnMask{}
 	if m := maskChars.FindStringSubmatch(name); m != nil {
 		n, err := strconv.Atoi(m[1])
 		if err != nil || n > 1<<20 {
-			return nil, connect.ConfigError(name, "the number of characters is too large")
+			return none, connect.ConfigError(name, "the number of characters is too large")
 		}
 		stars := strings.Repeat("*", n)
-		return func(string, int) string { return stars }, nil
+		return columnMask{apply: func(string, int) string { return stars }, param: masked, hidesNull: true}, nil
 	}
 	if m := maskTruncate.FindStringSubmatch(name); m != nil {
 		n, err := strconv.Atoi(m[1])
 		if err != nil {
-			return nil, connect.ConfigError(name, "the number of characters is too large")
+			return none, connect.ConfigError(name, "the number of characters is too large")
 		}
-		return func(text string, _ int) string { return firstRunes(text, n) }, nil
+		return columnMask{apply: func(text string, _ int) string { return firstRunes(text, n) }, param: connect.Param{Key: "truncateLength", Value: m[1]}}, nil
 	}
 	if m := maskHash.FindStringSubmatch(name); m != nil {
 		sum := hashFunc(m[2])
 		if sum == nil {
-			return nil, connect.ConfigError(name, "the hash %s is not known; MD5, SHA-1, SHA-256, SHA-384 and SHA-512 are", m[2])
+			return none, connect.ConfigError(name, "the hash %s is not known; MD5, SHA-1, SHA-256, SHA-384 and SHA-512 are", m[2])
 		}
-		return hashMask(sum, m[3], m[1] == ""), nil
+		return columnMask{apply: hashMask(sum, m[3], m[1] == ""), param: masked}, nil
 	}
-	return nil, connect.ConfigError(name, "this is none of column.mask.with.<n>.chars, column.truncate.to.<n>.chars and column.mask.hash[.v2].<algorithm>.with.salt.<salt>")
+	return none, connect.ConfigError(name, "this is none of column.mask.with.<n>.chars, column.truncate.to.<n>.chars and column.mask.hash[.v2].<algorithm>.with.salt.<salt>")
 }
 
 func firstRunes(text string, n int) string {
@@ -128,12 +135,53 @@ func hashMask(sum func() hash.Hash, salt string, serialised bool) func(string, i
 }
 
 // maskOf returns the masks for a column, nil when there are none.
-func (f *filter) maskOf(t tableName, column string) []func(string, int) string {
-	var list []func(string, int) string
-	for _, m := range f.masks {
+func (f *filter) maskOf(t tableName, column string) (list []*columnMask) {
+	for i, m := range f.masks {
 		if m.columns.match(t.String() + "." + column) {
-			list = append(list, m.apply)
+			list = append(list, &f.masks[i])
 		}
 	}
 	return list
+}
+
+// maskSchema adds to a field's schema what its masks do to it.
+func maskSchema(def *connect.SchemaDef, masks []*columnMask) {
+	for _, m := range masks {
+		def.Params = append(slices.Clone(def.Params), m.param)
+	}
+	if len(masks) > 0 {
+		def.Default = connect.Value{} // It would tell what the mask hides.
+	}
+}
+
+// maskColumn puts masks before a column that holds strings.
+func maskColumn(cp *columnPlan, masks []*columnMask, length int) {
+	cp.masked, cp.decode = true, masked(cp.decode, masks, length)
+	if cp.binary != nil {
+		cp.binary = masked(cp.binary, masks, length)
+	}
+	for i, m := range masks {
+		if m.hidesNull {
+			text := m.apply("", length)
+			for _, further := range masks[i+1:] {
+				text = further.apply(text, length)
+			}
+			cp.null = connect.String(text)
+		}
+	}
+}
+
+// masked wraps a decoder of strings with masks.
+func masked(decode decodeFunc, masks []*columnMask, length int) decodeFunc {
+	return func(a *arena, text []byte) (connect.Value, error) {
+		v, err := decode(a, text)
+		if err != nil || v.IsNull() {
+			return v, err
+		}
+		s := v.Str()
+		for _, mask := range masks {
+			s = mask.apply(s, length)
+		}
+		return connect.String(s), nil
+	}
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/tidemill/tidemill/connect"
 )
@@ -21,6 +22,7 @@ type plan struct {
 	keyParts []keyPart
 	source   []connect.Value // The source block with all that does not change.
 	unknown  []string        // Columns left out because their types have no mapping.
+	warnings []string        // What people must know of this table, told once.
 }
 
 // columnPlan is what becomes of one column.
@@ -33,15 +35,17 @@ type columnPlan struct {
 	required bool
 	missing  connect.Value // Stands for a large value that did not change.
 	absent   connect.Value // Stands for a value that the before image does not hold.
+	null     connect.Value // Stands for SQL's null: null, unless a mask hides it.
 }
 
 // keyPart is one field of the key: taken from the row when it stands there as it
 // is, and read anew otherwise.
 type keyPart struct {
-	column int
-	field  int // -1: read anew.
-	decode decodeFunc
-	binary decodeFunc
+	column   int
+	field    int // -1: read anew.
+	decode   decodeFunc
+	binary   decodeFunc
+	required bool
 }
 
 // compiler makes plans.
@@ -53,16 +57,23 @@ type compiler struct {
 	// relaxed are columns, by table and name, in which a null came although the
 	// catalogue calls them NOT NULL today.
 	relaxed map[string]bool
+	claims  nameClaims
 }
 
 func newCompiler(set *settings, types *typeTable, version string) *compiler {
-	return &compiler{set: set, types: types, source: sourceSchema(), version: version, relaxed: map[string]bool{}}
+	return &compiler{set: set, types: types, source: sourceSchema(), version: version, relaxed: map[string]bool{}, claims: nameClaims{}}
 }
 
 // compile returns the plan for a relation.
 func (c *compiler) compile(r *relation, facts *tableFacts) (*plan, error) {
 	p := &plan{relation: r, table: r.table(), columns: make([]columnPlan, len(r.columns))}
-	p.topic = topicName(c.set.prefix + c.set.delimiter + r.schema + c.set.delimiter + r.name)
+	p.topic = c.set.topicOf(p.table)
+	if err := c.claims.claim(p.table, r.oid, p.topic, c.set.modes.schemaName(p.topic)); err != nil {
+		return nil, err
+	}
+	if err := r.twins(c.set.filter); err != nil {
+		return nil, err
+	}
 	keys := r.keyColumns(facts, c.set.filter.keyOf(p.table))
 	isKey := make([]bool, len(r.columns))
 	for _, i := range keys {
@@ -97,6 +108,9 @@ func (c *compiler) adapts(p *plan, err error) bool {
 	if relax, ok := errors.AsType[*relaxError](err); ok {
 		// The column was nullable when this row was written.
 		column := p.table.String() + "." + relax.column
+		if relax.key {
+			column = relaxedKey(p.table, relax.column)
+		}
 		if c.relaxed[column] {
 			return false
 		}
@@ -109,6 +123,9 @@ func (c *compiler) adapts(p *plan, err error) bool {
 	}
 	return false
 }
+
+// relaxedKey is the name under which relaxed has a column of a key.
+func relaxedKey(t tableName, column string) string { return "key of " + t.String() + "." + column }
 
 // columnCodec returns how to read a column; its schema is nil when the column is
 // left out because its type has no mapping.
@@ -130,11 +147,20 @@ func (c *compiler) field(r *relation, col relationColumn, cd codec, facts column
 	def := cd.schema.Def()
 	required := facts.notNull || isKey && col.key && r.identity == 'd'
 	def.Optional = !required || c.relaxed[r.table().String()+"."+col.name] ||
-		r.identity != 'f' && !isKey && !c.set.modes.fallback
+		r.identity != 'f' && !(isKey && col.key) && !c.set.modes.fallback
 	if !def.Optional {
 		def.Default = defaultOf(facts.expression, cd)
 	}
+	maskSchema(&def, c.masksOf(r.table(), col, cd))
 	return connect.Field{Name: c.set.modes.fieldName(col.name), Schema: def.MustBuild()}
+}
+
+// masksOf returns the masks of a column of strings.
+func (c *compiler) masksOf(t tableName, col relationColumn, cd codec) []*columnMask {
+	if cd.schema.Kind() != connect.KindString {
+		return nil
+	}
+	return c.set.filter.maskOf(t, col.name)
 }
 
 // column returns what becomes of a column that the row has.
@@ -149,40 +175,20 @@ func (c *compiler) column(p *plan, col relationColumn, cd codec, field *connect.
 			cp.absent = field.Default()
 		}
 	}
-	if masks := c.set.filter.maskOf(p.table, col.name); masks != nil && cd.schema.Kind() == connect.KindString {
-		length := max(0, int(col.mod)-4)
-		cp.masked, cp.decode = true, masked(cd.decode, masks, length)
-		if cd.binary != nil {
-			cp.binary = masked(cd.binary, masks, length)
-		}
+	if masks := c.masksOf(p.table, col, cd); masks != nil {
+		maskColumn(&cp, masks, max(0, int(col.mod)-4))
 	}
 	return cp
 }
 
-// masked wraps a decoder of strings with masks.
-func masked(decode decodeFunc, masks []func(string, int) string, length int) decodeFunc {
-	return func(a *arena, text []byte) (connect.Value, error) {
-		v, err := decode(a, text)
-		if err != nil || v.IsNull() {
-			return v, err
-		}
-		s := v.Str()
-		for _, mask := range masks {
-			s = mask(s, length)
-		}
-		return connect.String(s), nil
-	}
-}
-
 // schemas builds the schemas of the row and the envelope and the source block.
 func (c *compiler) schemas(p *plan, fields []connect.Field) error {
-	base := c.set.modes.schemaName(c.set.prefix + "." + p.table.schema + "." + p.table.name)
-	row, err := connect.SchemaDef{Kind: connect.KindStruct, Optional: true, Name: base + ".Value", Fields: fields}.Build()
+	row, err := connect.SchemaDef{Kind: connect.KindStruct, Optional: true, Name: c.set.modes.schemaName(p.topic + ".Value"), Fields: fields}.Build()
 	if err != nil {
 		return c.badShape(p, err)
 	}
 	p.row = row
-	if p.envelope, err = connect.EnvelopeSchema(base+".Envelope", row, c.source); err != nil {
+	if p.envelope, err = connect.EnvelopeSchema(c.set.modes.schemaName(p.topic+".Envelope"), row, c.source); err != nil {
 		return c.badShape(p, err)
 	}
 	p.source = sourceTemplate(c.set, c.version, p.table)
@@ -198,18 +204,23 @@ func (c *compiler) badShape(p *plan, err error) error {
 // key builds the key's schema and says where its parts come from.
 func (c *compiler) key(p *plan, keys []int, codecs []codec, facts *tableFacts) error {
 	var fields []connect.Field
+	var untold []string
 	for _, i := range keys {
+		if col := p.relation.columns[i]; !col.key {
+			untold = append(untold, col.name)
+		}
 		if codecs[i].schema == nil {
 			e := fatal("pg.key.type", "a key column has a type without a mapping", nil, "set include.unknown.datatypes=true or name other key columns in message.key.columns")
 			e.Place = p.table.String() + "." + p.relation.columns[i].name
 			return e
 		}
 		s := codecs[i].schema
-		if !p.relation.columns[i].key && !facts.columns[p.relation.columns[i].name].notNull {
+		flagged := p.relation.columns[i].key && p.relation.identity != 'f' // FULL flags all columns.
+		if !flagged && (!facts.columns[p.relation.columns[i].name].notNull || c.relaxed[relaxedKey(p.table, p.relation.columns[i].name)]) {
 			s = s.AsOptional()
 		}
 		fields = append(fields, connect.Field{Name: c.set.modes.fieldName(p.relation.columns[i].name), Schema: s})
-		part := keyPart{column: i, field: p.columns[i].field, decode: codecs[i].decode, binary: codecs[i].binary}
+		part := keyPart{column: i, field: p.columns[i].field, decode: codecs[i].decode, binary: codecs[i].binary, required: !s.Optional()}
 		if p.columns[i].masked {
 			part.field = -1
 		}
@@ -218,8 +229,11 @@ func (c *compiler) key(p *plan, keys []int, codecs []codec, facts *tableFacts) e
 	if len(fields) == 0 {
 		return nil
 	}
-	base := c.set.modes.schemaName(c.set.prefix + "." + p.table.schema + "." + p.table.name)
-	s, err := connect.SchemaDef{Kind: connect.KindStruct, Name: base + ".Key", Fields: fields}.Build()
+	if len(untold) > 0 && c.set.filter.keyOf(p.table) != nil {
+		p.warnings = append(p.warnings, "The log does not hold the key column "+strings.Join(untold, ", ")+" of deleted rows of "+p.table.String()+
+			", so deletions have null there and do not meet the row's other records. Run ALTER TABLE "+p.table.quoted()+" REPLICA IDENTITY FULL.")
+	}
+	s, err := connect.SchemaDef{Kind: connect.KindStruct, Name: c.set.modes.schemaName(p.topic + ".Key"), Fields: fields}.Build()
 	if err != nil {
 		return c.badShape(p, err)
 	}

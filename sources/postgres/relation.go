@@ -1,6 +1,9 @@
 package postgres
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // relation is the shape of a table as the log tells it, at the position where it
 // was told. The columns are those that rows have, in their order.
@@ -26,6 +29,26 @@ func (r *relation) table() tableName { return tableName{r.schema, r.name} }
 
 func (r *relation) index(column string) int {
 	return slices.IndexFunc(r.columns, func(c relationColumn) bool { return c.name == column })
+}
+
+// twins returns the error for two captured columns whose names differ only in case.
+// Most of what reads topics does not tell them apart.
+func (r *relation) twins(f *filter) error {
+	seen := make(map[string]string, len(r.columns))
+	for _, c := range r.columns {
+		if !f.column(r.table(), c.name) {
+			continue
+		}
+		lower := strings.ToLower(c.name)
+		if twin, found := seen[lower]; found {
+			e := fatal("pg.table.columns", "two columns have names that differ only in case: "+twin+" and "+c.name, nil,
+				"rename one of them, or leave one out with column.exclude.list (its patterns match in any case, so write it as (?-i:schema.table.column))")
+			e.Place = r.table().String()
+			return e
+		}
+		seen[lower] = c.name
+	}
+	return nil
 }
 
 // tableFacts is what the log does not tell about a table and the catalogue does.

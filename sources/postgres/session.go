@@ -167,6 +167,13 @@ func (w *work) settle(ctx context.Context, p *preflight, rep *replication, srv s
 	if w.set.snapshotMode == "initial_only" && !w.fresh() {
 		return nil
 	}
+	warnings, err := w.set.setIdentities(ctx, side, p.all)
+	if err != nil {
+		return err
+	}
+	for _, warning := range warnings {
+		w.log.Warn(warning)
+	}
 	if w.set.snapshotMode != "initial_only" {
 		done, err := w.set.ensurePublication(ctx, side, p.tables, p.viaRoot)
 		w.madePublication = w.madePublication || done.created

@@ -410,6 +410,12 @@ func (s *stream) plan(ctx context.Context, t *planned) error {
 
 // warnUnknown says once which columns are left out. Invariant 5.
 func warnUnknown(log *slog.Logger, warned map[string]bool, p *plan) {
+	for _, w := range p.warnings {
+		if !warned[w] {
+			warned[w] = true
+			log.Warn(w)
+		}
+	}
 	var columns []string
 	for _, c := range p.unknown {
 		if !warned[c] {

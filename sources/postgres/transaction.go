@@ -29,7 +29,7 @@ type collectionCount struct {
 
 func newTransactions(set *settings) *transactions {
 	str, i64 := connect.Of(connect.KindString), connect.Of(connect.KindInt64)
-	collection := connect.SchemaDef{Kind: connect.KindStruct, Name: "event.collection", Version: 1, Fields: []connect.Field{
+	collection := connect.SchemaDef{Kind: connect.KindStruct, Optional: true, Name: "event.collection", Version: 1, Fields: []connect.Field{
 		{Name: "data_collection", Schema: str}, {Name: "event_count", Schema: i64},
 	}}.MustBuild()
 	list := connect.SchemaDef{Kind: connect.KindArray, Optional: true, Elem: collection}.MustBuild()
