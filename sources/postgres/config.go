@@ -134,7 +134,7 @@ func buildSettings(s connect.Settings) (*settings, error) {
 		statusInterval: min(s.Duration("status.update.interval.ms"), 20*time.Second),
 		tableEntries:   s.List("table.include.list"),
 		mostTables:     s.Int("guardrail.collections.max"), mostTablesFail: strings.EqualFold(s.String("guardrail.collections.limit.action"), "fail"),
-		filter:         f, modes: newModes(s), skipped: map[string]bool{},
+		filter: f, modes: newModes(s), skipped: map[string]bool{},
 		skipUnchanged: s.Bool("skip.messages.without.change"), tombstones: s.Bool("tombstones.on.delete"), headers: s.Bool("extended.headers.enabled"),
 		transactionMetadata: s.Bool("provide.transaction.metadata"), transactionTopic: s.String("topic.transaction"),
 		heartbeat: s.Duration("heartbeat.interval.ms"), heartbeatTopic: s.String("topic.heartbeat.name"), heartbeatQuery: s.String("heartbeat.action.query"),
