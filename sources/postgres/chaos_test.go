@@ -62,6 +62,7 @@ func (l *ledger) order(p *position) {
 // is restarted from what was committed: in the end the events fold into the table.
 func TestChaos(t *testing.T) {
 	d := newTestDB(t)
+	d.streamEarly()
 	d.exec(`CREATE TABLE a (id int PRIMARY KEY, n int, pad text); INSERT INTO a SELECT g, 0, 'p' FROM generate_series(1, 300) g`)
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -87,6 +88,7 @@ func TestChaos(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	settings := []string{"max.batch.size", "13", "max.queue.size", "26", "snapshot.max.threads", "2"}
 	run := d.start(&offsets, settings...)
+	streamed := int64(0)
 	for round := range 30 {
 		for _, r := range run.Take(20 + random.IntN(300)) {
 			l.take(&r)
@@ -98,6 +100,7 @@ func TestChaos(t *testing.T) {
 			run.Commit()
 			l.end, l.commit, l.ordinal = 0, 0, 0
 			run.Stop()
+			streamed += run.Metrics.Counter("transactions_streamed_total")
 			run = d.start(&offsets, settings...)
 		case round%2 == 0:
 			run.Commit()
@@ -115,7 +118,10 @@ func TestChaos(t *testing.T) {
 		}
 	}
 	compareTable(t, d, l)
-	t.Logf("%d changes", l.changes)
+	if streamed += run.Metrics.Counter("transactions_streamed_total"); streamed == 0 {
+		t.Error("no transaction came while it was in progress")
+	}
+	t.Logf("%d changes, %d transactions came while they were in progress", l.changes, streamed)
 }
 
 func randomTransaction(random *rand.Rand, next int) string {
@@ -131,6 +137,10 @@ func randomTransaction(random *rand.Rand, next int) string {
 			sql += fmt.Sprintf("INSERT INTO a VALUES (%d, 5, 'again') ON CONFLICT (id) DO UPDATE SET n = a.n + 1;", id)
 		case 3:
 			sql += fmt.Sprintf("UPDATE a SET n = n + 1 WHERE id BETWEEN %d AND %d;", id, id+random.IntN(30))
+		case 4:
+			sql += fmt.Sprintf("SAVEPOINT s; UPDATE a SET n = n + 7, pad = repeat('y', 2000) WHERE id BETWEEN %d AND %d; ROLLBACK TO s;", id, id+random.IntN(60))
+		case 5:
+			sql += fmt.Sprintf("UPDATE a SET n = n + 1, pad = repeat('z', 1500) WHERE id BETWEEN %d AND %d;", id, id+random.IntN(100))
 		default:
 			sql += fmt.Sprintf("UPDATE a SET n = n + 1, pad = repeat('x', %d) WHERE id = %d;", random.IntN(3000), id)
 		}

@@ -58,7 +58,7 @@ func (s *stream) push(ctx context.Context, c *replication) error {
 		return nil
 	default:
 	}
-	ticker := time.NewTicker(tick)
+	ticker := time.NewTicker(min(tick, s.reportEvery()))
 	defer ticker.Stop()
 	for {
 		select {
@@ -70,6 +70,7 @@ func (s *stream) push(ctx context.Context, c *replication) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case now := <-ticker.C:
+			s.progress.tell(s, now)
 			if err := s.reportIfDue(c, now); err != nil {
 				return err
 			}
@@ -118,6 +119,7 @@ func (s *stream) look(ctx context.Context, c *replication, now time.Time) error 
 		s.em.mark()
 		s.pending, s.lastMark = false, now
 	}
+	s.progress.tell(s, now)
 	s.metrics.Set("received_lag_bytes", float64(s.received-min(s.received, s.safe.Load())))
 	if s.askedBack && now.Sub(s.lastSent) >= replyWait {
 		s.askedBack = false
@@ -142,10 +144,20 @@ const replyWait = 100 * time.Millisecond
 // reportIfDue reports when something new is safe, or when nothing was reported for
 // a while.
 func (s *stream) reportIfDue(c *replication, now time.Time) error {
-	if s.confirmable() == s.reported && now.Sub(s.lastSent) < s.set.statusInterval {
+	if s.confirmable() == s.reported && now.Sub(s.lastSent) < s.reportEvery() {
 		return nil
 	}
 	return s.report(c, now)
+}
+
+// reportEvery is the longest time between two reports: the server gives up a connection
+// that says nothing for wal_sender_timeout, and what it asks is not read while the other
+// side is slow or a transaction is replayed.
+func (s *stream) reportEvery() time.Duration {
+	if s.patience > 0 {
+		return max(50*time.Millisecond, min(s.set.statusInterval, s.patience/3))
+	}
+	return s.set.statusInterval
 }
 
 // confirmable is what may be confirmed now, or what was confirmed before.

@@ -234,7 +234,7 @@ func (w *work) newStream(pos position, srv server) error {
 	types := newTypeTable(w.set.modes, nil)
 	s := &stream{
 		set: w.set, log: w.log, metrics: w.metrics, em: em, comp: newCompiler(w.set, types, Version), out: w.batches,
-		app: w.app, safe: &w.safe, beats: newHeartbeats(), spill: w.newSpill(),
+		app: w.app, safe: &w.safe, beats: newHeartbeats(), spill: w.newSpill(), progress: progress{show: w.env.Show},
 	}
 	var err error
 	if s.msgPlan, err = newMessagePlan(w.set, Version, em.source); err != nil {
@@ -279,6 +279,9 @@ func (w *work) follow(ctx context.Context, side *db, rep *replication, srv serve
 	s.floor = max(s.floor, info.safe)
 	if s.em.pos.end == 0 {
 		s.em.pos.end, s.em.pos.lsn = info.safe, info.safe
+	}
+	if s.patience, err = side.senderTimeout(ctx); err != nil {
+		return err
 	}
 	if err := rep.start(ctx, w.set.slot, s.em.pos.end, w.options(srv)); err != nil {
 		return err

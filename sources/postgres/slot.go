@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/jackc/pglogrepl"
 )
@@ -118,4 +119,14 @@ func (d *db) waitingFor(ctx context.Context) string {
 		return ""
 	}
 	return string(r[0])
+}
+
+// senderTimeout is how long the server waits for a sign of life of who reads the log; 0
+// without end.
+func (d *db) senderTimeout(ctx context.Context) (time.Duration, error) {
+	r, err := d.row(ctx, "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'")
+	if err != nil || r == nil {
+		return 0, explain(err, "asking the server about itself")
+	}
+	return time.Duration(number(r[0])) * time.Millisecond, nil
 }

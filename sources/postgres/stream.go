@@ -43,7 +43,8 @@ type stream struct {
 	spill      *spillStore
 	block      *spilled // The transaction in progress whose block is open.
 	replayed   int64    // Messages of the transaction that is replayed.
-	unstreamed uint64   // Where transactions in progress could not be kept; 0 while they can.
+	progress   progress
+	unstreamed uint64 // Where transactions in progress could not be kept; 0 while they can.
 
 	msg      changeMessage
 	msgPlan  *messagePlan
@@ -57,6 +58,7 @@ type stream struct {
 	received uint64
 	floor    uint64 // What the server had confirmed before; never report less.
 	reported uint64
+	patience time.Duration // The server's wal_sender_timeout; 0 when it has none.
 
 	nextTick  time.Time
 	lastMark  time.Time

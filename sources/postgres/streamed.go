@@ -106,8 +106,12 @@ func (s *stream) blocksCommit(ctx context.Context, at uint64, body []byte) error
 			return err
 		}
 	}
+	if err := s.change(ctx, at, m.end()); err != nil {
+		return err
+	}
+	s.replayed = 0
 	s.metrics.Add("transactions_streamed_total", 1)
-	return errors.Join(s.change(ctx, at, m.end()), s.spillFault(s.spill.release(t)))
+	return s.spillFault(s.spill.release(t))
 }
 
 // replay gives a transaction's messages to change, but those of subtransactions that

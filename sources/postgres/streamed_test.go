@@ -2,7 +2,11 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net"
+	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -18,10 +22,17 @@ import (
 func newStreamingDB(tb testing.TB) *testDB {
 	tb.Helper()
 	d := newTestDB(tb)
-	d.exec(`ALTER DATABASE ` + strings.TrimPrefix(d.url.Path, "/") + ` SET logical_decoding_work_mem = '64kB'`)
+	d.streamEarly()
 	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text); CREATE TABLE b (id int PRIMARY KEY, v text); ALTER TABLE b REPLICA IDENTITY FULL`)
 	d.exec(`CREATE TABLE c (id int PRIMARY KEY, v text)`)
 	return d
+}
+
+// streamEarly makes the server send a transaction while it is in progress as soon as it
+// takes 64 kB.
+func (d *testDB) streamEarly() {
+	d.tb.Helper()
+	d.exec(`ALTER DATABASE ` + strings.TrimPrefix(d.url.Path, "/") + ` SET logical_decoding_work_mem = '64kB'`)
 }
 
 // on runs statements on a session.
@@ -187,5 +198,120 @@ func TestServerThatCannotStream(t *testing.T) {
 		if id := after(&r, "id").Int(); id != int64(i+1) {
 			t.Fatalf("record %d is %s", i, r.Key)
 		}
+	}
+}
+
+// TestLargeTransactionInBoundedMemory has a transaction that takes many times the memory
+// it may.
+func TestLargeTransactionInBoundedMemory(t *testing.T) {
+	d := newStreamingDB(t)
+	run := d.begun("max.queue.size.in.bytes", "1000000", "max.batch.size", "500")
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before, most := heap(), uint64(0)
+	const rows = 50000
+	d.exec(`INSERT INTO a SELECT g, repeat('x', 1500) FROM generate_series(1, $1) g`, rows)
+	for taken := 0; taken < rows; {
+		for _, r := range run.Poll(10 * time.Second) {
+			if r.Topic == "" {
+				continue
+			}
+			if taken++; after(&r, "id").Int() != int64(taken) {
+				t.Fatalf("record %d is %s", taken, r.Key)
+			}
+			if taken%5000 == 0 {
+				most = max(most, heap())
+			}
+		}
+	}
+	if n := run.Metrics.Counter("transactions_spilled_total"); n != 1 {
+		t.Errorf("%d transactions were written to disk", n)
+	}
+	if used := most - min(before, most); used > 20<<20 {
+		t.Errorf("75 MB of rows took %d MB", used>>20)
+	}
+}
+
+// TestTooLargeToKeep has a transaction that takes more room on disk than it may, in the
+// middle of others: the server keeps it, and nothing is lost or doubled.
+func TestTooLargeToKeep(t *testing.T) {
+	t.Parallel()
+	d := newStreamingDB(t)
+	dir := t.TempDir()
+	run := d.begun("transaction.spill.max.bytes", "600000", "transaction.spill.dir", dir)
+	d.on(d.conn, bulk("b", 1, 1200, "small"), "BEGIN", bulk("a", 1, 2000, "one"))
+	d.on(d.session(), bulk("b", 10001, 1200, "small"))
+	d.on(d.conn, bulk("a", 2001, 2000, "one"), "COMMIT")
+	d.exec(`INSERT INTO c VALUES (-1, 'end')`)
+	counts := map[string]int{}
+	for _, r := range untilEnd(t, run) {
+		counts[r.Topic+r.Key.String()]++
+	}
+	for what, n := range counts {
+		if n != 1 {
+			t.Fatalf("%s came %d times", what, n)
+		}
+	}
+	if len(counts) != 6401 {
+		t.Errorf("%d rows came", len(counts))
+	}
+	if n := run.Metrics.Counter("transaction_spill_failures_total"); n != 1 {
+		t.Errorf("%d times a transaction could not be kept", n)
+	}
+	run.Stop()
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("%v is left", left)
+	}
+}
+
+// TestProgressIsShown looks at a transaction in progress, and at nothing after its end.
+func TestProgressIsShown(t *testing.T) {
+	t.Parallel()
+	d := newStreamingDB(t)
+	run := d.begun()
+	d.on(d.conn, "BEGIN", bulk("a", 1, 1000, "one"))
+	var shown struct {
+		Transactions []struct {
+			XID, Changes, Bytes int64
+			State               string
+		}
+	}
+	d.on(d.session(), "SELECT pg_switch_wal()") // Which brings what was written so far to the disk.
+	eventually(t, "the transaction is shown", func() bool {
+		run.Poll(0)
+		document := run.Shown("transactions")
+		return document != nil && json.Unmarshal(document, &shown) == nil
+	})
+	if x := shown.Transactions[0]; x.State != "in progress" || x.Changes < 100 || x.Bytes < 20000 || fmt.Sprint(x.XID) != d.get("SELECT pg_current_xact_id()::text") {
+		t.Errorf("%+v", shown)
+	}
+	d.exec("ROLLBACK")
+	eventually(t, "nothing is shown", func() bool { run.Poll(0); return run.Shown("transactions") == nil })
+}
+
+// TestCutWhileStreaming loses the connection again and again while transactions come in
+// progress and while they are replayed: every row comes once.
+func TestCutWhileStreaming(t *testing.T) {
+	t.Parallel()
+	d := newStreamingDB(t)
+	limits := []int64{30_000, 80_000, 150_000, 400_000, 500_000, 650_000, 700_000, 900_000}
+	c := newCutter(t, net.JoinHostPort(d.url.Hostname(), d.url.Port()), limits...)
+	run := d.begun("database.port", c.port(), "max.batch.size", "50", "retriable.restart.connector.wait.ms", "50")
+	d.on(d.conn, "BEGIN", bulk("a", 1, 1500, "one"))
+	d.on(d.session(), bulk("b", 1, 1200, "two"))
+	d.on(d.conn, bulk("a", 1501, 500, "one"), "COMMIT")
+	d.exec(`INSERT INTO c VALUES (-1, 'end')`)
+	rows := untilEnd(t, run)
+	for i, r := range rows[:3200] {
+		if want := int64(1 + i - 1200*min(1, i/1200)); after(&r, "id").Int() != want {
+			t.Fatalf("row %d is %s", i, r.Key)
+		}
+	}
+	if c.cuts.Load() != int64(len(limits)) || len(rows) != 3201 {
+		t.Errorf("%d cuts, %d rows", c.cuts.Load(), len(rows))
 	}
 }
