@@ -83,12 +83,17 @@ type settings struct {
 	heartbeatTopic string
 	heartbeatQuery string
 
-	snapshotMode    string
-	snapshotThreads int
-	snapshotOrder   string
-	snapshotDelay   time.Duration
-	streamDelay     time.Duration
-	selects         map[string]string // Statements of one's own, by schema.table.
+	when                snapshotWhen
+	snapshotKind        string
+	snapshotThreads     int
+	snapshotShares      int  // Pieces of a large table for each connection, at least.
+	snapshotWhole       bool // Tables are read in one piece.
+	snapshotLocks       bool
+	snapshotLockTimeout time.Duration
+	snapshotOrder       string
+	snapshotDelay       time.Duration
+	streamDelay         time.Duration
+	selects             map[string]string // Statements of one's own, by schema.table.
 
 	batchRecords, queueBatches int
 	batchBytes                 int
@@ -138,7 +143,9 @@ func buildSettings(s connect.Settings) (*settings, error) {
 		skipUnchanged: s.Bool("skip.messages.without.change"), tombstones: s.Bool("tombstones.on.delete"), headers: s.Bool("extended.headers.enabled"),
 		transactionMetadata: s.Bool("provide.transaction.metadata"), transactionTopic: s.String("topic.transaction"),
 		heartbeat: s.Duration("heartbeat.interval.ms"), heartbeatTopic: s.String("topic.heartbeat.name"), heartbeatQuery: s.String("heartbeat.action.query"),
-		snapshotMode: strings.ToLower(s.String("snapshot.mode")), snapshotThreads: max(1, s.Int("snapshot.max.threads")),
+		snapshotKind: strings.ToLower(s.String("snapshot.kind")), snapshotThreads: max(1, s.Int("snapshot.max.threads")),
+		snapshotShares: max(1, s.Int("snapshot.max.threads.multiplier")), snapshotWhole: s.Bool("legacy.snapshot.max.threads"),
+		snapshotLocks: strings.EqualFold(s.String("snapshot.locking.mode"), "shared"), snapshotLockTimeout: s.Duration("snapshot.lock.timeout.ms"),
 		snapshotOrder: strings.ToLower(s.String("snapshot.tables.order.by.row.count")),
 		snapshotDelay: s.Duration("snapshot.delay.ms"), streamDelay: s.Duration("streaming.delay.ms"), selects: map[string]string{},
 		batchRecords: max(1, s.Int("max.batch.size")), pollInterval: max(time.Millisecond, s.Duration("poll.interval.ms")),
@@ -170,12 +177,9 @@ func (set *settings) derive(s connect.Settings) (faults connect.Errors) {
 		}
 	}
 	faults = append(faults, set.readStreamParams(splitTrimmed(s.String("slot.stream.params"), ";"))...)
-	switch set.snapshotMode {
-	case "never":
-		set.snapshotMode = "no_data"
-	case "exported":
-		set.snapshotMode = "initial"
-	}
+	var wrong connect.Errors
+	set.when, wrong = newSnapshotWhen(s)
+	faults = append(faults, wrong...)
 	const defaultBytes, leastBytes = 32 << 20, 64 << 10
 	bytes := s.Int64("max.queue.size.in.bytes")
 	if bytes <= 0 {

@@ -16,7 +16,7 @@ import (
 func configDef() *connect.ConfigDef {
 	var keys []connect.ConfigKey
 	for _, group := range [][]connect.ConfigKey{
-		connectionKeys(), replicationKeys(), filterKeys(), valueKeys(), topicKeys(), snapshotKeys(), queueKeys(), idleKeys(), refusedKeys(),
+		connectionKeys(), replicationKeys(), filterKeys(), valueKeys(), topicKeys(), snapshotKeys(), basedFlags(), queueKeys(), idleKeys(), refusedKeys(),
 	} {
 		keys = append(keys, group...)
 	}
@@ -186,19 +186,6 @@ func topicKeys() []connect.ConfigKey {
 	}
 }
 
-func snapshotKeys() []connect.ConfigKey {
-	return []connect.ConfigKey{
-		choice("snapshot.mode", "When to read the tables before the log.", "initial", "always", "initial_only", "no_data", "never", "when_needed", "exported"),
-		choice("snapshot.kind", "How the tables are read: all as of one point of the log (consistent).", "consistent"),
-		checked(typed("snapshot.include.collection.list", connect.TypeList, "", "Captured tables to read in the snapshot; default: all."), checkPatterns),
-		typed("snapshot.select.statement.overrides", connect.TypeList, "", "Tables whose rows a statement of one's own selects, each given in snapshot.select.statement.overrides.<schema>.<table>."),
-		typed("snapshot.max.threads", connect.TypeInt, "1", "Connections that read tables at once, all with one view of the data."),
-		choice("snapshot.tables.order.by.row.count", "Order of tables by their estimated size.", "disabled", "ascending", "descending"),
-		typed("snapshot.delay.ms", connect.TypeDuration, "0", "Wait before the snapshot."),
-		typed("streaming.delay.ms", connect.TypeDuration, "0", "Wait between snapshot and stream."),
-	}
-}
-
 func queueKeys() []connect.ConfigKey {
 	return []connect.ConfigKey{
 		typed("max.batch.size", connect.TypeInt, "2048", "Most records in a batch."),
@@ -232,12 +219,6 @@ func idleKeys() []connect.ConfigKey {
 		{"schemas.storage.class", "schemas are held in memory"},
 		{"tables.storage.class", "schemas are held in memory"},
 		{"topic.cache.size", "topic names are made once for each table"},
-		{"snapshot.isolation.mode", "the snapshot always reads one consistent view"},
-		{"snapshot.locking.mode", "the snapshot needs no locks"},
-		{"snapshot.lock.timeout.ms", "the snapshot needs no locks"},
-		{"snapshot.fetch.size", "rows are streamed"},
-		{"snapshot.max.threads.multiplier", "a connection reads a whole table"},
-		{"legacy.snapshot.max.threads", "a connection reads a whole table"},
 		{"query.fetch.size", "rows are streamed"},
 		{"queue.provider.type", "the buffer is in memory and bounded in bytes"},
 		{"poll.dispatch.interval.ms", "batches grow by themselves when there is much to send"},
@@ -284,11 +265,6 @@ func refusedKeys() []connect.ConfigKey {
 		{"column.propagate.source.type", "source types are not propagated", nil},
 		{"datatype.propagate.source.type", "source types are not propagated", nil},
 		{"snapshot.mode.custom.name", "Java classes cannot be loaded", nil},
-		{"snapshot.mode.configuration.based.snapshot.data", "snapshot.mode=configuration_based is not supported", []string{"false"}},
-		{"snapshot.mode.configuration.based.snapshot.schema", "snapshot.mode=configuration_based is not supported", []string{"false"}},
-		{"snapshot.mode.configuration.based.start.stream", "snapshot.mode=configuration_based is not supported", []string{"false"}},
-		{"snapshot.mode.configuration.based.snapshot.on.schema.error", "snapshot.mode=configuration_based is not supported", []string{"false"}},
-		{"snapshot.mode.configuration.based.snapshot.on.data.error", "snapshot.mode=configuration_based is not supported", []string{"false"}},
 		{"snapshot.locking.mode.custom.name", "Java classes cannot be loaded", nil},
 		{"snapshot.query.mode", "only select_all is supported; see snapshot.select.statement.overrides", []string{"select_all"}},
 		{"snapshot.query.mode.custom.name", "Java classes cannot be loaded", nil},

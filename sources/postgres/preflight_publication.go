@@ -19,7 +19,7 @@ func (p *preflight) checkPublication(ctx context.Context) error {
 		p.fault(Finding{Setting: "publication.name", Code: "pg.publication.missing", Place: p.set.publication,
 			What: "the publication does not exist, and publication.autocreate.mode=disabled forbids to create it", SQL: []string{p.set.statement(p.wanted, p.viaRoot)}})
 		return nil
-	case info == nil || p.set.snapshotMode == "initial_only":
+	case info == nil || !p.set.when.stream:
 		return nil
 	}
 	if lacks := info.lacks(p.wanted); len(lacks) > 0 && p.set.publicationMode != "filtered" {

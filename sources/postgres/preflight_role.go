@@ -205,7 +205,7 @@ func (p *preflight) unreadable(tables []catalogTable, rows [][][]byte) {
 
 // read are the captured tables that the snapshot reads by itself.
 func (p *preflight) read() (list []catalogTable) {
-	if p.set.snapshotMode == "no_data" {
+	if !p.set.when.reads() {
 		return nil
 	}
 	for _, t := range p.wanted {

@@ -15,7 +15,7 @@ func (p *preflight) checkSlots(ctx context.Context) error {
 		return err
 	}
 	p.slot = info
-	if err := p.set.checkSlot(info); err != nil && !(info.lost() && p.set.snapshotMode == "when_needed") {
+	if err := p.set.checkSlot(info); err != nil && !(info.lost() && p.set.when.needed) {
 		p.add("slot.name", err)
 	}
 	if p.ours = info.active && p.ownSlot(ctx, info.pid); info.active && !p.ours {

@@ -117,7 +117,7 @@ func (w *work) session(ctx context.Context) error {
 			return err
 		}
 		w.settled = true
-		if w.set.snapshotMode == "initial_only" {
+		if !w.set.when.stream {
 			return w.idle(ctx)
 		}
 		// The connection that exported the snapshot has done its duty.
@@ -137,7 +137,7 @@ func (w *work) session(ctx context.Context) error {
 
 // idle is what follows a snapshot that nothing follows.
 func (w *work) idle(ctx context.Context) error {
-	w.log.Info("The snapshot is complete, and snapshot.mode=initial_only asks for nothing more.")
+	w.log.Info("The snapshot is complete, and snapshot.mode asks for nothing more.")
 	<-ctx.Done()
 	return nil
 }
@@ -164,7 +164,10 @@ func (w *work) settle(ctx context.Context, p *preflight, rep *replication, srv s
 		w.log.Warn(warning)
 	}
 	w.line = &srv.lineage
-	if w.set.snapshotMode == "initial_only" && !w.fresh() {
+	if err := w.checkShapes(ctx, p); err != nil {
+		return err
+	}
+	if !w.set.when.stream && !w.set.when.always && !w.fresh() {
 		return nil
 	}
 	warnings, err := w.set.setIdentities(ctx, side, p.all)
@@ -174,7 +177,7 @@ func (w *work) settle(ctx context.Context, p *preflight, rep *replication, srv s
 	for _, warning := range warnings {
 		w.log.Warn(warning)
 	}
-	if w.set.snapshotMode != "initial_only" {
+	if w.set.when.stream {
 		done, err := w.set.ensurePublication(ctx, side, p.tables, p.viaRoot)
 		w.madePublication = w.madePublication || done.created
 		if err != nil {
@@ -214,15 +217,15 @@ func (w *work) passable(p *preflight) error {
 
 // wantsSnapshot follows snapshot.mode.
 func (w *work) wantsSnapshot(slot *slotInfo, srv server) bool {
-	switch w.set.snapshotMode {
-	case "always":
+	switch when := w.set.when; {
+	case when.always:
 		return true
-	case "no_data":
-		return false
-	case "when_needed":
-		return w.fresh() || slot == nil || slot.lost() || w.checkHistory(srv) != nil || slot.safe > w.stored.end && w.stored.end != 0
+	case w.fresh():
+		return when.data
+	case when.needed:
+		return slot == nil || slot.lost() || w.checkHistory(srv) != nil || slot.safe > w.stored.end && w.stored.end != 0
 	}
-	return w.fresh()
+	return false
 }
 
 // newStream makes the reader of the log, which begins at pos.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -13,9 +14,9 @@ import (
 )
 
 // snapshot reads the captured tables as they were at one point of the log, over
-// several connections that share the view exported with the slot. Rows come in the
-// text form of the log and go through the same plans, so that a value is the same
-// whichever way it came.
+// several connections that share the view exported with the slot. Large tables are
+// read in pieces, by all connections at once (snapshot_pieces.go). Rows go through the
+// same plans as those of the log, so that a value is the same whichever way it came.
 type snapshot struct {
 	set     *settings
 	log     *slog.Logger
@@ -26,92 +27,123 @@ type snapshot struct {
 	version string
 	// emitter makes an emitter for one connection.
 	emitter func() *emitter
+	// keep waits until ctx is done, or the view cannot be given to another connection
+	// any more.
+	keep func(ctx context.Context) error
 
-	first sync.Once // The first record says that it is the first.
+	tables   []*snapshotTable
+	progress *tally
+	first    sync.Once // The first record says that it is the first.
 	// tails are the last records of tables: which one is the last of all is known
 	// only when all tables are read.
-	tails chan *batch
+	tails chan tableTail
 }
 
-// run reads tables and hands all records over. The last one, or a mark when there
+// tableTail is the last record of a table, nil for an empty one.
+type tableTail struct {
+	table *snapshotTable
+	batch *batch
+}
+
+// run reads the tables and hands all records over. The last one, or a mark when there
 // are no rows, carries the position behind the snapshot.
-func (s *snapshot) run(ctx context.Context, tables []catalogTable) error {
-	s.arrange(tables)
-	var estimate int64
-	for _, t := range tables {
-		estimate += max(0, t.estimate)
-	}
-	s.metrics.Set("snapshot_running", 1)
-	defer s.metrics.Set("snapshot_running", 0)
-	s.metrics.Set("snapshot_tables", float64(len(tables)))
-	s.metrics.Set("snapshot_tables_remaining", float64(len(tables)))
-	s.metrics.Set("snapshot_rows_estimated", float64(estimate))
-	s.tails = make(chan *batch)
-	todo := make(chan catalogTable)
-	readers, rctx := errgroup.WithContext(ctx)
-	for range max(1, min(s.set.snapshotThreads, len(tables))) {
+func (s *snapshot) run(ctx context.Context) error {
+	s.arrange()
+	s.tails = make(chan tableTail)
+	todo := make(chan piece)
+	whole, wctx := errgroup.WithContext(ctx)
+	around, over := context.WithCancel(wctx)
+	readers, rctx := errgroup.WithContext(wctx)
+	for range s.connections() {
 		readers.Go(func() error { return s.reader(rctx, todo) })
 	}
 	readers.Go(func() error {
 		defer close(todo)
-		for _, t := range tables {
-			select {
-			case todo <- t:
-			case <-rctx.Done():
-				return rctx.Err()
-			}
-		}
-		return nil
+		return s.deal(rctx, todo)
 	})
-	whole, wctx := errgroup.WithContext(ctx)
 	whole.Go(func() error {
 		defer close(s.tails)
 		return readers.Wait()
 	})
-	whole.Go(func() error { return s.finish(wctx, len(tables)) })
-	return whole.Wait()
+	whole.Go(func() error {
+		defer over()
+		return s.finish(wctx)
+	})
+	whole.Go(func() error { return s.keep(around) })
+	whole.Go(func() error { return s.progress.run(around) })
+	err := whole.Wait()
+	over()
+	s.progress.end(err)
+	return err
+}
+
+// connections is how many read at once.
+func (s *snapshot) connections() int {
+	n := int64(0)
+	for _, t := range s.tables {
+		n += t.pieces
+	}
+	return int(max(1, min(int64(s.set.snapshotThreads), n)))
 }
 
 // arrange puts tables in the order of snapshot.tables.order.by.row.count.
-func (s *snapshot) arrange(tables []catalogTable) {
+func (s *snapshot) arrange() {
+	bySize := func(a, b *snapshotTable) int { return int(min(1, max(-1, a.estimate-b.estimate))) }
 	switch s.set.snapshotOrder {
 	case "ascending":
-		slices.SortStableFunc(tables, func(a, b catalogTable) int { return int(min(1, max(-1, a.estimate-b.estimate))) })
+		slices.SortStableFunc(s.tables, bySize)
 	case "descending":
-		slices.SortStableFunc(tables, func(a, b catalogTable) int { return int(min(1, max(-1, b.estimate-a.estimate))) })
+		slices.SortStableFunc(s.tables, func(a, b *snapshotTable) int { return bySize(b, a) })
 	}
+}
+
+// deal gives out the pieces of all tables, one table after another, so that few
+// tables are open at once.
+func (s *snapshot) deal(ctx context.Context, todo chan<- piece) error {
+	for _, t := range s.tables {
+		for _, h := range t.heaps {
+			step := cut(h, s.shares())
+			for i := range pieces(h, step) {
+				select {
+				case todo <- piece{table: t, heap: h, span: h.at(i, step)}:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // finish sends the last records of tables on, one behind: the one that is left when
 // all tables are read is the last of the snapshot.
-func (s *snapshot) finish(ctx context.Context, tables int) error {
-	var last *batch
+func (s *snapshot) finish(ctx context.Context) error {
+	var last tableTail
 	done := 0
 	for tail := range s.tails {
 		done++
-		s.metrics.Set("snapshot_tables_remaining", float64(tables-done))
-		if tail == nil {
+		if tail.batch == nil {
 			continue // An empty table.
 		}
-		if last != nil {
-			if err := s.send(ctx, last); err != nil {
+		if last.batch != nil {
+			if err := s.send(ctx, last.table, last.batch); err != nil {
 				return err
 			}
 		}
 		last = tail
 	}
-	if done < tables {
+	if done < len(s.tables) {
 		return nil // A reader failed and says why.
 	}
 	e := s.emitter()
 	e.pos.snapshot = snapshotDone
-	if last == nil {
+	if last.batch == nil {
 		e.mark()
-		return s.send(ctx, e.batch)
+		return s.hand(ctx, e.batch)
 	}
-	mark(&last.records[0], "last")
-	last.records[0].SourceOffset = last.at(e.pos)
-	return s.send(ctx, last)
+	mark(&last.batch.records[0], "last")
+	last.batch.records[0].SourceOffset = last.batch.at(e.pos)
+	return s.send(ctx, last.table, last.batch)
 }
 
 // sourceInEnvelope is where the source block stands in an envelope.
@@ -122,52 +154,94 @@ func marked(r *connect.SourceRecord) string {
 	return r.Value.Struct().At(sourceInEnvelope).Struct().At(sourceSnapshot).Str()
 }
 
-// mark sets the snapshot field of a record's source block. The record must not have
-// been handed over yet.
+// mark sets the snapshot field of a record's source block, in a copy of the block,
+// which it shares with other records. The record must not have been handed over yet.
 func mark(r *connect.SourceRecord, word string) {
-	r.Value.Struct().At(sourceInEnvelope).Struct().Set(sourceSnapshot, connect.String(word))
+	block := r.Value.Struct().At(sourceInEnvelope).Struct()
+	values := slices.Clone(block.Values())
+	values[sourceSnapshot] = connect.String(word)
+	r.Value.Struct().Set(sourceInEnvelope, connect.StructValue(block.Schema().StructOf(values)))
 }
 
-func (s *snapshot) send(ctx context.Context, b *batch) (err error) {
+// send hands over records of a table. The first ones of the snapshot and of each
+// table go before any others and say so; a table's only record is marked as its last.
+func (s *snapshot) send(ctx context.Context, t *snapshotTable, b *batch) (err error) {
 	b.records[len(b.records)-1].Boundary = connect.BoundaryCommit
-	hand := func() {
-		select {
-		case s.out <- b:
-		case <-ctx.Done():
-			err = ctx.Err()
+	sent := false
+	as := func(word string) func() {
+		return func() {
+			if sent {
+				return
+			}
+			if r := &b.records[0]; !strings.HasPrefix(marked(r), "last") {
+				mark(r, word)
+			}
+			sent, err = true, s.hand(ctx, b)
 		}
 	}
-	alone := true
-	s.first.Do(func() {
-		alone = false
-		if r := &b.records[0]; r.Topic != "" && !strings.HasPrefix(marked(r), "last") {
-			mark(r, "first")
-		}
-		hand()
+	t.first.Do(func() {
+		s.first.Do(as("first"))
+		as("first_in_data_collection")()
 	})
-	if alone {
-		hand()
+	if !sent {
+		err = s.hand(ctx, b)
 	}
 	return err
 }
 
-// reader is one connection: it reads the tables that todo gives it.
-func (s *snapshot) reader(ctx context.Context, todo <-chan catalogTable) error {
-	d, err := s.set.open(ctx, s.app)
+func (s *snapshot) hand(ctx context.Context, b *batch) error {
+	select {
+	case s.out <- b:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// reader is one connection: it reads the pieces that todo gives it.
+func (s *snapshot) reader(ctx context.Context, todo <-chan piece) error {
+	d, err := s.join(ctx)
 	if err != nil {
 		return err
 	}
 	defer d.close(context.WithoutCancel(ctx))
-	begin := "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT " + quoteLiteral(s.slot.snapshot)
-	if err := d.exec(ctx, begin); err != nil {
-		return retriable("pg.snapshot.gone", "the exported snapshot cannot be used", err)
-	}
-	types := newTypeTable(s.set.modes, func(oid uint32) (*typeInfo, error) { return d.loadType(ctx, oid) })
-	c := newCompiler(s.set, types, s.version)
-	r := &tableReader{snapshot: s, db: d, from: newRowReader(d), compiler: c, em: s.emitter()}
-	for t := range todo {
-		if err := r.read(ctx, t); err != nil {
+	r := newTableReader(s, d)
+	defer r.close(context.WithoutCancel(ctx))
+	for p := range todo {
+		if err := r.read(ctx, &p); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// join opens a connection that sees what the snapshot sees.
+func (s *snapshot) join(ctx context.Context) (*db, error) {
+	d, err := s.set.open(ctx, s.app)
+	if err != nil {
+		return nil, err
+	}
+	// The order of rows must not depend on what other sessions read.
+	begin := "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT " + quoteLiteral(s.slot.snapshot) + "; SET LOCAL synchronize_seqscans = off"
+	if err := d.exec(ctx, begin); err != nil {
+		d.close(ctx)
+		return nil, retriable("pg.snapshot.gone", "the exported snapshot cannot be used", err)
+	}
+	return d, nil
+}
+
+// lockTables locks tables against changes of their shape on a connection, when
+// snapshot.locking.mode asks for it. Reading and writing go on.
+func (s *snapshot) lockTables(ctx context.Context, d *db) error {
+	const some = 100
+	for list := range slices.Chunk(s.tables, some) {
+		names := make([]string, len(list))
+		for i, t := range list {
+			names[i] = t.name.quoted()
+		}
+		sql := "SET LOCAL lock_timeout = " + strconv.FormatInt(s.set.snapshotLockTimeout.Milliseconds(), 10) + "; LOCK TABLE " + strings.Join(names, ", ") + " IN ACCESS SHARE MODE"
+		if err := d.exec(ctx, sql); err != nil {
+			return explain(err, "locking the tables of the snapshot")
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -96,15 +97,9 @@ func (r *rowReader) prepare(ctx context.Context, q rowQuery) (string, error) {
 	}
 	sql := q.own
 	if sql == "" {
-		sql = "SELECT "
-		for i, col := range p.relation.columns {
-			if p.columns[i].field >= 0 || p.isKey(i) {
-				sql += quoteIdent(col.name) + ", "
-				r.places = append(r.places, i)
-				r.text = r.text || !p.readsBinary(i)
-			}
-		}
-		sql = trimComma(sql) + " " + q.rest
+		r.places = append(r.places, p.wanted()...)
+		sql = p.selects(r.places) + " " + q.rest
+		r.text = slices.ContainsFunc(r.places, func(i int) bool { return !p.readsBinary(i) })
 	} else if err := r.placeOwn(ctx, q); err != nil {
 		return "", err
 	}
@@ -329,11 +324,23 @@ func unescapeCopy(b []byte) []byte {
 	return b[:to]
 }
 
-func trimComma(sql string) string {
-	if n := len(sql); n > 2 && sql[n-2:] == ", " {
-		return sql[:n-2]
+// wanted returns the columns of the relation that rows or their keys have.
+func (p *plan) wanted() (columns []int) {
+	for i := range p.columns {
+		if p.columns[i].field >= 0 || p.isKey(i) {
+			columns = append(columns, i)
+		}
 	}
-	return sql
+	return columns
+}
+
+// selects begins a statement that selects these columns.
+func (p *plan) selects(columns []int) string {
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = quoteIdent(p.relation.columns[c].name)
+	}
+	return "SELECT " + strings.Join(names, ", ")
 }
 
 // isKey tells whether rows need a column for their key.

@@ -2,97 +2,260 @@ package postgres
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
 )
 
-// tableReader reads one table after another.
+// tableReader reads one piece of a table after another over one connection.
 type tableReader struct {
 	*snapshot
 	db       *db
+	side     *db // For types that become known while rows come; opened when needed.
 	from     *rowReader
 	compiler *compiler
 	em       *emitter
-	plan     *plan
-	rows     int64
+
+	// What follows belongs to the table of the last piece, the heap to its heap.
+	table *snapshotTable
+	heap  *heap
+	facts *tableFacts
+	plan  *plan
+	// block is the source block of the table's rows, which share it.
+	block connect.Value
+	at    *position // Of all rows.
+	gone  bool      // The heap was not there yet.
+
+	rows, bytes int64 // Since they were last counted.
 }
 
-func (r *tableReader) read(ctx context.Context, t catalogTable) error {
-	began := time.Now()
-	rel, facts, err := r.db.describe(ctx, t.oid)
-	if err != nil {
-		return err
+func newTableReader(s *snapshot, d *db) *tableReader {
+	r := &tableReader{snapshot: s, db: d, from: newRowReader(d), em: s.emitter()}
+	r.em.pos.lsn = s.slot.begin
+	at := r.em.pos
+	r.at = &at
+	r.compiler = newCompiler(s.set, newTypeTable(s.set.modes, nil), s.version)
+	r.loadsFrom(d)
+	return r
+}
+
+// loadsFrom says which connection tells about types.
+func (r *tableReader) loadsFrom(d *db) {
+	r.compiler.types.load = func(oid uint32) (*typeInfo, error) { return d.loadType(context.Background(), oid) }
+}
+
+func (r *tableReader) close(ctx context.Context) { r.side.close(ctx) }
+
+// read reads a piece and hands its rows over, all but the last, which may turn out to
+// be the table's last.
+func (r *tableReader) read(ctx context.Context, p *piece) error {
+	p.table.begun.CompareAndSwap(0, time.Now().UnixMicro())
+	if err := r.prepare(ctx, p); err != nil {
+		return r.failed(err, p)
 	}
-	if r.plan, err = r.compiler.compile(rel, facts); err != nil {
-		return err
-	}
-	r.plan.source[sourceSnapshot] = connect.String("true")
-	warnUnknown(r.log, r.em.warned, r.plan)
-	r.rows = 0
-	if err := r.from.read(ctx, r.query(t), func(row tuple) error { return r.add(ctx, row, facts) }); err != nil {
-		return r.failed(err, t)
+	if !r.gone {
+		q := rowQuery{plan: r.plan, rest: p.selectFrom(), own: r.set.selects[p.table.name.String()]}
+		if err := r.from.read(ctx, q, func(row tuple) error { return r.add(ctx, row) }); err != nil {
+			return r.failed(err, p)
+		}
 	}
 	var tail *batch
-	if n := len(r.em.batch.records); n > 0 {
+	if len(r.em.batch.records) > 0 {
 		if err := r.flush(ctx); err != nil {
 			return err
 		}
 		tail = r.em.batch
-		r.metrics.Add("snapshot_rows_total", 1)
-		mark(&tail.records[0], "last_in_data_collection")
 		r.em.newBatch()
 	}
-	r.log.Info("A table has been read.", "table", t.name.String(), "rows", r.rows, "took", time.Since(began).Round(time.Millisecond))
+	r.count()
+	last, done, err := p.table.finished(tail, func(b *batch) error { return r.send(ctx, p.table, b) })
+	if err != nil {
+		return err
+	}
+	r.progress.piece(p, done)
+	if !done {
+		return nil
+	}
+	if last != nil {
+		mark(&last.records[0], "last_in_data_collection")
+	}
 	select {
-	case r.tails <- tail:
+	case r.tails <- tableTail{p.table, last}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (r *tableReader) failed(err error, t catalogTable) error {
-	doing := "reading the table " + t.name.String()
+func (r *tableReader) failed(err error, p *piece) error {
+	doing := "reading the table " + p.heap.name.String()
 	if code := sqlState(err); code == "42P01" || code == "42703" {
-		// It was dropped or altered meanwhile: the next attempt looks anew.
-		return retriable("pg.snapshot.altered", "a table changed its shape, "+doing, err)
+		return altered(err, p.table.name)
 	}
 	return explain(err, doing)
 }
 
-// query says how to read a table's rows: the columns that are needed, and not the rows
-// of tables that inherit from it.
-func (r *tableReader) query(t catalogTable) rowQuery {
-	rest := "FROM "
-	if t.kind == 'r' {
-		rest += "ONLY "
+// altered says that the shape of a table changed under the snapshot: the next attempt
+// looks anew.
+func altered(cause error, t tableName) error {
+	e := retriable("pg.snapshot.altered", "a table was altered, emptied or dropped while the snapshot was taken, which begins anew", cause)
+	e.Place = t.String()
+	e.Mend = "nothing, if that does not happen again; snapshot.locking.mode=shared holds such changes back during the snapshot"
+	return e
+}
+
+// prepare makes the plan for a piece's rows and makes sure that its heap is still the
+// one that the snapshot saw.
+func (r *tableReader) prepare(ctx context.Context, p *piece) (err error) {
+	if r.table != p.table {
+		rel, facts, err := r.db.describe(ctx, p.table.oid)
+		if err != nil {
+			return err
+		}
+		p.table.narrow(rel)
+		r.table, r.heap, r.facts = nil, nil, facts
+		r.loadsFrom(r.db)
+		if err := r.compile(rel); err != nil {
+			return err
+		}
+		warnUnknown(r.log, r.em.warned, r.plan)
+		r.table = p.table
 	}
-	return rowQuery{plan: r.plan, rest: rest + t.name.quoted(), own: r.set.selects[t.name.String()]}
+	if r.heap == p.heap {
+		return nil
+	}
+	r.gone, err = r.hold(ctx, p)
+	r.heap = p.heap
+	return err
+}
+
+func (r *tableReader) compile(rel *relation) (err error) {
+	if r.plan, err = r.compiler.compile(rel, r.facts); err != nil {
+		return err
+	}
+	r.plan.source[sourceSnapshot] = connect.String("true")
+	r.block = sourceBlock(&arena{}, r.em.source, r.plan.source, &r.em.stamp, r.slot.begin)
+	return nil
+}
+
+// hold keeps the shape of a heap as it is until the snapshot is read, by the lock that
+// every statement takes, and checks that it is still the one of the snapshot: of a
+// table that was emptied or written anew in another form since, the snapshot would see
+// nothing. gone tells that a partition was made since and has nothing to read.
+func (r *tableReader) hold(ctx context.Context, p *piece) (gone bool, err error) {
+	if r.set.selects[p.table.name.String()] == "" {
+		if err := r.sameColumns(ctx, p); err != nil {
+			return false, err
+		}
+	}
+	kept, err := r.db.row(ctx, `SELECT c.relfilenode = coalesce(pg_catalog.pg_relation_filenode(c.oid), 0)
+		FROM pg_catalog.pg_class c WHERE c.oid = $1::oid`, strconv.FormatUint(uint64(p.heap.oid), 10))
+	if err != nil {
+		return false, err
+	}
+	if kept == nil {
+		return true, nil
+	}
+	if !truth(kept[0]) {
+		return false, altered(nil, p.heap.name)
+	}
+	return false, nil
+}
+
+// sameColumns has the server look at the statement, which takes the lock, and compares
+// the types of its columns with those of the plan, which are the snapshot's.
+func (r *tableReader) sameColumns(ctx context.Context, p *piece) error {
+	columns := r.plan.wanted()
+	described, err := r.db.Prepare(ctx, "", r.plan.selects(columns)+" "+p.selectFrom(), nil)
+	if err != nil {
+		return err
+	}
+	for i, f := range described.Fields {
+		typ := r.plan.relation.columns[columns[i]].typ
+		for {
+			info, err := r.compiler.types.info(typ)
+			if err != nil {
+				return err
+			}
+			if info == nil || info.kind != 'd' {
+				break
+			}
+			typ = info.base // The server describes domains as what they are made of.
+		}
+		if f.DataTypeOID != typ {
+			return altered(nil, p.table.name)
+		}
+	}
+	return nil
 }
 
 // add makes a record of the row and hands the batch over when it is full, but for
-// its last record, which may turn out to be the table's last.
-func (r *tableReader) add(ctx context.Context, row tuple, facts *tableFacts) error {
-	r.em.pos.lsn = r.slot.begin
-	err := r.em.insert(r.plan, opRead, row)
-	for r.compiler.adapts(r.plan, err) {
-		if r.plan, err = r.compiler.compile(r.plan.relation, facts); err != nil {
+// its last record.
+func (r *tableReader) add(ctx context.Context, row tuple) error {
+	err := r.record(row)
+	for err != nil && r.compiler.adapts(r.plan, err) {
+		if err := r.openSide(ctx); err != nil {
 			return err
 		}
-		r.plan.source[sourceSnapshot] = connect.String("true")
-		err = r.em.insert(r.plan, opRead, row)
+		if err := r.compile(r.plan.relation); err != nil {
+			return err
+		}
+		err = r.record(row)
 	}
 	if err != nil {
 		return err
 	}
-	if r.rows++; r.rows == 1 {
-		mark(&r.em.batch.records[len(r.em.batch.records)-1], "first_in_data_collection")
-	}
-	if b := r.em.batch; len(b.records) > r.set.batchRecords || b.bytes() > r.set.batchBytes {
+	r.rows++
+	if b := r.em.batch; len(b.records) > r.set.batchRecords || b.bytes() > r.batchBytes() {
 		return r.flush(ctx)
 	}
 	return nil
+}
+
+// batchBytes bounds a batch so that those of all connections and those that wait share
+// the memory of max.queue.size.in.bytes.
+func (s *snapshot) batchBytes() int {
+	return s.set.batchBytes * (s.set.queueBatches + 2) / (s.set.queueBatches + 1 + s.set.snapshotThreads)
+}
+
+// record adds the record of a row. It does what emitter.insert does, for rows that
+// have their source block and position in common.
+func (r *tableReader) record(row tuple) error {
+	e, p := r.em, r.plan
+	after, err := e.row(p, row, nil)
+	if err != nil {
+		return err
+	}
+	key, err := e.key(p, row, nil, after)
+	if err != nil {
+		return err
+	}
+	a := &e.batch.arena
+	values := a.row(8)
+	values[1], values[2], values[4] = after, r.block, opRead
+	values[5], values[6], values[7] = connect.Int64(e.now/1000), connect.Int64(e.now), connect.Int64(e.now*1000)
+	e.batch.records = append(e.batch.records, connect.SourceRecord{
+		Record: connect.Record{
+			Topic: p.topic, Partition: connect.AnyPartition, Key: key, ValueSchema: p.envelope, Value: a.structure(p.envelope, values),
+			Timestamp: connect.NoTimestamp, Headers: e.context,
+		},
+		SourcePartition: e.partition, SourceOffset: r.at,
+	})
+	if !key.IsNull() {
+		e.batch.records[len(e.batch.records)-1].KeySchema = p.key
+	}
+	return nil
+}
+
+// openSide makes types be asked for over another connection, because rows are on their
+// way on this one.
+func (r *tableReader) openSide(ctx context.Context) (err error) {
+	if r.side == nil {
+		r.side, err = r.set.open(ctx, r.app)
+	}
+	r.loadsFrom(r.side)
+	return err
 }
 
 // flush hands over all records but the last.
@@ -105,9 +268,15 @@ func (r *tableReader) flush(ctx context.Context) error {
 	r.em.newBatch()
 	r.em.batch.records = append(r.em.batch.records, held)
 	r.em.now = time.Now().UnixMicro()
-	r.metrics.Add("snapshot_rows_total", int64(n))
+	r.count()
 	if n == 0 {
 		return nil
 	}
-	return r.send(ctx, b)
+	return r.send(ctx, r.table, b)
+}
+
+// count adds the rows that were read to the figures.
+func (r *tableReader) count() {
+	r.progress.add(r.table, r.rows, r.from.bytes-r.bytes)
+	r.rows, r.bytes = 0, r.from.bytes
 }

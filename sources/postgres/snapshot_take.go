@@ -27,31 +27,63 @@ func (w *work) takeSnapshot(ctx context.Context, rep *replication, job snapshotJ
 		}
 		job.slot = nil
 	}
-	temporary := job.slot != nil || w.set.snapshotMode == "initial_only"
+	temporary := job.slot != nil || !w.set.when.stream
 	slot, err := w.createSlot(ctx, side, rep, temporary)
 	if err != nil {
 		return err
 	}
-	var tables []catalogTable
-	for _, t := range job.check.tables {
-		if w.set.filter.inSnapshot(t.name) {
-			tables = append(tables, t)
-		}
-	}
 	start := position{lsn: slot.begin, end: slot.begin, snapshot: snapshotRunning, micros: time.Now().UnixMicro(), lineage: w.line}
-	w.log.Info("Taking a snapshot.", "tables", len(tables), "at", lsnText(slot.begin))
 	s := &snapshot{
 		set: w.set, log: w.log, metrics: w.metrics, out: w.batches, app: w.app, slot: slot, version: Version,
+		keep: rep.keep,
 		emitter: func() *emitter {
 			e := w.newEmitter(start)
 			e.stamp.micros = start.micros
 			return e
 		},
 	}
-	if err := s.run(ctx, tables); err != nil {
+	if err := w.readTables(ctx, s, job); err != nil {
+		// A snapshot that lasted may last again: what cut it short is not there for good.
+		w.worked = w.worked || time.Since(time.UnixMicro(start.micros)) > w.set.retryWait
 		return err
 	}
-	w.log.Info("The snapshot is complete.")
 	start.snapshot = snapshotDone
 	return w.newStream(start, job.srv)
+}
+
+// readTables measures the tables that the snapshot has and reads them.
+func (w *work) readTables(ctx context.Context, s *snapshot, job snapshotJob) (err error) {
+	var tables []catalogTable
+	for _, t := range job.check.tables {
+		if w.set.filter.inSnapshot(t.name) {
+			tables = append(tables, t)
+		}
+	}
+	if s.tables, err = s.measure(ctx, job.check.db, tables, job.srv.version); err != nil {
+		return err
+	}
+	if w.set.snapshotLocks {
+		holder, err := s.join(ctx)
+		if err != nil {
+			return err
+		}
+		defer holder.close(context.WithoutCancel(ctx))
+		if err := s.lockTables(ctx, holder); err != nil {
+			return err
+		}
+	}
+	s.progress = &tally{log: w.log, metrics: w.metrics, show: w.env.Show, kind: w.set.snapshotKind, at: s.slot.begin, tables: s.tables}
+	s.progress.start()
+	w.log.Info("Taking a snapshot.", "tables", len(s.tables), "at", lsnText(s.slot.begin), "connections", s.connections())
+	return s.run(ctx)
+}
+
+// keep waits until ctx is done. It fails when the connection ends before that, and
+// with it the view that its slot has exported.
+func (c *replication) keep(ctx context.Context) error {
+	err := c.pg.WaitForNotification(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return retriable("pg.snapshot.gone", "the connection that exported the snapshot was lost, so the snapshot begins anew", err)
 }
