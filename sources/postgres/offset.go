@@ -41,6 +41,7 @@ type position struct {
 	xid      uint32
 	snapshot uint8
 	*lineage
+	backlog *backlog // Of tables that are read beside the log; nil for none.
 }
 
 // AppendJSON writes the position with Debezium's names (lsn, lsn_commit, lsn_proc,
@@ -72,6 +73,9 @@ func (p *position) AppendJSON(dst []byte) []byte {
 	if p.message != 0 {
 		num("lsn_message", p.message)
 	}
+	if !p.backlog.empty() {
+		dst = append(append(append(dst, `"incremental":`...), p.backlog.text...), ',')
+	}
 	if p.lineage != nil {
 		dst = strconv.AppendQuote(append(dst, `"system_id":`...), p.systemID)
 		dst = strconv.AppendInt(append(dst, `,"timeline":`...), int64(p.timeline), 10)
@@ -97,6 +101,7 @@ type storedOffset struct {
 	SystemID  string          `json:"system_id"`
 	Timeline  int32           `json:"timeline"`
 	Slot      string          `json:"slot"`
+	Backlog   string          `json:"incremental"`
 }
 
 // parsePosition reads a stored offset, nil for none. Debezium's offsets before its
@@ -131,6 +136,10 @@ func parsePosition(text []byte) (*position, error) {
 	}
 	if o.LSNCommit != nil && *o.LSNCommit != 0 {
 		p.end = *o.LSNCommit
+	}
+	var err error
+	if p.backlog, err = parseBacklog(o.Backlog); err != nil {
+		return nil, err
 	}
 	if o.SystemID != "" {
 		p.lineage = &lineage{systemID: o.SystemID, timeline: o.Timeline, slot: o.Slot}
