@@ -293,32 +293,3 @@ func TestTransactionMetadata(t *testing.T) {
 		}
 	}
 }
-
-func TestTakesOverFromDebezium(t *testing.T) {
-	d := newTestDB(t)
-	d.exec(`CREATE TABLE a (id int PRIMARY KEY); CREATE PUBLICATION dbz_publication FOR ALL TABLES`)
-	d.exec(`SELECT pg_create_logical_replication_slot($1, 'pgoutput')`, d.slot)
-	d.exec(`INSERT INTO a VALUES (1)`)
-	end := parseLSN([]byte(d.get("SELECT pg_current_wal_lsn()::text")))
-	d.exec(`INSERT INTO a VALUES (2)`)
-	for name, offset := range map[string]string{
-		"streaming":       fmt.Sprintf(`{"transaction_id":null,"lsn_proc":%d,"messageType":"INSERT","lsn_commit":%d,"lsn":%d,"txId":583,"ts_usec":1700000000000000}`, end, end, end),
-		"after snapshot":  fmt.Sprintf(`{"last_snapshot_record":true,"lsn":%d,"txId":583,"ts_usec":1700000000000000,"snapshot":"INITIAL","snapshot_completed":true}`, end),
-		"an old snapshot": fmt.Sprintf(`{"last_snapshot_record":true,"lsn":%d,"txId":583,"ts_usec":1700000000000000,"snapshot":true}`, end),
-	} {
-		var offsets connecttest.Offsets
-		p, _ := partition("shop")
-		offsets.Put(p, []byte(offset))
-		run := d.start(&offsets)
-		if got := brief(&run.Take(1)[0]); got != `a c {"id":2} null {"id":2}` {
-			t.Errorf("%s: %s", name, got)
-		}
-		run.Stop()
-	}
-	var offsets connecttest.Offsets
-	p, _ := partition("shop")
-	offsets.Put(p, []byte(fmt.Sprintf(`{"lsn":%d,"snapshot":"INITIAL","snapshot_completed":false,"last_snapshot_record":false,"ts_usec":1}`, end)))
-	if got := brief(&d.start(&offsets).Take(1)[0]); got != `a r {"id":1} null {"id":1}` {
-		t.Errorf("an unfinished snapshot: %s", got)
-	}
-}

@@ -108,7 +108,7 @@ func TestChangesAllocateInSlabs(t *testing.T) {
 	if err := r.ValueSchema.Check(r.Value); err != nil {
 		t.Error(err)
 	}
-	if got := fmt.Sprintf("%v %s %v", r.Key, r.SourceOffset.AppendJSON(nil), r.Boundary == connect.BoundaryCommit); got != `{"id":1234567} {"lsn":1010,"lsn_commit":1010,"lsn_proc":1010,"txId":5,"ts_usec":946684800000001} true` {
+	if got := fmt.Sprintf("%v %s %v", r.Key, r.SourceOffset.AppendJSON(nil), r.Boundary == connect.BoundaryCommit); got != `{"id":1234567} {"lsn":1010,"lsn_commit":1010,"lsn_proc":1010,"txId":5,"ts_usec":946684800000001,"messageType":"COMMIT"} true` {
 		t.Error(got)
 	}
 	if err := s.copyData(ctx, wireMessage(new(wireBuilder).u8('B').u64(2000).u64(1).u32(6).b)); err != nil {

@@ -195,21 +195,25 @@ type server struct {
 	walLevel string
 	recovery bool
 	wal      uint64 // The end of the log now.
+	started  string // When, which tells one server from another.
+	nextXID  uint32 // The number of the next transaction, without its epoch.
 	lineage
 }
 
 func (d *db) server(ctx context.Context) (s server, err error) {
 	r, err := d.row(ctx, `SELECT current_setting('server_version_num'), current_setting('wal_level'), pg_catalog.pg_is_in_recovery(),
-		(SELECT system_identifier FROM pg_catalog.pg_control_system())`)
+		pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()), pg_catalog.pg_postmaster_start_time(), (SELECT system_identifier FROM pg_catalog.pg_control_system())`)
 	if err != nil {
 		// The system's identifier may be hidden from us; the replication connection
 		// tells it as well.
-		r, err = d.row(ctx, `SELECT current_setting('server_version_num'), current_setting('wal_level'), pg_catalog.pg_is_in_recovery(), ''`)
+		r, err = d.row(ctx, `SELECT current_setting('server_version_num'), current_setting('wal_level'), pg_catalog.pg_is_in_recovery(),
+			pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()), pg_catalog.pg_postmaster_start_time(), ''`)
 	}
 	if err != nil {
 		return s, explain(err, "asking the server about itself")
 	}
-	s.version, s.walLevel, s.recovery, s.systemID = int(number(r[0])), string(r[1]), truth(r[2]), string(r[3])
+	s.version, s.walLevel, s.recovery, s.nextXID, s.systemID = int(number(r[0])), string(r[1]), truth(r[2]), uint32(number(r[3])), string(r[5])
+	s.started = string(r[4])
 	return s, nil
 }
 

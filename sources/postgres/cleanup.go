@@ -20,7 +20,7 @@ func (w *work) createSlot(ctx context.Context, side *db, rep *replication, tempo
 	finished := make(chan struct{})
 	made.Go(func() error {
 		defer close(finished)
-		slot, err = rep.createSlot(mctx, name, temporary, w.set.slotFailover && !temporary)
+		slot, err = rep.createSlot(mctx, name, temporary, w.failover && !temporary)
 		return err
 	})
 	made.Go(func() error {

@@ -33,6 +33,7 @@ type modes struct {
 // settings are a task's settings, parsed once.
 type settings struct {
 	host, user, password, database string
+	connector                      string // The connector's name, for what errors advise.
 	keyPassword                    string // Of the key for TLS.
 	port                           int
 	ssl                            map[string]string // sslmode and so on.
@@ -151,6 +152,7 @@ func buildSettings(s connect.Settings) (*settings, error) {
 		batchRecords: max(1, s.Int("max.batch.size")), pollInterval: max(time.Millisecond, s.Duration("poll.interval.ms")),
 		retries: s.Int("errors.max.retries"), retryWait: s.Duration("retriable.restart.connector.wait.ms"),
 	}
+	set.connector = s.Config()["name"]
 	if set.heartbeatTopic == "" {
 		set.heartbeatTopic = s.String("topic.heartbeat.prefix") + set.delimiter + set.prefix
 	}

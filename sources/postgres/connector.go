@@ -72,11 +72,6 @@ func (c *connector) AlterOffsets(_ context.Context, config connect.Config, offse
 	return false, nil
 }
 
-// Remedy knows none yet.
-func (c *connector) Remedy(_ context.Context, _ connect.Config, name string, _ map[connect.SourcePartition][]byte) (map[connect.SourcePartition][]byte, string, error) {
-	return nil, "", &connect.Error{Code: "remedy.unknown", Class: connect.ClassConfig, Place: name, Message: "there is no such remedy"}
-}
-
 // Validate looks at the server and adds what stands in the way to the settings it
 // has to do with. It changes nothing there.
 func (c *connector) Validate(ctx context.Context, config connect.Config, values connect.ConfigValues) {

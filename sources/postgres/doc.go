@@ -17,6 +17,8 @@
 //	types.go     one table of types; a family of types per types_*.go file
 //	event.go     key, envelope, headers, tombstones (message.go, transaction.go, heartbeat.go)
 //	offset.go    the position each record carries, and how it is stored
+//	fingerprint.go  what a stored position is compared with before reading begins;
+//	             history.go acts on it, remedy.go mends it, takeover.go reads Debezium's
 //	batch.go     the memory the rows of one batch share
 //
 // snapshot.go reads rows through COPY (snapshot_rows.go) and sends them through the same

@@ -18,6 +18,8 @@ type work struct {
 	settled bool
 	worked  bool // The last session has read something.
 	line    *lineage
+	// failover tells that new slots are to be copied to standbys.
+	failover bool
 	// madeSlot and madePublication are undone when the first snapshot does not
 	// come to its end.
 	madeSlot, madePublication bool
@@ -34,6 +36,11 @@ func newWork(t *task, stored *position) (*work, error) {
 
 // fresh tells that nothing was ever read in full.
 func (w *work) fresh() bool { return w.stored == nil || w.stored.snapshot == snapshotRunning }
+
+// forced tells that a remedy has asked for a snapshot that is not complete yet.
+func (w *work) forced() bool {
+	return w.stored != nil && w.stored.forced && w.stored.snapshot == snapshotRunning
+}
 
 // exhausted tells whether an error that may pass has had its chances. What never
 // worked gets a few; what did has as many as errors.max.retries says.
@@ -144,16 +151,13 @@ func (w *work) idle(ctx context.Context) error {
 
 // identify asks both connections who the server is.
 func (w *work) identify(ctx context.Context, side *db, rep *replication) (server, error) {
-	srv, err := side.server(ctx)
+	srv, err := identify(ctx, w.set, side, rep)
 	if err != nil {
 		return srv, err
 	}
-	id, err := rep.identify(ctx)
-	if err != nil {
-		return srv, err
+	if w.failover = w.set.failover(srv); w.set.slotFailover && !w.failover && !w.settled {
+		w.log.Warn("slot.failover=true has no effect here: only primaries from PostgreSQL 17 on have slots that are copied to standbys. After a failover the slot is missing.", "version", srv.version/10000, "standby", srv.recovery)
 	}
-	srv.wal, srv.lineage = id.wal, id.lineage
-	srv.slot = w.set.slot
 	return srv, nil
 }
 
@@ -163,7 +167,7 @@ func (w *work) settle(ctx context.Context, p *preflight, rep *replication, srv s
 	for _, warning := range p.warnings() {
 		w.log.Warn(warning)
 	}
-	w.line = &srv.lineage
+	w.line = w.stored.line().of(srv)
 	if err := w.checkShapes(ctx, p); err != nil {
 		return err
 	}
@@ -191,7 +195,11 @@ func (w *work) settle(ctx context.Context, p *preflight, rep *replication, srv s
 	if err != nil {
 		return err
 	}
-	if w.wantsSnapshot(info, srv) {
+	wanted, err := w.wantsSnapshot(ctx, rep, info, srv)
+	if err != nil {
+		return err
+	}
+	if wanted {
 		return w.takeSnapshot(ctx, rep, snapshotJob{check: p, slot: info, srv: srv})
 	}
 	return w.begin(ctx, side, rep, info, srv)
@@ -200,6 +208,10 @@ func (w *work) settle(ctx context.Context, p *preflight, rep *replication, srv s
 // passable returns what stands in the way. A slot in use by another may be freed;
 // everything else needs a person.
 func (w *work) passable(p *preflight) error {
+	if w.stored != nil {
+		// What the loss of the slot means is told with the range of the log it concerns.
+		p.problems = slices.DeleteFunc(p.problems, func(pr problem) bool { return pr.err.Code == "pg.slot.lost" })
+	}
 	if !w.fresh() {
 		// A table that was dropped since is no reason to stop reading the others.
 		p.problems = slices.DeleteFunc(p.problems, func(pr problem) bool {
@@ -215,17 +227,17 @@ func (w *work) passable(p *preflight) error {
 	return p.err()
 }
 
-// wantsSnapshot follows snapshot.mode.
-func (w *work) wantsSnapshot(slot *slotInfo, srv server) bool {
+// wantsSnapshot follows snapshot.mode, unless a remedy has asked for a snapshot.
+func (w *work) wantsSnapshot(ctx context.Context, rep *replication, info *slotInfo, srv server) (bool, error) {
 	switch when := w.set.when; {
-	case when.always:
-		return true
+	case w.forced(), when.always:
+		return true, nil
 	case w.fresh():
-		return when.data
+		return when.data, nil
 	case when.needed:
-		return slot == nil || slot.lost() || w.checkHistory(srv) != nil || slot.safe > w.stored.end && w.stored.end != 0
+		return w.needsSnapshot(ctx, rep, info, srv)
 	}
-	return false
+	return false, nil
 }
 
 // newStream makes the reader of the log, which begins at pos.
@@ -266,18 +278,8 @@ func (w *work) follow(ctx context.Context, side *db, rep *replication, srv serve
 	if err != nil {
 		return err
 	}
-	if info == nil {
-		e := fatal("pg.slot.missing", "the replication slot is gone", nil, mendSlotGone)
-		e.Place = w.set.slot
-		return e
-	}
-	if err := w.usable(info, srv); err != nil {
+	if err := w.checkPlace(ctx, rep, info, srv); err != nil {
 		return err
-	}
-	if srv.timeline != w.line.timeline {
-		w.log.Warn("The server was promoted: it is on another timeline.", "before", w.line.timeline, "now", srv.timeline)
-		w.line = &srv.lineage // A new one: records on their way point at the old.
-		s.em.pos.lineage = w.line
 	}
 	s.floor = max(s.floor, info.safe)
 	if s.em.pos.end == 0 {

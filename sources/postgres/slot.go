@@ -17,6 +17,8 @@ type slotInfo struct {
 	walStatus        string // lost: what it needs has been removed.
 	reason           string // Why it was invalidated, from PostgreSQL 16 on.
 	temporary        bool
+	// From PostgreSQL 17 on: it is copied to standbys, or it is such a copy.
+	failover, synced bool
 }
 
 func (s *slotInfo) lost() bool { return s.walStatus == "lost" || s.reason != "" || s.restart == 0 }
@@ -26,14 +28,15 @@ func (s *slotInfo) lost() bool { return s.walStatus == "lost" || s.reason != "" 
 func (d *db) slot(ctx context.Context, name string) (*slotInfo, error) {
 	r, err := d.row(ctx, `SELECT plugin, slot_type = 'logical', coalesce(database, ''), active, coalesce(active_pid::text, ''),
 		coalesce(restart_lsn::text, '0/0'), coalesce(confirmed_flush_lsn::text, '0/0'), temporary,
-		coalesce(pg_catalog.to_jsonb(s)->>'wal_status', ''), coalesce(pg_catalog.to_jsonb(s)->>'invalidation_reason', '')
+		coalesce(pg_catalog.to_jsonb(s)->>'wal_status', ''), coalesce(pg_catalog.to_jsonb(s)->>'invalidation_reason', ''),
+		coalesce(pg_catalog.to_jsonb(s)->>'synced', '') = 'true', coalesce(pg_catalog.to_jsonb(s)->>'failover', '') = 'true'
 		FROM pg_catalog.pg_replication_slots s WHERE slot_name = $1`, name)
 	if err != nil || r == nil {
 		return nil, explain(err, "reading about the slot")
 	}
 	info := &slotInfo{
 		plugin: string(r[0]), logical: truth(r[1]), database: string(r[2]), active: truth(r[3]), pid: string(r[4]),
-		restart: parseLSN(r[5]), safe: parseLSN(r[6]), temporary: truth(r[7]), walStatus: string(r[8]), reason: string(r[9]),
+		restart: parseLSN(r[5]), safe: parseLSN(r[6]), temporary: truth(r[7]), walStatus: string(r[8]), reason: string(r[9]), synced: truth(r[10]), failover: truth(r[11]),
 	}
 	return info, nil
 }
@@ -48,6 +51,18 @@ func parseLSN(text []byte) uint64 {
 
 // checkSlot tells what is wrong with an existing slot for this configuration.
 func (s *settings) checkSlot(info *slotInfo) error {
+	if err := s.checkSlotKind(info); err != nil || !info.lost() {
+		return err
+	}
+	reason := info.reason
+	if reason == "" {
+		reason = info.walStatus
+	}
+	return slotLost(s.slot, reason, nil)
+}
+
+// checkSlotKind tells whether a slot is one of the kind that this configuration needs.
+func (s *settings) checkSlotKind(info *slotInfo) error {
 	switch {
 	case !info.logical || info.plugin != "pgoutput":
 		e := fatal("pg.slot.plugin", "the slot was made for another purpose (plugin "+info.plugin+")", nil,
@@ -58,14 +73,15 @@ func (s *settings) checkSlot(info *slotInfo) error {
 		e := fatal("pg.slot.database", "the slot belongs to the database "+info.database, nil, "choose another slot.name")
 		e.Place = s.slot
 		return e
-	case info.lost():
-		reason := info.reason
-		if reason == "" {
-			reason = info.walStatus
-		}
-		return slotLost(s.slot, reason, nil)
 	}
 	return nil
+}
+
+// failover tells whether new slots are to be copied to standbys, which servers can
+// do from PostgreSQL 17 on; a standby's own slots cannot be copied further.
+func (s *settings) failover(srv server) bool {
+	const first = 170000
+	return s.slotFailover && srv.version >= first && !srv.recovery
 }
 
 // slotInUse is the error for a slot that another client reads from.

@@ -32,7 +32,7 @@ func (w *work) takeSnapshot(ctx context.Context, rep *replication, job snapshotJ
 	if err != nil {
 		return err
 	}
-	start := position{lsn: slot.begin, end: slot.begin, snapshot: snapshotRunning, micros: time.Now().UnixMicro(), lineage: w.line}
+	start := position{lsn: slot.begin, end: slot.begin, snapshot: snapshotRunning, forced: w.forced(), micros: time.Now().UnixMicro(), lineage: w.line}
 	s := &snapshot{
 		set: w.set, log: w.log, metrics: w.metrics, out: w.batches, app: w.app, slot: slot, version: Version,
 		keep: rep.keep,
@@ -47,7 +47,7 @@ func (w *work) takeSnapshot(ctx context.Context, rep *replication, job snapshotJ
 		w.worked = w.worked || time.Since(time.UnixMicro(start.micros)) > w.set.retryWait
 		return err
 	}
-	start.snapshot = snapshotDone
+	start.snapshot, start.forced = snapshotDone, false
 	return w.newStream(start, job.srv)
 }
 

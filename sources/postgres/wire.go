@@ -55,6 +55,18 @@ func (c *replication) identify(ctx context.Context) (server, error) {
 	return server{wal: uint64(id.XLogPos), lineage: lineage{systemID: id.SystemID, timeline: id.Timeline}}, nil
 }
 
+// started asks the server when it was started.
+func (c *replication) started(ctx context.Context) (string, error) {
+	results, err := c.pg.Exec(ctx, "SELECT pg_catalog.pg_postmaster_start_time()").ReadAll()
+	if err != nil {
+		return "", explain(err, "identifying the server")
+	}
+	if len(results) != 1 || len(results[0].Rows) != 1 {
+		return "", malformed('D', errShort)
+	}
+	return string(results[0].Rows[0][0]), nil
+}
+
 // start begins to stream from lsn.
 func (c *replication) start(ctx context.Context, slot string, lsn uint64, options []string) error {
 	if err := c.pg.SyncConn(ctx); err != nil {
