@@ -56,7 +56,7 @@ func (s *settings) connect(ctx context.Context, application string, replication 
 	if replication {
 		config.RuntimeParams["replication"] = "database"
 	}
-	config.ConnectTimeout = s.connectTimeout
+	config.ConnectTimeout, config.DialFunc = s.connectTimeout, dial
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, explain(err, "connecting to "+s.host+":"+strconv.Itoa(s.port))
