@@ -23,7 +23,8 @@ type arena struct {
 	nextB   int
 	nextV   int
 	nextS   int
-	size    int // Bytes taken so far.
+	size    int       // Bytes taken so far.
+	floats  []float64 // For the numbers of one shape while it is read.
 }
 
 // tail returns an empty slice with room for n bytes. What is appended to it within

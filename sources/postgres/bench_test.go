@@ -160,3 +160,48 @@ func FuzzStream(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkForms measures the reading of both forms of the types that rows are made
+// of.
+func BenchmarkForms(b *testing.B) {
+	types := newTypeTable(testSettings(b).modes, fakeTypes)
+	for _, c := range []struct {
+		name string
+		oid  uint32
+		mod  int32
+		text string
+		raw  []byte
+	}{
+		{"int8", 20, -1, "1234567", []byte{0, 0, 0, 0, 0, 0x12, 0xd6, 0x87}},
+		{"float8", 701, -1, "3.14159", []byte{0x40, 9, 0x21, 0xf9, 0xf0, 0x1b, 0x86, 0x6e}},
+		{"numeric(10,2)", 1700, numericMod(10, 2), "12345.67", []byte{0, 3, 0, 1, 0, 0, 0, 2, 0, 1, 9, 0x29, 0x1a, 0x2c}},
+		{"numeric", 1700, -1, "12345.67", []byte{0, 3, 0, 1, 0, 0, 0, 2, 0, 1, 9, 0x29, 0x1a, 0x2c}},
+		{"timestamp", 1114, -1, "2024-05-06 07:08:09.123456", []byte{0, 2, 0xbb, 0x0f, 0x1e, 0x30, 0x12, 0x40}},
+		{"timestamptz", 1184, -1, "2024-05-06 07:08:09.123456+00", []byte{0, 2, 0xbb, 0x0f, 0x1e, 0x30, 0x12, 0x40}},
+		{"date", 1082, -1, "2024-05-06", []byte{0, 0, 0x22, 0xc6}},
+		{"uuid", 2950, -1, "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", []byte("0123456789abcdef")},
+		{"bytea", 17, -1, `\x000102030405060708090a0b0c0d0e0f`, []byte("0123456789abcdef")},
+		{"int4[]", 1007, -1, "{1,2,3}", append([]byte{0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 23, 0, 0, 0, 3, 0, 0, 0, 1},
+			0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 3)},
+	} {
+		cd, err := types.compile(c.oid, c.mod, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for form, read := range map[string]decodeFunc{"text": cd.decode, "binary": cd.binary} {
+			raw := map[string][]byte{"text": []byte(c.text), "binary": c.raw}[form]
+			b.Run(c.name+"/"+form, func(b *testing.B) {
+				b.ReportAllocs()
+				a := &arena{}
+				for b.Loop() {
+					if _, err := read(a, raw); err != nil {
+						b.Fatal(err)
+					}
+					if a.size > 1<<20 {
+						*a = arena{}
+					}
+				}
+			})
+		}
+	}
+}

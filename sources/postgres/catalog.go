@@ -94,7 +94,8 @@ func (s *settings) capture(all []catalogTable) (list []catalogTable, viaRoot boo
 }
 
 const queryColumns = `SELECT a.attname, a.atttypid, a.atttypmod, a.attnotnull,
-	coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), ''), a.attgenerated <> ''
+	coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), ''), a.attgenerated <> '', a.attndims,
+	coalesce(pg_catalog.col_description(a.attrelid, a.attnum), '')
 FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`
 
@@ -130,7 +131,7 @@ func (d *db) describe(ctx context.Context, oid uint32) (*relation, *tableFacts, 
 		if generated := truth(c[5]); generated {
 			continue // The log does not have them.
 		}
-		facts.columns[string(c[0])] = columnFacts{notNull: truth(c[3]), expression: string(c[4])}
+		facts.columns[string(c[0])] = columnFacts{notNull: truth(c[3]), expression: string(c[4]), dims: int(number(c[6])), comment: string(c[7])}
 		rel.columns = append(rel.columns, relationColumn{name: string(c[0]), typ: uint32(number(c[1])), mod: int32(number(c[2]))})
 	}
 	indexes, err := d.rows(ctx, queryIndexes, id)
@@ -160,33 +161,6 @@ func (d *db) describe(ctx context.Context, oid uint32) (*relation, *tableFacts, 
 		}
 	}
 	return rel, facts, nil
-}
-
-// loadType reads pg_type; nil when there is no such type.
-func (d *db) loadType(ctx context.Context, oid uint32) (*typeInfo, error) {
-	id := strconv.FormatUint(uint64(oid), 10)
-	r, err := d.row(ctx, `SELECT n.nspname, t.typname, t.typtype, t.typcategory = 'A' AND t.typelem <> 0, t.typelem,
-		coalesce(e.typdelim, ','), t.typbasetype, t.typtypmod
-		FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-		LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem WHERE t.oid = $1::oid`, id)
-	if err != nil || r == nil {
-		return nil, explain(err, "reading about a type")
-	}
-	info := &typeInfo{
-		oid: oid, schema: string(r[0]), name: string(r[1]), kind: r[2][0], array: truth(r[3]), elem: uint32(number(r[4])),
-		delim: r[5][0], base: uint32(number(r[6])), baseMod: int32(number(r[7])),
-	}
-	if info.kind != 'e' {
-		return info, nil
-	}
-	labels, err := d.rows(ctx, "SELECT enumlabel FROM pg_catalog.pg_enum WHERE enumtypid = $1::oid ORDER BY enumsortorder", id)
-	if err != nil {
-		return nil, explain(err, "reading the labels of an enum")
-	}
-	for _, l := range labels {
-		info.labels = append(info.labels, string(l[0]))
-	}
-	return info, nil
 }
 
 // server is what is asked of the server once for each connection.

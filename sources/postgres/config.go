@@ -22,7 +22,9 @@ const (
 type modes struct {
 	decimals, times, binary int
 	intervalText, hstoreMap bool
+	specialsNull            bool // decimal.special.values=null
 	moneyScale              int
+	prefix                  string // topic.prefix, with which names of schemas begin.
 	unknown                 bool   // include.unknown.datatypes
 	placeholder             string // unavailable.value.placeholder
 	fallback                bool   // before.missing.values=fallback
@@ -209,7 +211,9 @@ func newModes(s connect.Settings) *modes {
 		binary:       index("binary.handling.mode", "bytes", "base64", "base64-url-safe", "hex"),
 		intervalText: index("interval.handling.mode", "numeric", "string") == 1,
 		hstoreMap:    index("hstore.handling.mode", "json", "map") == 1,
+		specialsNull: strings.EqualFold(s.String("decimal.special.values"), "null"),
 		moneyScale:   s.Int("money.fraction.digits"),
+		prefix:       s.String("topic.prefix"),
 		unknown:      s.Bool("include.unknown.datatypes"),
 		placeholder:  s.String("unavailable.value.placeholder"),
 		fallback:     strings.EqualFold(s.String("before.missing.values"), "fallback"),

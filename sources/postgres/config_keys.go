@@ -150,6 +150,7 @@ func filterKeys() []connect.ConfigKey {
 func valueKeys() []connect.ConfigKey {
 	return []connect.ConfigKey{
 		choice("decimal.handling.mode", "How numeric and money travel.", "precise", "double", "string"),
+		choice("decimal.special.values", "NaN and the infinities of numeric under decimal.handling.mode=precise, whose schema holds numbers only: a failed conversion, dealt with as event.converting.failure.handling.mode says (fault), or null, with the field optional.", "fault", "null"),
 		choice("time.precision.mode", "How dates and times travel.", "adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds", "structured"),
 		choice("interval.handling.mode", "Intervals as microseconds or as ISO 8601 text.", "numeric", "string"),
 		choice("hstore.handling.mode", "hstore as JSON text or as a map.", "json", "map"),

@@ -83,7 +83,7 @@ func (c *compiler) compile(r *relation, facts *tableFacts) (*plan, error) {
 	var fields []connect.Field
 	for i, col := range r.columns {
 		p.columns[i] = columnPlan{name: col.name, field: -1}
-		cd, err := c.columnCodec(p, col)
+		cd, err := c.columnCodec(p, col, facts.columns[col.name])
 		if err != nil {
 			return nil, err
 		}
@@ -129,8 +129,8 @@ func relaxedKey(t tableName, column string) string { return "key of " + t.String
 
 // columnCodec returns how to read a column; its schema is nil when the column is
 // left out because its type has no mapping.
-func (c *compiler) columnCodec(p *plan, col relationColumn) (codec, error) {
-	cd, err := c.types.compile(col.typ, col.mod)
+func (c *compiler) columnCodec(p *plan, col relationColumn, facts columnFacts) (codec, error) {
+	cd, err := c.types.compile(col.typ, col.mod, facts.dims)
 	if !errors.Is(err, errUnknownType) {
 		return cd, err
 	}
@@ -146,7 +146,7 @@ func (c *compiler) columnCodec(p *plan, col relationColumn) (codec, error) {
 func (c *compiler) field(r *relation, col relationColumn, cd codec, facts columnFacts, isKey bool) connect.Field {
 	def := cd.schema.Def()
 	required := facts.notNull || isKey && col.key && r.identity == 'd'
-	def.Optional = !required || c.relaxed[r.table().String()+"."+col.name] ||
+	def.Optional = !required || cd.nullable || c.relaxed[r.table().String()+"."+col.name] ||
 		r.identity != 'f' && !(isKey && col.key) && !c.set.modes.fallback
 	if !def.Optional {
 		def.Default = defaultOf(facts.expression, cd)
@@ -216,7 +216,7 @@ func (c *compiler) key(p *plan, keys []int, codecs []codec, facts *tableFacts) e
 		}
 		s := codecs[i].schema
 		flagged := p.relation.columns[i].key && p.relation.identity != 'f' // FULL flags all columns.
-		if !flagged && (!facts.columns[p.relation.columns[i].name].notNull || c.relaxed[relaxedKey(p.table, p.relation.columns[i].name)]) {
+		if codecs[i].nullable || !flagged && (!facts.columns[p.relation.columns[i].name].notNull || c.relaxed[relaxedKey(p.table, p.relation.columns[i].name)]) {
 			s = s.AsOptional()
 		}
 		fields = append(fields, connect.Field{Name: c.set.modes.fieldName(p.relation.columns[i].name), Schema: s})

@@ -65,6 +65,8 @@ type tableFacts struct {
 type columnFacts struct {
 	notNull    bool
 	expression string // Of the default; empty for none.
+	dims       int    // Of an array, as it was declared.
+	comment    string
 }
 
 // keyColumns returns the columns that a row's key has, in order. The flags of the

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -18,6 +19,10 @@ type formCase struct {
 }
 
 func formCases() []formCase {
+	return slices.Concat(scalarForms(), textForms(), nestedForms())
+}
+
+func scalarForms() []formCase {
 	return []formCase{
 		{typ: "bool", values: []string{"t", "f"}, random: "random() < 0.5"},
 		{typ: "int2", values: []string{"-32768", "32767", "0"}, random: "(random()*65535)::int - 32768"},
@@ -74,6 +79,132 @@ func formCases() []formCase {
 	}
 }
 
+func textForms() []formCase {
+	return []formCase{
+		{typ: "citext", values: []string{"", "CiText", "é"}},
+		{typ: "isbn", values: []string{"978-0-393-04002-9"}, textOnly: true},
+		{typ: "jsonpath", values: []string{"$.a[*] ? (@ > 1)"}},
+		{typ: "refcursor", values: []string{"c"}},
+		{typ: "ltree", values: []string{"", "Top.Science.A_1"}},
+		{typ: "lquery", values: []string{"Top.*{1,2}.a|b"}},
+		{typ: "ltxtquery", values: []string{"a & b*"}},
+		{typ: "hstore", values: []string{"", `k=>v, "n"=>NULL, "q\"x"=>"\\", "é"=>""`, `"NULL"=>"NULL"`}},
+		{typ: "tsvector", values: []string{"", "a fat cat", "x:1A,2B,3C,4 y", `'it''s' 'back\\slash' 'a b':16383`}, random: "to_tsvector('simple', md5(random()::text) || ' ' || md5(random()::text))"},
+		{typ: "pg_lsn", values: []string{"0/0", "16/B374D848", "FFFFFFFF/FFFFFFFF"}},
+		{typ: "tid", values: []string{"(0,0)", "(4294967295,65535)"}},
+		{typ: "inet", values: []string{"192.168.2.0/12", "1.2.3.4", "0.0.0.0/0", "::1", "::", "::/0", "::ffff:1.2.3.4", "::1.2.3.4", "::ffff:0:1.2.3.4", "2001:db8::1:0:0:1", "1:0:0:2:0:0:0:3", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:0:8", "fe80::/10", "::1:2", "0:0:0:0:0:0:1:0", "1::", "0:0:1::"},
+			random: "(array_to_string(array(select to_hex(case when random() < 0.5 then 0 else (random()*65535)::int end) from generate_series(1, 8 + g*0)), ':'))::inet"},
+		{typ: "cidr", values: []string{"10.1.0.0/16", "1.2.3.4/32", "::/0", "2001:db8::/32", "::1/128"}},
+		{typ: "macaddr", values: []string{"00:00:00:00:00:00", "08:00:2b:01:02:03", "ff:ff:ff:ff:ff:ff"}},
+		{typ: "macaddr8", values: []string{"08:00:2b:01:02:03:04:05", "ff:ff:ff:ff:ff:ff:ff:ff"}},
+		{typ: "point", values: []string{"(1.5,-2)", "(NaN,Infinity)", "(-0,1e-300)"}, random: "point(random(), random()*1e9)"},
+		{typ: "box", values: []string{"(1,2),(3,4)", "(0,0),(0,0)"}, random: "box(point(random(), random()), point(random(), random()))"},
+		{typ: "lseg", values: []string{"[(1,2),(3,4)]"}},
+		{typ: "line", values: []string{"{1,2,3}", "{0,-1,5e-3}"}},
+		{typ: "path", values: []string{"[(1,2),(3,4),(5,6)]", "((1,2),(3,4))", "[(0,0)]"}},
+		{typ: "polygon", values: []string{"((1,2),(3,4),(5,0))", "((1,2),(3,4),(1,2))", "((0,0))"}},
+		{typ: "circle", values: []string{"<(1,2),3>", "<(0,0),0>"}, random: "circle(point(random(), random()), random())"},
+	}
+}
+
+// nestedForms are types made of others.
+func nestedForms() []formCase {
+	ranges := []string{"empty", "[1,10)", "(,)", "(1,)", "(,5)", "[-3,-3]"}
+	when := []string{"empty", "(,)", `["2019-03-31 15:30:00",infinity)`, `["0044-03-15 12:00:00 BC","2019-03-31 15:30:00.123456"]`, "(-infinity,2000-01-01)"}
+	return []formCase{
+		{typ: "int4range", values: ranges, random: "int4range((random()*100)::int, 100 + (random()*100)::int, '(]')"},
+		{typ: "int8range", values: append(ranges, "[-9223372036854775808,9223372036854775807)")},
+		{typ: "numrange", values: append(ranges, "(1.50,2e20]")},
+		{typ: "tsrange", values: when},
+		{typ: "tstzrange", values: append(when, `["2019-03-31 15:30:00+05:30",)`)},
+		{typ: "daterange", values: []string{"empty", "(,)", "[2019-01-01,2019-02-01)", "[4714-11-24 BC,5874897-12-30]", "[-infinity,infinity]"}},
+		{typ: "floatrange", values: append(ranges, "[1e15,1e300]", "[1e-5,1e14]", "[0.0001,123456789012345]", "[-Infinity,NaN]", "[-0,0.1]")},
+		{typ: "realrange", values: append(ranges, "[1e6,1e30]", "[1e5,123456.7]", "[1e-5,0.0001]")},
+		{typ: "textrange", values: []string{"empty", `["","a b")`, `[a,"b,c"]`, `["say \"\"hi\\",z]`, `("(",")")`}},
+		{typ: "clockrange", values: []string{"[10:00,24:00]", "[00:00:00.5,)"}},
+		{typ: "addressrange", values: []string{"[1.2.3.4/8,1.2.3.5]", "[::1,)"}},
+		{typ: "uuidrange", values: []string{"[a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11,)"}},
+		{typ: "moodrange", values: []string{"[sad,\"it's ok\"]"}},
+		{typ: "spanrange", values: []string{"[1 day,)"}, textOnly: true},
+		{typ: "int4multirange", values: []string{"{}", "{[1,3),[5,7)}", "{(,1),[5,)}", "{[1,2)}"}},
+		{typ: "tstzmultirange", values: []string{"{}", "{[2019-01-01,2019-01-02),[2020-01-01,)}"}},
+		{typ: "textmultirange", values: []string{`{["a,]","b\\)"],("x y",)}`}},
+		{typ: "nummultirange", values: []string{"{[1.5,2.5]}"}},
+		{typ: "mood", values: []string{"sad", "it's ok"}},
+		{typ: "price", values: []string{"1.20", "-99.99"}},
+		{typ: "dear", values: []string{"2.50"}},
+		{typ: "pair", values: []string{"(1,x)", "(,)", `(2,"")`, `(3,"a ""quoted"" \\ , ) thing")`, `(4,"(")`}},
+		{typ: "nest", values: []string{`("(1,x)","{""(2,y)"",NULL}",2016-11-04,1.50,"{{1,2},{3,4}}")`, "(,,,,)", `("(,)",{},infinity,,{})`}},
+		{typ: "lonely", values: []string{"()", "(1)"}},
+		{typ: "hollow", values: []string{"()"}},
+		{typ: "rowtype", values: []string{`(7,"a b")`}},
+		{typ: "bool[]", values: []string{"{}", "{t,f,NULL}"}},
+		{typ: "int2[]", values: []string{"{}", "{1,NULL,-3}", "[0:1]={7,8}", "[-5:-5]={1}"}},
+		{typ: "int4[]", values: []string{"{}", "{1,NULL,-3}"}, random: "array(select (random()*1000)::int from generate_series(1, g % 7))"},
+		{typ: "int4[][]", values: []string{"{}", "{{1,2},{3,NULL}}", "[0:1][2:3]={{1,2},{3,4}}", "{{1}}"}},
+		{typ: "text[][][]", values: []string{"{}", `{{{a,"b,c"},{NULL,"NULL"}},{{"","{"},{"}","\"\\"}}}`}},
+		{typ: "int8[]", values: []string{"{9223372036854775807}"}},
+		{typ: "oid[]", values: []string{"{4000000000}"}},
+		{typ: "float4[]", values: []string{"{1.1,NaN,-Infinity}"}},
+		{typ: "float8[]", values: []string{"{1.1,NaN,-Infinity}"}},
+		{typ: "numeric[]", values: []string{"{1.10,NULL,1e30}"}},
+		{typ: "numeric(5,1)[]", values: []string{"{1.5,-2.0}"}},
+		{typ: "money[]", values: []string{"{1234.11,NULL,-1}"}},
+		{typ: "text[]", values: []string{"{}", `{a,"b,c","say \"hi\"",NULL,"NULL",""," x ","{}"}`}},
+		{typ: "char(4)[]", values: []string{"{ab,NULL}"}},
+		{typ: "varchar(4)[]", values: []string{"{ab,NULL}"}},
+		{typ: "name[]", values: []string{"{ab,NULL}"}},
+		{typ: `"char"[]`, values: []string{"{a,NULL}"}},
+		{typ: "citext[]", values: []string{"{Ab,NULL}"}},
+		{typ: "xml[]", values: []string{`{"<a x=\"1\"/>"}`}},
+		{typ: "json[]", values: []string{`{"{\"a\": 1}"}`}},
+		{typ: "jsonb[]", values: []string{`{"{\"a\": 1}",NULL,null}`}},
+		{typ: "uuid[]", values: []string{"{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}"}},
+		{typ: "bytea[]", values: []string{`{"\\x0102",NULL}`}},
+		{typ: "bit[]", values: []string{"{0,1}"}},
+		{typ: "bit(3)[]", values: []string{"{101,NULL}"}},
+		{typ: "varbit[]", values: []string{`{1010,""}`}},
+		{typ: "date[]", values: []string{"{2016-11-04,infinity}"}},
+		{typ: "time[]", values: []string{"{24:00:00}"}},
+		{typ: "timetz[]", values: []string{"{24:00:00+02}"}},
+		{typ: "timestamp[]", values: []string{`{"0001-01-01 00:00:00 BC",-infinity}`}},
+		{typ: "timestamptz[]", values: []string{`{"2016-11-04 13:51:30+02",infinity}`}},
+		{typ: "interval[]", values: []string{`{"1 year 2 days",-00:00:01}`}},
+		{typ: "inet[]", values: []string{"{1.2.3.4/8,::1}"}},
+		{typ: "macaddr[]", values: []string{"{08:00:2b:01:02:03}"}},
+		{typ: "int4range[]", values: []string{`{"[1,3)",empty}`}},
+		{typ: "int4multirange[]", values: []string{`{"{[1,3),[5,7)}"}`}},
+		{typ: "mood[]", values: []string{`{sad,"it's ok",NULL}`}},
+		{typ: "price[]", values: []string{"{1.25,NULL}"}},
+		{typ: "pair[]", values: []string{`{"(1,\"a b\")",NULL,"(,)"}`}},
+		{typ: "grid", values: []string{"{{1,2},{3,4}}"}},
+		{typ: "grids", values: []string{`{"{{1,2},{3,4}}",NULL}`}},
+		{typ: "hstore[]", values: []string{`{"a=>1",NULL}`}},
+		{typ: "ltree[]", values: []string{"{a.b}"}},
+		{typ: "isbn[]", values: []string{"{978-0-393-04002-9}"}, textOnly: true},
+		{typ: "point[]", values: []string{`{"(1,2)",NULL}`}},
+		{typ: "box[]", values: []string{"{(3,4),(1,2);(1,1),(0,0)}"}},
+		{typ: "circle[]", values: []string{`{"<(1,2),3>"}`}},
+		{typ: "tsvector[]", values: []string{`{"'a':1"}`}},
+		{typ: "pg_lsn[]", values: []string{"{0/1}"}},
+	}
+}
+
+// formTypes are the types that the cases speak of.
+const formTypes = `
+CREATE EXTENSION IF NOT EXISTS hstore; CREATE EXTENSION IF NOT EXISTS citext; CREATE EXTENSION IF NOT EXISTS ltree; CREATE EXTENSION IF NOT EXISTS isn;
+CREATE TYPE mood AS ENUM ('sad', 'it''s ok', 'happy');
+CREATE DOMAIN price AS numeric(8,2); CREATE DOMAIN dear AS price CHECK (VALUE > 1);
+CREATE DOMAIN grid AS int[][]; CREATE DOMAIN grids AS grid[];
+CREATE TYPE pair AS (a int, b text);
+CREATE TYPE nest AS (one pair, many pair[], "day" date, cost price, cells int[][]);
+CREATE TYPE lonely AS (a int); CREATE TYPE hollow AS (); CREATE TABLE rowtype (id int PRIMARY KEY, gone int, t text); ALTER TABLE rowtype DROP COLUMN gone;
+CREATE TYPE floatrange AS RANGE (SUBTYPE = float8); CREATE TYPE realrange AS RANGE (SUBTYPE = float4);
+CREATE TYPE textrange AS RANGE (SUBTYPE = text, MULTIRANGE_TYPE_NAME = textmultirange, COLLATION = "C");
+CREATE TYPE clockrange AS RANGE (SUBTYPE = time); CREATE TYPE addressrange AS RANGE (SUBTYPE = inet);
+CREATE TYPE uuidrange AS RANGE (SUBTYPE = uuid); CREATE TYPE moodrange AS RANGE (SUBTYPE = mood); CREATE TYPE spanrange AS RANGE (SUBTYPE = interval);
+`
+
 func numericValues(values ...string) []string {
 	return append(numericNaNsInf(values...), strings.Repeat("9", 131072)+"."+strings.Repeat("9", 16383))
 }
@@ -113,6 +244,7 @@ func formModes() [][]string {
 func TestBothFormsAreOneValue(t *testing.T) {
 	t.Parallel()
 	d := newTestDB(t)
+	d.exec(formTypes)
 	set, err := newSettings(d.config())
 	if err != nil {
 		t.Fatal(err)
@@ -130,8 +262,7 @@ func TestBothFormsAreOneValue(t *testing.T) {
 				t.Fatal(err)
 			}
 			types := newTypeTable(set.modes, func(oid uint32) (*typeInfo, error) { return db.loadType(context.Background(), oid) })
-			_ = facts
-			cd, err := types.compile(rel.columns[0].typ, rel.columns[0].mod)
+			cd, err := types.compile(rel.columns[0].typ, rel.columns[0].mod, facts.columns["v"].dims)
 			if err != nil {
 				t.Errorf("%s: %v", c.typ, err)
 				break
@@ -163,7 +294,7 @@ func formRows(t *testing.T, db *db, table string, c formCase) (rel *relation, fa
 		must(db.exec(ctx, "INSERT INTO "+table+" VALUES ("+quoteLiteral(v)+")"))
 	}
 	if c.random != "" {
-		must(db.exec(ctx, "INSERT INTO "+table+" SELECT "+c.random+" FROM generate_series(1, 50)"))
+		must(db.exec(ctx, "INSERT INTO "+table+" SELECT "+c.random+" FROM generate_series(1, 50) g"))
 	}
 	oid, err := db.row(ctx, "SELECT "+quoteLiteral(table)+"::regclass::oid")
 	must(err)

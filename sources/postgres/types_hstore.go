@@ -6,11 +6,15 @@ import "github.com/tidemill/tidemill/connect"
 func hstoreCodec(m *modes, _ int32) codec {
 	if m.hstoreMap {
 		str := connect.Of(connect.KindString)
-		s := connect.SchemaDef{Kind: connect.KindMap, Key: str, Elem: str.AsOptional()}.MustBuild()
-		return codec{schema: s, decode: func(_ *arena, text []byte) (connect.Value, error) {
-			entries, err := parseHstore(text)
-			return connect.Map(entries), err
-		}}
+		value := func(entries []connect.MapEntry, err error) (connect.Value, error) { return connect.Map(entries), err }
+		return codec{
+			schema: connect.SchemaDef{Kind: connect.KindMap, Key: str, Elem: str.AsOptional()}.MustBuild(),
+			decode: func(_ *arena, text []byte) (connect.Value, error) { return value(parseHstore(text)) },
+			binary: func(_ *arena, b []byte) (connect.Value, error) { return value(readHstore(b)) },
+		}
+	}
+	value := func(a *arena, size int, entries []connect.MapEntry) connect.Value {
+		return connect.StringBytes(a.keep(connect.AppendJSON(a.tail(2*size+16), nil, connect.Map(entries))))
 	}
 	return codec{
 		schema: semantic(connect.KindString, nameJSON),
@@ -19,11 +23,39 @@ func hstoreCodec(m *modes, _ int32) codec {
 			if err != nil {
 				return connect.Value{}, err
 			}
-			return a.text(connect.AppendJSON(nil, nil, connect.Map(entries))), nil
+			return value(a, len(text), entries), nil
+		},
+		binary: func(a *arena, b []byte) (connect.Value, error) {
+			entries, err := readHstore(b)
+			if err != nil {
+				return connect.Value{}, err
+			}
+			return value(a, len(b), entries), nil
 		},
 		missing: connect.String(string(connect.AppendJSON(nil, nil, connect.Map([]connect.MapEntry{
 			{Key: connect.String(m.placeholder), Value: connect.String(m.placeholder)}})))),
 	}
+}
+
+// readHstore reads what hstore_send writes: the number of pairs, and of each the key
+// and the value with their lengths, -1 for null.
+func readHstore(b []byte) ([]connect.MapEntry, error) {
+	r := cursor{b: b}
+	n := int(r.u32())
+	if r.short || n > len(r.b)/8 {
+		return nil, badBinary("hstore", b)
+	}
+	entries := make([]connect.MapEntry, n)
+	for i := range entries {
+		entries[i].Key = connect.String(string(r.take(int(int32(r.u32())))))
+		if size := int32(r.u32()); size >= 0 {
+			entries[i].Value = connect.String(string(r.take(int(size))))
+		}
+	}
+	if r.short || len(r.b) > 0 {
+		return nil, badBinary("hstore", b)
+	}
+	return entries, nil
 }
 
 // parseHstore reads "key"=>"value", "other"=>NULL. Both are always quoted on output,

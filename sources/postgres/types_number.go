@@ -11,22 +11,21 @@ import (
 
 // numberTypes are booleans, integers, floats, numeric and money.
 func numberTypes() []typeEntry {
-	plain := func(k connect.Kind, text, binary decodeFunc) func(*modes, int32) codec {
-		cd := codec{schema: connect.Of(k), decode: text, binary: binary}
-		return func(*modes, int32) codec { return cd }
+	plain := func(name string, k connect.Kind, text, binary decodeFunc, print printFunc) typeEntry {
+		cd := codec{schema: connect.Of(k), decode: text, binary: binary, print: print}
+		return typeEntry{name: name, compile: func(*modes, int32) codec { return cd }}
 	}
-	unsigned := plain(connect.KindInt64, intDecoder(connect.KindInt64), binaryUint4)
 	return []typeEntry{
-		{name: "bool", compile: plain(connect.KindBool, decodeBool, binaryBool)},
-		{name: "int2", compile: plain(connect.KindInt16, intDecoder(connect.KindInt16), binaryInt2)},
-		{name: "int4", compile: plain(connect.KindInt32, intDecoder(connect.KindInt32), binaryInt4)},
-		{name: "int8", compile: plain(connect.KindInt64, intDecoder(connect.KindInt64), binaryInt8)},
-		{name: "oid", compile: unsigned},
-		{name: "xid", compile: unsigned},
-		{name: "cid", compile: unsigned},
-		{name: "xid8", compile: plain(connect.KindInt64, intDecoder(connect.KindInt64), binaryUint8)},
-		{name: "float4", compile: plain(connect.KindFloat32, decodeFloat4, binaryFloat4)},
-		{name: "float8", compile: plain(connect.KindFloat64, decodeFloat8, binaryFloat8)},
+		plain("bool", connect.KindBool, decodeBool, binaryBool, printBool),
+		plain("int2", connect.KindInt16, intDecoder(connect.KindInt16), binaryInt2, printInt),
+		plain("int4", connect.KindInt32, intDecoder(connect.KindInt32), binaryInt4, printInt),
+		plain("int8", connect.KindInt64, intDecoder(connect.KindInt64), binaryInt8, printInt),
+		plain("oid", connect.KindInt64, intDecoder(connect.KindInt64), binaryUint4, printUint),
+		plain("xid", connect.KindInt64, intDecoder(connect.KindInt64), binaryUint4, printUint),
+		plain("cid", connect.KindInt64, intDecoder(connect.KindInt64), binaryUint4, printUint),
+		plain("xid8", connect.KindInt64, intDecoder(connect.KindInt64), binaryUint8, printUint),
+		plain("float4", connect.KindFloat32, decodeFloat4, binaryFloat4, printFloat),
+		plain("float8", connect.KindFloat64, decodeFloat8, binaryFloat8, printFloat),
 		{name: "numeric", compile: numericCodec},
 		{name: "money", compile: moneyCodec},
 	}

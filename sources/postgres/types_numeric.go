@@ -2,15 +2,26 @@ package postgres
 
 import (
 	"encoding/binary"
+	"errors"
 	"math"
 	"strconv"
 
 	"github.com/tidemill/tidemill/connect"
 )
 
-// numericCodec follows decimal.handling.mode. A type modifier holds the precision
-// in its upper half and the scale, which may be negative, in its lower eleven bits.
+// numericCodec follows decimal.handling.mode.
 func numericCodec(m *modes, mod int32) codec {
+	cd := numericOf(m, mod)
+	cd.print = printNumeric
+	if m.decimals == decimalsPrecise && m.specialsNull {
+		cd.decode, cd.binary, cd.nullable = specialsAsNull(cd.decode), specialsAsNull(cd.binary), true
+	}
+	return cd
+}
+
+// numericOf is the codec of one mode. A type modifier holds the precision in its
+// upper half and the scale, which may be negative, in its lower eleven bits.
+func numericOf(m *modes, mod int32) codec {
 	switch m.decimals {
 	case decimalsDouble:
 		return codec{schema: connect.Of(connect.KindFloat64), decode: decodeNumericDouble, binary: binaryNumericDouble}
@@ -21,12 +32,29 @@ func numericCodec(m *modes, mod int32) codec {
 		s := variableScaleDecimal()
 		return codec{schema: s, decode: variableScaleDecoder(s), binary: binaryVariableScale(s)}
 	}
-	precision, scale := int(mod-4)>>16&0xffff, int((mod-4)&0x7ff^1024)-1024
+	precision, scale := numericModifier(mod)
 	if scale < 0 {
 		// A scale below zero has no counterpart outside: the zeros are written out.
 		precision, scale = precision-scale, 0
 	}
 	return codec{schema: connect.DecimalSchema(max(precision, scale), scale), decode: decimalDecoder(scale), binary: binaryDecimal(scale)}
+}
+
+// numericModifier returns the precision and scale of a numeric's type modifier.
+func numericModifier(mod int32) (precision, scale int) {
+	return int(mod-4) >> 16 & 0xffff, int((mod-4)&0x7ff^1024) - 1024
+}
+
+// specialsAsNull reads NaN and the infinities, which no decimal schema holds, as
+// null where decimal.special.values asks for that.
+func specialsAsNull(read decodeFunc) decodeFunc {
+	return func(a *arena, b []byte) (connect.Value, error) {
+		v, err := read(a, b)
+		if _, special := errors.AsType[*notFiniteError](err); special {
+			return connect.Value{}, nil
+		}
+		return v, err
+	}
 }
 
 func variableScaleDecimal() *connect.Schema {
@@ -40,8 +68,19 @@ func variableScaleDecimal() *connect.Schema {
 	}.MustBuild()
 }
 
-// errNotFinite is the fault of NaN and infinities where only numbers fit.
-func errNotFinite(text []byte) error {
+// notFiniteError is the fault of NaN and infinities where only numbers fit.
+type notFiniteError struct{ text string }
+
+func (e *notFiniteError) Error() string {
+	return e.text + " is no number, and decimal.handling.mode=precise holds nothing else; see decimal.special.values"
+}
+
+// badNumeric is the error of a text that is no decimal number.
+func badNumeric(text []byte) error {
+	switch s := string(text[:min(len(text), 10)]); s {
+	case "NaN", "Infinity", "-Infinity":
+		return &notFiniteError{s}
+	}
 	return badText("numeric with decimal.handling.mode=precise", text)
 }
 
@@ -49,7 +88,7 @@ func decimalDecoder(scale int) decodeFunc {
 	return func(a *arena, text []byte) (connect.Value, error) {
 		d, err := connect.ParseDecimal(a.tail(len(text)), view(text))
 		if err != nil {
-			return connect.Value{}, errNotFinite(text)
+			return connect.Value{}, badNumeric(text)
 		}
 		if d.Scale != scale {
 			return connect.Value{}, badText("numeric with "+strconv.Itoa(scale)+" digits after the point", text)
@@ -68,7 +107,7 @@ func variableScaleDecoder(s *connect.Schema) decodeFunc {
 		}
 		d, err := connect.ParseDecimal(a.tail(len(text)), view(text))
 		if err != nil {
-			return connect.Value{}, errNotFinite(text)
+			return connect.Value{}, badNumeric(text)
 		}
 		values := a.rowAfter(d.Unscaled, 2)
 		values[0] = connect.Int32(int32(d.Scale))

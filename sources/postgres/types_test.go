@@ -145,7 +145,7 @@ func TestValues(t *testing.T) {
 		if name, value, ok := strings.Cut(c.mode, "="); ok {
 			set = testSettings(t, name, value)
 		}
-		cd, err := newTypeTable(set.modes, fakeTypes).compile(c.oid, c.mod)
+		cd, err := newTypeTable(set.modes, fakeTypes).compile(c.oid, c.mod, 0)
 		if err != nil {
 			t.Errorf("%d: %v", c.oid, err)
 			continue
@@ -174,7 +174,7 @@ func TestValuesThatDoNotFit(t *testing.T) {
 		{1114, "2016-13-04 00:00:00", ""}, {1114, "2016", ""}, {1083, "1:2:3", ""}, {1186, "1 year", ""}, {1560, "012", ""}, {17, "abc", ""}, {600, "1,2", ""},
 		{1186, "P178000000Y", ""},
 	} {
-		cd, err := newTypeTable(testSettings(t).modes, fakeTypes).compile(c.oid, -1)
+		cd, err := newTypeTable(testSettings(t).modes, fakeTypes).compile(c.oid, -1, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +182,7 @@ func TestValuesThatDoNotFit(t *testing.T) {
 			t.Errorf("%d %q was read as %v", c.oid, c.text, v)
 		}
 	}
-	nanos, _ := newTypeTable(testSettings(t, "time.precision.mode", "nanoseconds").modes, fakeTypes).compile(1114, -1)
+	nanos, _ := newTypeTable(testSettings(t, "time.precision.mode", "nanoseconds").modes, fakeTypes).compile(1114, -1, 0)
 	if v, err := nanos.decode(&arena{}, []byte("2300-01-01 00:00:00")); err == nil {
 		t.Errorf("a time that nanoseconds cannot hold became %v", v)
 	}
@@ -198,7 +198,7 @@ func TestMissingValuesAreTyped(t *testing.T) {
 		1007: `[95,95,100,101,98,101,122,105,117,109,95,117,110,97,118,97,105,108,97,98,108,101,95,118,97,108,117,101]`,
 		1700: `{"scale":0,"value":"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="}`,
 	} {
-		cd, err := table.compile(oid, -1)
+		cd, err := table.compile(oid, -1, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -237,7 +237,7 @@ func TestDefaults(t *testing.T) {
 		{1082, "'2016-11-04'::date", "17109"}, {1114, "now()", "null"}, {25, "('a'::text || 'b'::text)", "null"}, {25, "NULL::text", "null"},
 		{701, "(-1.5)", "-1.5"}, {25, "upper('a'::text)", "null"},
 	} {
-		cd, _ := table.compile(c.oid, -1)
+		cd, _ := table.compile(c.oid, -1, 0)
 		if got := defaultOf(c.expression, cd).String(); got != c.want {
 			t.Errorf("%s: %s", c.expression, got)
 		}
@@ -251,7 +251,7 @@ func FuzzDecodeTypes(f *testing.F) {
 		f.Add(uint8(i), []byte(text))
 	}
 	f.Fuzz(func(t *testing.T, which uint8, text []byte) {
-		cd, err := table.compile(oids[int(which)%len(oids)], -1)
+		cd, err := table.compile(oids[int(which)%len(oids)], -1, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,28 +11,24 @@ import (
 // them is the same text.
 func textTypes() []typeEntry {
 	var list []typeEntry
-	add := func(name string, extension bool, cd codec) {
-		list = append(list, typeEntry{name: name, extension: extension, compile: func(*modes, int32) codec { return cd }})
+	add := func(cd codec, extension bool, names ...string) {
+		for _, name := range names {
+			list = append(list, typeEntry{name: name, extension: extension, compile: func(*modes, int32) codec { return cd }})
+		}
 	}
 	plain := connect.Of(connect.KindString)
-	for _, name := range []string{"text", "varchar", "bpchar", "name"} {
-		add(name, false, sameText(plain))
-	}
-	add("citext", true, sameText(plain))
+	add(sameText(plain), false, "text", "varchar", "bpchar", "name", "refcursor")
+	add(sameText(plain), true, "citext")
 	// These are written by no send function, so they only ever come as text.
-	for _, name := range []string{"isbn", "isbn13", "issn", "issn13", "ismn", "ismn13", "ean13", "upc"} {
-		add(name, true, codec{schema: plain, decode: decodeText})
-	}
-	for _, name := range []string{"inet", "cidr", "macaddr", "macaddr8"} {
-		add(name, false, codec{schema: plain, decode: decodeText})
-	}
-	add("char", false, codec{schema: plain, decode: decodeChar, binary: binaryChar})
-	add("json", false, sameText(semantic(connect.KindString, nameJSON)))
-	add("jsonb", false, codec{schema: semantic(connect.KindString, nameJSON), decode: decodeText, binary: versionedText("jsonb")})
-	add("xml", false, sameText(semantic(connect.KindString, "io.debezium.data.Xml")))
-	add("uuid", false, codec{schema: semantic(connect.KindString, "io.debezium.data.Uuid"), decode: decodeText, binary: binaryUUID})
-	add("tsvector", false, codec{schema: semantic(connect.KindString, "io.debezium.data.Tsvector"), decode: decodeText})
-	add("ltree", true, codec{schema: semantic(connect.KindString, "io.debezium.data.Ltree"), decode: decodeText, binary: versionedText("ltree")})
+	add(codec{schema: plain, decode: decodeText}, true, "isbn", "isbn13", "issn", "issn13", "ismn", "ismn13", "ean13", "upc")
+	add(codec{schema: plain, decode: decodeChar, binary: binaryChar}, false, "char")
+	add(sameText(semantic(connect.KindString, nameJSON)), false, "json")
+	add(codec{schema: semantic(connect.KindString, nameJSON), decode: decodeText, binary: versionedText("jsonb")}, false, "jsonb")
+	add(codec{schema: plain, decode: decodeText, binary: versionedText("jsonpath")}, false, "jsonpath")
+	add(sameText(semantic(connect.KindString, "io.debezium.data.Xml")), false, "xml")
+	add(codec{schema: semantic(connect.KindString, "io.debezium.data.Uuid"), decode: decodeText, binary: binaryUUID, print: printUUID}, false, "uuid")
+	add(codec{schema: semantic(connect.KindString, "io.debezium.data.Ltree"), decode: decodeText, binary: versionedText("ltree")}, true, "ltree")
+	add(codec{schema: plain, decode: decodeText, binary: versionedText("lquery")}, true, "lquery", "ltxtquery")
 	return append(list, typeEntry{name: "hstore", extension: true, compile: hstoreCodec})
 }
 
@@ -40,7 +36,7 @@ const nameJSON = "io.debezium.data.Json"
 
 // sameText is the codec of a type whose both forms are its text.
 func sameText(s *connect.Schema) codec {
-	return codec{schema: s, decode: decodeText, binary: decodeText}
+	return codec{schema: s, decode: decodeText, binary: decodeText, print: appendRaw}
 }
 
 func decodeText(a *arena, text []byte) (connect.Value, error) { return a.text(text), nil }

@@ -35,13 +35,20 @@ var errTimeRange = errors.New("the value is beyond what this time.precision.mode
 // timeTypes follow time.precision.mode and interval.handling.mode. Each is read into
 // one number from either form, and written from that.
 func timeTypes() []typeEntry {
+	entry := func(name string, compile func(*modes, int32) codec, print printFunc) typeEntry {
+		return typeEntry{name: name, compile: func(m *modes, mod int32) codec {
+			cd := compile(m, mod)
+			cd.print = print
+			return cd
+		}}
+	}
 	return []typeEntry{
-		{name: "date", compile: dateCodec},
-		{name: "time", compile: timeCodec},
-		{name: "timestamp", compile: timestampCodec},
-		{name: "timestamptz", compile: zonedTimestampCodec},
-		{name: "timetz", compile: zonedTimeCodec},
-		{name: "interval", compile: intervalCodec},
+		entry("date", dateCodec, printDate),
+		entry("time", timeCodec, printTime),
+		entry("timestamp", timestampCodec, printTimestamp("")),
+		entry("timestamptz", zonedTimestampCodec, printTimestamp("+00")),
+		entry("timetz", zonedTimeCodec, nil),
+		entry("interval", intervalCodec, nil),
 	}
 }
 
