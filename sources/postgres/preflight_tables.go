@@ -164,7 +164,7 @@ func (p *preflight) checkTypes(ctx context.Context) error {
 		table, typ := uint32(number(r[0])), uint32(number(r[2]))
 		err, looked := known[typ]
 		if !looked {
-			_, err = types.compile(typ, int32(number(r[3])))
+			_, err = types.compile(typ, int32(number(r[3])), 0)
 			known[typ] = err
 		}
 		if err != nil && !errors.Is(err, errUnknownType) {
