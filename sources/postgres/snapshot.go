@@ -230,17 +230,20 @@ func (s *snapshot) join(ctx context.Context) (*db, error) {
 	return d, nil
 }
 
-// lockTables locks tables against changes of their shape on a connection, when
+// lock locks tables against changes of their shape on a connection, when
 // snapshot.locking.mode asks for it. Reading and writing go on.
-func (s *snapshot) lockTables(ctx context.Context, d *db) error {
+func (s *snapshot) lock(ctx context.Context, d *db, tables []catalogTable) error {
 	const some = 100
-	for list := range slices.Chunk(s.tables, some) {
+	for list := range slices.Chunk(tables, some) {
 		names := make([]string, len(list))
 		for i, t := range list {
 			names[i] = t.name.quoted()
 		}
 		sql := "SET LOCAL lock_timeout = " + strconv.FormatInt(s.set.snapshotLockTimeout.Milliseconds(), 10) + "; LOCK TABLE " + strings.Join(names, ", ") + " IN ACCESS SHARE MODE"
 		if err := d.exec(ctx, sql); err != nil {
+			if sqlState(err) == "42P01" {
+				return altered(err, joinNames(names))
+			}
 			return explain(err, "locking the tables of the snapshot")
 		}
 	}

@@ -91,16 +91,16 @@ func (r *tableReader) read(ctx context.Context, p *piece) error {
 func (r *tableReader) failed(err error, p *piece) error {
 	doing := "reading the table " + p.heap.name.String()
 	if code := sqlState(err); code == "42P01" || code == "42703" {
-		return altered(err, p.table.name)
+		return altered(err, p.table.name.String())
 	}
 	return explain(err, doing)
 }
 
 // altered says that the shape of a table changed under the snapshot: the next attempt
 // looks anew.
-func altered(cause error, t tableName) error {
+func altered(cause error, place string) error {
 	e := retriable("pg.snapshot.altered", "a table was altered, emptied or dropped while the snapshot was taken, which begins anew", cause)
-	e.Place = t.String()
+	e.Place = place
 	e.Mend = "nothing, if that does not happen again; snapshot.locking.mode=shared holds such changes back during the snapshot"
 	return e
 }
@@ -158,7 +158,7 @@ func (r *tableReader) hold(ctx context.Context, p *piece) (gone bool, err error)
 		return true, nil
 	}
 	if !truth(kept[0]) {
-		return false, altered(nil, p.heap.name)
+		return false, altered(nil, p.heap.name.String())
 	}
 	return false, nil
 }
@@ -184,7 +184,7 @@ func (r *tableReader) sameColumns(ctx context.Context, p *piece) error {
 			typ = info.base // The server describes domains as what they are made of.
 		}
 		if f.DataTypeOID != typ {
-			return altered(nil, p.table.name)
+			return altered(nil, p.table.name.String())
 		}
 	}
 	return nil

@@ -59,18 +59,18 @@ func (w *work) readTables(ctx context.Context, s *snapshot, job snapshotJob) (er
 			tables = append(tables, t)
 		}
 	}
-	if s.tables, err = s.measure(ctx, job.check.db, tables, job.srv.version); err != nil {
-		return err
-	}
 	if w.set.snapshotLocks {
 		holder, err := s.join(ctx)
 		if err != nil {
 			return err
 		}
 		defer holder.close(context.WithoutCancel(ctx))
-		if err := s.lockTables(ctx, holder); err != nil {
+		if err := s.lock(ctx, holder, tables); err != nil {
 			return err
 		}
+	}
+	if s.tables, err = s.measure(ctx, job.check.db, tables, job.srv.version); err != nil {
+		return err
 	}
 	s.progress = &tally{log: w.log, metrics: w.metrics, show: w.env.Show, kind: w.set.snapshotKind, at: s.slot.begin, tables: s.tables}
 	s.progress.start()

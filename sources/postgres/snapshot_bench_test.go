@@ -1,0 +1,116 @@
+package postgres
+
+import (
+	"context"
+	"log/slog"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// benchTable is the table of the reference workload: a row has about 200 bytes.
+const benchTable = `CREATE TABLE load (
+  id bigint PRIMARY KEY, customer int NOT NULL, amount numeric(12,2) NOT NULL, quantity int NOT NULL, paid boolean NOT NULL,
+  created timestamp(6) NOT NULL, name varchar(40) NOT NULL, email text NOT NULL, city text, note text)`
+
+const benchFill = `INSERT INTO load SELECT g, g % 5000, (g % 100000) / 100.0, g % 7, g % 3 = 0, timestamp '2026-01-01' + g * interval '1 s',
+  'customer ' || g, 'customer' || g || '@example.com', CASE WHEN g % 5 = 0 THEN NULL ELSE 'city ' || g % 100 END, repeat('n', 90)
+  FROM generate_series(1, $1) g`
+
+// cpuTime is what this process has used so far.
+func cpuTime(tb testing.TB) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		tb.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkSnapshot reads a table of 300,000 rows into batches and throws them away,
+// over two connections. cpu-µs/row is ours, without the server's.
+func BenchmarkSnapshot(b *testing.B) {
+	const rows = 300_000
+	d := newTestDB(b)
+	d.exec(benchTable)
+	d.exec(benchFill, rows)
+	d.exec(`VACUUM ANALYZE load`)
+	var used, took time.Duration
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for b.Loop() {
+		cpu, began := cpuTime(b), time.Now()
+		if n := discardSnapshot(b, d); n != rows {
+			b.Fatalf("%d rows came", n)
+		}
+		used, took = used+cpuTime(b)-cpu, took+time.Since(began)
+	}
+	runtime.ReadMemStats(&after)
+	n := float64(rows * b.N)
+	b.ReportMetric(float64(used.Microseconds())/n, "cpu-µs/row")
+	b.ReportMetric(n/took.Seconds(), "rows/s")
+	b.ReportMetric(float64(after.Mallocs-before.Mallocs)/n, "allocs/row")
+	b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc)/n, "B/row")
+}
+
+// discardSnapshot takes a snapshot and returns how many records it had.
+func discardSnapshot(b *testing.B, d *testDB) int {
+	ctx := context.Background()
+	set, err := newSettings(d.config())
+	if err != nil {
+		b.Fatal(err)
+	}
+	s, side := benchSnapshot(b, d, set)
+	defer side.close(ctx)
+	out := make(chan *batch, set.queueBatches)
+	s.out = out
+	failed := make(chan error, 1)
+	go func() {
+		defer close(out)
+		failed <- s.run(ctx)
+	}()
+	n := 0
+	for batch := range out {
+		n += len(batch.records)
+	}
+	if err := <-failed; err != nil {
+		b.Fatal(err)
+	}
+	return n
+}
+
+// benchSnapshot makes a snapshot of a database without a slot, and the connection that
+// exports its view.
+func benchSnapshot(b *testing.B, d *testDB, set *settings) (*snapshot, *db) {
+	ctx := context.Background()
+	side, err := set.open(ctx, "bench")
+	if err != nil {
+		b.Fatal(err)
+	}
+	w, err := newWork(&task{set: set, metrics: noMetrics{}, log: slog.New(slog.DiscardHandler)}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	p, err := set.check(ctx, side, "bench")
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := side.exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ"); err != nil {
+		b.Fatal(err)
+	}
+	exported, err := side.row(ctx, "SELECT pg_catalog.pg_export_snapshot()")
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := &snapshot{
+		set: set, log: w.log, metrics: w.metrics, version: Version, slot: newSlot{begin: 1000, snapshot: string(exported[0])},
+		keep:    func(ctx context.Context) error { <-ctx.Done(); return nil },
+		emitter: func() *emitter { return w.newEmitter(position{lsn: 1000, end: 1000, snapshot: snapshotRunning}) },
+	}
+	if s.tables, err = s.measure(ctx, side, p.tables, p.server.version); err != nil {
+		b.Fatal(err)
+	}
+	s.progress = &tally{log: w.log, metrics: w.metrics, tables: s.tables}
+	s.progress.start()
+	return s, side
+}

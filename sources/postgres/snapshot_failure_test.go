@@ -1,0 +1,233 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/connect/connecttest"
+)
+
+// narrow are settings with which a snapshot waits for the test after a few rows.
+var narrow = []string{"max.batch.size", "50", "max.queue.size", "50", "max.queue.size.in.bytes", "200000", "snapshot.max.threads", "1", "retriable.restart.connector.wait.ms", "300"}
+
+// halfway makes two tables and a snapshot that is in the middle of the first one.
+func halfway(t *testing.T, d *testDB, pairs ...string) *connecttest.SourceRun {
+	t.Helper()
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text); INSERT INTO a SELECT g, repeat('x', 200) FROM generate_series(1, 40000) g`)
+	d.exec(`CREATE TABLE b (id int PRIMARY KEY, v text, n int); INSERT INTO b SELECT g, 'v', g FROM generate_series(1, 100) g; ANALYZE`)
+	run := d.start(&connecttest.Offsets{}, append(slices.Clone(narrow), pairs...)...)
+	eventually(t, "rows are read", func() bool { return progressOf(t, run).Rows > 0 })
+	run.Take(10)
+	return run
+}
+
+func progressOf(t *testing.T, run *connecttest.SourceRun) (v progressView) {
+	t.Helper()
+	if text := run.Shown("snapshot"); text != nil {
+		if err := json.Unmarshal(text, &v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return v
+}
+
+// untilLast takes records until the last of a snapshot and returns the rows of the
+// attempt that came to its end.
+func untilLast(t *testing.T, run *connecttest.SourceRun) []connect.SourceRecord {
+	t.Helper()
+	var records []connect.SourceRecord
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+		for _, r := range run.Poll(time.Second) {
+			if r.Topic == "" || op(&r) != "r" {
+				continue
+			}
+			if source(&r, "snapshot").Str() == "first" {
+				records = nil
+			}
+			if records = append(records, r); source(&r, "snapshot").Str() == "last" {
+				return records
+			}
+		}
+	}
+	t.Fatalf("the snapshot did not end; %d rows came", len(records))
+	return nil
+}
+
+// TestSnapshotConnectionCut loses connections while rows come: the snapshot begins
+// anew and is whole, and no slot is left over.
+func TestSnapshotConnectionCut(t *testing.T) {
+	t.Parallel()
+	d := newTestDB(t)
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text)` + wide + `; INSERT INTO a SELECT g, repeat('x', 200) FROM generate_series(1, 10000) g; ANALYZE`)
+	c := newCutter(t, net.JoinHostPort(d.url.Hostname(), d.url.Port()), 200_000, 400_000)
+	run := d.start(&connecttest.Offsets{}, append([]string{"database.port", c.port(), "retriable.restart.connector.wait.ms", "300"}, inPieces...)...)
+	rows := rowsByTopic(t, untilLast(t, run))["a"]
+	if len(rows) != 10000 || distinct(rows) != 10000 {
+		t.Errorf("%d rows", len(rows))
+	}
+	if c.cuts.Load() != 2 {
+		t.Errorf("%d cuts", c.cuts.Load())
+	}
+	d.streaming()
+	if left := d.get("SELECT string_agg(slot_name, ',') FROM pg_replication_slots WHERE database = current_database()"); left != d.slot {
+		t.Errorf("the slots are %s", left)
+	}
+}
+
+// TestSnapshotViewLost ends the session that exported the view while rows are read.
+func TestSnapshotViewLost(t *testing.T) {
+	t.Parallel()
+	d := newTestDB(t)
+	run := halfway(t, d)
+	d.exec(`INSERT INTO b VALUES (101, 'later', 1)`)
+	d.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'walsender' AND datname = current_database()`)
+	rows := rowsByTopic(t, untilLast(t, run))
+	if len(rows["a"]) != 40000 || len(rows["b"]) != 101 {
+		t.Errorf("%d and %d rows", len(rows["a"]), len(rows["b"]))
+	}
+}
+
+// TestSnapshotTableChanges changes a table that the snapshot has yet to read, in ways
+// that would hide rows from its view: it begins anew.
+func TestSnapshotTableChanges(t *testing.T) {
+	for name, c := range map[string]struct {
+		change string
+		rows   int
+		row    string
+	}{
+		"written anew":    {`ALTER TABLE b ALTER n TYPE bigint`, 100, `{"id":7,"v":"v","n":7}`},
+		"emptied":         {`TRUNCATE b; INSERT INTO b VALUES (7, 'new', 1)`, 1, `{"id":7,"v":"new","n":1}`},
+		"dropped":         {`DROP TABLE b`, 0, ``},
+		"made anew":       {`DROP TABLE b; CREATE TABLE b (id int PRIMARY KEY); INSERT INTO b VALUES (7)`, 1, `{"id":7}`},
+		"column dropped":  {`ALTER TABLE b DROP v`, 100, `{"id":7,"n":7}`},
+		"column replaced": {`ALTER TABLE b DROP n; ALTER TABLE b ADD n text DEFAULT 'new'`, 100, `{"id":7,"v":"v","n":"new"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newTestDB(t)
+			run := halfway(t, d)
+			d.exec(c.change)
+			rows := rowsByTopic(t, untilLast(t, run))
+			if len(rows["a"]) != 40000 || len(rows["b"]) != c.rows || c.row != "" && !slices.Contains(rows["b"], c.row) {
+				t.Errorf("%d and %d rows, %.300s", len(rows["a"]), len(rows["b"]), fmt.Sprint(rows["b"]))
+			}
+			if n := run.Metrics.Counter("reconnects_total"); n == 0 {
+				t.Error("the snapshot did not begin anew")
+			}
+		})
+	}
+}
+
+// TestSnapshotLocks holds changes of shape back while the snapshot is taken.
+func TestSnapshotLocks(t *testing.T) {
+	t.Parallel()
+	d := newTestDB(t)
+	run := halfway(t, d, "snapshot.locking.mode", "shared")
+	if _, err := d.conn.Exec(context.Background(), `SET lock_timeout = '100ms'; ALTER TABLE b ALTER n TYPE bigint`); sqlState(err) != "55P03" {
+		t.Errorf("the table was altered: %v", err)
+	}
+	d.exec(`INSERT INTO b VALUES (101, 'goes on', 1)`)
+	records := run.Take(40090)
+	if word := source(&records[len(records)-1], "snapshot").Str(); word != "last" {
+		t.Errorf("the last row is marked %s", word)
+	}
+	eventually(t, "the locks are gone", func() bool {
+		_, err := d.conn.Exec(context.Background(), `ALTER TABLE b ALTER n TYPE bigint`)
+		return err == nil
+	})
+	if n := run.Metrics.Counter("reconnects_total"); n != 0 {
+		t.Errorf("the snapshot began anew %d times", n)
+	}
+}
+
+func TestSnapshotLockTimesOut(t *testing.T) {
+	t.Parallel()
+	d := newTestDB(t)
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY)`)
+	d.exec(`BEGIN; LOCK TABLE a IN ACCESS EXCLUSIVE MODE`)
+	set, err := newSettings(d.config("snapshot.locking.mode", "shared", "snapshot.lock.timeout.ms", "50"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	side, err := set.open(ctx, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer side.close(ctx)
+	if err := side.exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err != nil {
+		t.Fatal(err)
+	}
+	s := &snapshot{set: set}
+	if err := s.lock(ctx, side, []catalogTable{{name: tableName{"public", "a"}}}); sqlState(err) != "55P03" || !isRetriable(err) || !strings.Contains(err.Error(), "locking the tables") {
+		t.Error(err)
+	}
+}
+
+// TestSnapshotStoppedAnywhere stops a task at many points of its first snapshot: it
+// leaves nothing on the server, and the next start tells everything.
+func TestSnapshotStoppedAnywhere(t *testing.T) {
+	t.Parallel()
+	d := newTestDB(t)
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text)` + wide + `; INSERT INTO a SELECT g, repeat('x', 200) FROM generate_series(1, 2000) g; CREATE TABLE b (id int PRIMARY KEY); INSERT INTO b VALUES (1); ANALYZE`)
+	var offsets connecttest.Offsets
+	for _, n := range []int{0, 1, 40, 1000, 1999} {
+		run := d.start(&offsets, append(slices.Clone(inPieces), "max.batch.size", "10", "max.queue.size", "10", "max.queue.size.in.bytes", "100000")...)
+		if n > 0 {
+			run.Take(n)
+			run.Commit()
+		}
+		run.Stop()
+		eventually(t, "nothing is left", func() bool {
+			return d.get("SELECT (SELECT count(*) FROM pg_replication_slots WHERE database = current_database()) + (SELECT count(*) FROM pg_publication)") == "0"
+		})
+	}
+	rows := rowsByTopic(t, d.start(&offsets, inPieces...).Take(2001))
+	if distinct(rows["a"]) != 2000 {
+		t.Errorf("%d rows", distinct(rows["a"]))
+	}
+}
+
+// TestSnapshotHasWhatIsPublished reads the columns and rows to which the publication
+// is limited, as the log does.
+func TestSnapshotHasWhatIsPublished(t *testing.T) {
+	t.Parallel()
+	d := newTestDB(t)
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text, secret text)` + wide + `; INSERT INTO a SELECT g, 'v', 'hidden' FROM generate_series(1, 2000) g`)
+	d.exec(`CREATE PUBLICATION dbz_publication FOR TABLE a (id, v) WHERE (id > 500 AND id <> 700)`)
+	run := d.start(&connecttest.Offsets{}, inPieces...)
+	rows := rowsByTopic(t, run.Take(1499))["a"]
+	if distinct(rows) != 1499 || slices.Contains(rows, `{"id":700,"v":"v"}`) || !slices.Contains(rows, `{"id":501,"v":"v"}`) {
+		t.Errorf("%d rows, such as %s", distinct(rows), rows[0])
+	}
+	d.streaming()
+	d.exec(`INSERT INTO a VALUES (0, 'v', 'hidden'), (3000, 'v', 'hidden')`)
+	expectBrief(t, run.Take(1), `a c {"id":3000} null {"id":3000,"v":"v"}`)
+}
+
+// TestSnapshotWithFewRights reads with rights on columns only, and partitions that may
+// be read through their root alone.
+func TestSnapshotWithFewRights(t *testing.T) {
+	t.Parallel()
+	d := newTestDB(t)
+	role := "few_" + strings.TrimPrefix(d.url.Path, "/")
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text, secret text)` + wide + `; INSERT INTO a SELECT g, 'v', 's' FROM generate_series(1, 2000) g`)
+	d.exec(`CREATE TABLE p (id int PRIMARY KEY, v text) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10000); INSERT INTO p SELECT g, 'v' FROM generate_series(1, 1000) g; ANALYZE`)
+	d.exec(`CREATE ROLE ` + role + ` LOGIN REPLICATION; GRANT SELECT (id, v) ON a TO ` + role + `; GRANT SELECT ON p TO ` + role + `; CREATE PUBLICATION dbz_publication FOR TABLE a, p WITH (publish_via_partition_root = true)`)
+	t.Cleanup(func() {
+		d.exec(`REASSIGN OWNED BY ` + role + ` TO CURRENT_USER; DROP OWNED BY ` + role + `; DROP ROLE ` + role)
+	})
+	run := d.start(&connecttest.Offsets{}, append([]string{"database.user", role, "column.exclude.list", "public.a.secret", "table.include.list", "public.a,public.p"}, inPieces...)...)
+	rows := rowsByTopic(t, run.Take(3000))
+	if distinct(rows["a"]) != 2000 || distinct(rows["p"]) != 1000 {
+		t.Errorf("%d and %d rows", distinct(rows["a"]), distinct(rows["p"]))
+	}
+	run.Stop()
+}
