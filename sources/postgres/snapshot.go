@@ -77,13 +77,19 @@ func (s *snapshot) run(ctx context.Context) error {
 	return err
 }
 
-// connections is how many read at once.
+// connections is how many read at once: for little, a single one is quicker than
+// another connection, and tables come in order.
 func (s *snapshot) connections() int {
-	n := int64(0)
+	const little = 512 // Pages.
+	most, work := int64(0), int64(0)
 	for _, t := range s.tables {
-		n += t.pieces
+		most += t.pieces
+		work += t.pages
+		if s.set.selects[t.name.String()] != "" {
+			work += little // Who knows what the statement reads.
+		}
 	}
-	return int(max(1, min(int64(s.set.snapshotThreads), n)))
+	return int(max(1, min(int64(s.set.snapshotThreads), most, 1+work/little)))
 }
 
 // arrange puts tables in the order of snapshot.tables.order.by.row.count.
