@@ -2,19 +2,26 @@ package worker
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/devstack"
 )
 
 // flood is a source that has its records ready, so that what is measured is the
 // worker.
 type flood struct {
-	connect.SourceConnector
 	n    int64
+	rows int64 // Of a source transaction; 0 for a source that does not define any.
 	done chan struct{}
 }
+
+func (f *flood) ExactlyOnce(connect.Config) bool       { return true }
+func (f *flood) DefinesBoundaries(connect.Config) bool { return f.rows > 0 }
 
 func (f *flood) Start(context.Context, connect.ConnectorEnv) error { return nil }
 func (f *flood) Stop(context.Context) error                        { return nil }
@@ -56,7 +63,10 @@ func (t *floodTask) Poll(ctx context.Context) ([]connect.SourceRecord, error) {
 	}
 	for i := range t.batch {
 		t.next++
-		t.batch[i].SourceOffset = floodOffset(t.next)
+		t.batch[i].SourceOffset, t.batch[i].Boundary = floodOffset(t.next), connect.BoundaryNone
+		if t.f.rows > 0 && t.next%t.f.rows == 0 {
+			t.batch[i].Boundary = connect.BoundaryCommit
+		}
 	}
 	return t.batch, nil
 }
@@ -86,4 +96,52 @@ func BenchmarkSource(b *testing.B) {
 			b.StopTimer()
 		})
 	}
+}
+
+// BenchmarkExactlyOnce compares exactly-once with at-least-once for source
+// transactions of several sizes, by turns in the same run. An operation is all of it:
+// use -benchtime=1x.
+func BenchmarkExactlyOnce(b *testing.B) {
+	const rounds, records = 5, 200_000
+	for _, c := range []struct {
+		rows   int64
+		strict string
+	}{{1, ""}, {10, ""}, {100, ""}, {1000, ""}, {100, "connector"}, {1000, "connector"}} {
+		b.Run(fmt.Sprintf("rows=%d%s", c.rows, c.strict), func(b *testing.B) {
+			for b.Loop() {
+				var least, exactly []float64
+				for range rounds {
+					least = append(least, pour(b, records, c.rows, nil, ""))
+					exactly = append(exactly, pour(b, records, c.rows, exact, c.strict))
+				}
+				slices.Sort(least)
+				slices.Sort(exactly)
+				b.ReportMetric(least[rounds/2], "alo-records/s")
+				b.ReportMetric(exactly[rounds/2], "eos-records/s")
+				b.ReportMetric(exactly[rounds/2]/least[rounds/2], "ratio")
+			}
+		})
+	}
+}
+
+// pour lets records through a worker, in source transactions of that many rows, and
+// returns how many went through in a second.
+func pour(b *testing.B, n, rows int64, over connect.Config, boundary string) float64 {
+	broker, err := devstack.StartKafka(devstack.KafkaOptions{})
+	must(b, err)
+	defer broker.Stop()
+	l := labWith(b, broker.Brokers())
+	f := &flood{n: n, rows: rows, done: make(chan struct{})}
+	w := l.start(over, func(o *Options) {
+		o.Plugins.Sources = []connect.Plugin[connect.SourceConnector]{{Class: "Flood", New: func() connect.SourceConnector { return f }}}
+	})
+	defer w.stop()
+	config := connect.Config{"connector.class": "Flood"}
+	if boundary != "" {
+		config["transaction.boundary"] = boundary
+	}
+	began := time.Now()
+	w.create("flood", config)
+	<-f.done
+	return float64(n) / time.Since(began).Seconds()
 }

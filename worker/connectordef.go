@@ -72,8 +72,10 @@ func sourceKeys() []connect.ConfigKey {
 	return []connect.ConfigKey{
 		in(groupTopics, connectorKey("topic.creation.groups", connect.TypeList, "", "Groups of rules for new topics; each has topic.creation.<group>.include, .exclude, .partitions, .replication.factor and topic settings.")),
 		in(groupExact, checked(connectorKey("exactly.once.support", connect.TypeString, "requested", "required refuses a configuration without exactly-once delivery."), connect.OneOf("requested", "required"))),
-		in(groupExact, checked(connectorKey("transaction.boundary", connect.TypeString, "poll", "With exactly-once: a Kafka transaction for each poll, each interval, or as the connector defines."), connect.OneOf("poll", "interval", "connector"))),
+		in(groupExact, optional(checked(connectorKey("transaction.boundary", connect.TypeString, "", "With exactly-once: a Kafka transaction for each poll, each interval, or as the connector defines. When absent, and unlike Kafka Connect, each transaction of the source is within one Kafka transaction if the connector defines where they end, otherwise each poll is, and several that are at hand are written together."), connect.OneOf("poll", "interval", "connector")))),
 		in(groupExact, optional(checked(connectorKey("transaction.boundary.interval.ms", connect.TypeDuration, "", "Length of a transaction with transaction.boundary=interval, in milliseconds; offset.flush.interval.ms when absent."), connect.Between(1, 1<<40)))),
+		in(groupExact, checked(connectorKey("transaction.max.records", connect.TypeInt, "1000000", "A source transaction of more records is divided over several Kafka transactions, from each of which the task can resume; headers of the records tell (__tidemill.transaction.part and .last)."), connect.Between(2, 1<<31-1))),
+		in(groupExact, checked(connectorKey("transaction.max.bytes", connect.TypeLong, "1073741824", "A source transaction of more bytes of keys and values is divided in the same way."), connect.Between(1<<10, 1<<50))),
 		in(groupOffset, optional(checked(connectorKey("offsets.storage.topic", connect.TypeString, "", "Refused unless it is empty: offsets are kept in the worker's topic."), connect.CheckText(noOwnOffsets)))),
 	}
 }

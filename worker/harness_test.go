@@ -114,7 +114,7 @@ func (c *counting) Stop(context.Context) error  { return nil }
 func (c *counting) NewTask() connect.SourceTask { return &countingTask{l: c.l} }
 
 func (c *counting) ExactlyOnce(config connect.Config) bool       { return config["exact"] != "no" }
-func (c *counting) DefinesBoundaries(config connect.Config) bool { return config["exact"] != "no" }
+func (c *counting) DefinesBoundaries(config connect.Config) bool { return config["txn.size"] != "" }
 
 func (c *counting) Validate(ctx context.Context, config connect.Config, values connect.ConfigValues) {
 	if config["validate.trouble"] == "block" {

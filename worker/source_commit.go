@@ -8,36 +8,41 @@ import (
 	"github.com/tidemill/tidemill/connect"
 )
 
-// quiet is how long nothing must be on its way before offsets are stored ahead of the
-// clock. What follows a burst is then known at once, such as that a snapshot is
-// complete, while a steady stream costs no more than the clock asks for.
-const quiet = 100 * time.Millisecond
+// soon is how long after a record is finished its offset is stored at the latest, and
+// told to the source when it is stored already. It bounds what is repeated when the
+// worker is killed, and is long enough for storing to cost nothing that counts.
+const soon = 20 * time.Millisecond
 
-// commitLoop stores offsets by the clock, when many records are finished and when no
-// more are on their way, and a last time after drained is closed.
+// commitLoop stores offsets soon after records are finished, at once when those are
+// many, and a last time after drained is closed.
 func (t *sourceTask) commitLoop(life context.Context, drained <-chan struct{}) error {
-	ticker := time.NewTicker(t.rt.settings.Duration("offset.flush.interval.ms"))
-	defer ticker.Stop()
-	still := time.NewTimer(quiet)
-	defer still.Stop()
+	wait := min(soon, t.rt.settings.Duration("offset.flush.interval.ms"))
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	var due <-chan time.Time // Nil while nothing is finished that is not stored.
 	for {
 		last := false
 		select {
 		case <-life.Done():
 			return nil
-		case <-ticker.C:
-		case <-t.commitNow:
-		case <-t.arrivedAll:
-			still.Reset(quiet)
+		case <-t.moved:
+			if due == nil {
+				timer.Reset(wait)
+				due = timer.C
+			}
 			continue
-		case <-still.C:
+		case <-due:
+		case <-t.commitNow:
 		case <-drained:
 			last = true
 		}
+		due = nil
 		if err := t.commit(life, last); err != nil {
 			// The offsets stay to be stored with the next attempt.
 			t.metrics.commitFailures.Add(1)
 			t.log.Warn("storing offsets failed, trying again", "error", err)
+			timer.Reset(t.rt.settings.Duration("offset.flush.interval.ms"))
+			due = timer.C
 		}
 		if last {
 			return nil
@@ -49,7 +54,10 @@ func (t *sourceTask) commitLoop(life context.Context, drained <-chan struct{}) e
 // is durable, and only then tells the source that it may let go.
 func (t *sourceTask) commit(life context.Context, last bool) error {
 	t.mu.Lock()
+	t.finished = 0
 	t.scratch = t.submitted.committable(t.scratch[:0])
+	maps.Copy(t.reached, t.stored)
+	clear(t.stored)
 	t.mu.Unlock()
 	for _, p := range t.scratch {
 		t.reached[p.partition] = p.offset

@@ -3,6 +3,9 @@ package worker
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -12,8 +15,9 @@ import (
 // open makes everything but the plugin's own work ready.
 func (t *sourceTask) open(life context.Context) error {
 	var err error
+	t.stored = map[connect.SourcePartition]connect.Offset{}
 	t.submitted, t.reached = newSubmitted(), map[connect.SourcePartition]connect.Offset{}
-	t.commitNow, t.arrivedAll = make(chan struct{}, 1), make(chan struct{}, 1)
+	t.commitNow, t.moved = make(chan struct{}, 1), make(chan struct{}, 1)
 	if t.settings, err = frameworkDef(true).Parse(t.config); err != nil {
 		return err
 	}
@@ -73,9 +77,11 @@ func (t *sourceTask) openProducer(life context.Context) error {
 	}
 	if t.rt.exactlyOnce {
 		opts = append(opts, kgo.TransactionalID(transactionalID(t.rt.groupID, t.id)))
-		if props["transaction.timeout.ms"] == "" {
-			opts = append(opts, kgo.TransactionTimeout(defaultTransactionTimeout))
+		t.txnTimeout = defaultTransactionTimeout
+		if ms, err := strconv.Atoi(strings.TrimSpace(props["transaction.timeout.ms"])); err == nil && ms > 0 {
+			t.txnTimeout = time.Duration(ms) * time.Millisecond
 		}
+		opts = append(opts, kgo.TransactionTimeout(t.txnTimeout))
 	}
 	if t.producer, err = kgo.NewClient(opts...); err != nil {
 		return fmt.Errorf("make the producer: %w", err)
@@ -93,7 +99,9 @@ func (t *sourceTask) env(life context.Context) connect.SourceTaskEnv {
 	return connect.SourceTaskEnv{
 		Connector: t.id.Connector, Task: t.id.Task, Config: t.task, Log: t.log, Metrics: t.metrics,
 		StoredOffset: func(ctx context.Context, p connect.SourcePartition) ([]byte, error) {
-			return t.rt.offsets.get(t.id.Connector, p), ctx.Err()
+			offset := t.rt.offsets.get(t.id.Connector, p)
+			t.storedPart = max(t.storedPart, nextPart(offset))
+			return offset, ctx.Err()
 		},
 		Signals: t.door.signals, Show: t.door.show, Consume: t.consume, StateDir: t.rt.stateDir(t.id),
 	}

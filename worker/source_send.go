@@ -159,7 +159,7 @@ func (t *sourceTask) acked(out *kgo.Record, err error) {
 
 // tolerated tells whether a record the brokers refused may be left out; otherwise it
 // fails the task.
-func (t *sourceTask) tolerated(c *inflight, out *kgo.Record, err error) bool {
+func (t *sourceTask) tolerated(c context.Context, out *kgo.Record, err error) bool {
 	if c.Err() != nil || errors.Is(err, kgo.ErrClientClosed) || errors.Is(err, context.Canceled) {
 		return false
 	}
@@ -173,23 +173,19 @@ func (t *sourceTask) tolerated(c *inflight, out *kgo.Record, err error) bool {
 	return true
 }
 
-// finish marks a record as finished, and asks for a commit when there are many, or
-// when nothing else is on its way.
+// finish marks a record as finished, and asks for a commit when there are many.
 func (t *sourceTask) finish(k ticket) {
 	t.mu.Lock()
 	t.submitted.finish(k)
 	t.finished++
-	many := t.finished >= t.rt.commitRecords
-	if many {
-		t.finished = 0
-	}
+	first, many := t.finished == 1, t.finished == t.rt.commitRecords
 	unfinished := t.submitted.unfinished()
 	t.metrics.active.Store(int64(unfinished))
 	t.mu.Unlock()
-	if many {
+	switch {
+	case many:
 		nudge(t.commitNow)
-	}
-	if unfinished == 0 {
-		nudge(t.arrivedAll)
+	case first:
+		nudge(t.moved)
 	}
 }

@@ -32,7 +32,10 @@ type sourceTask struct {
 
 	stopPolling context.CancelFunc
 	commitNow   chan struct{} // Many records are finished: do not wait for the clock.
-	arrivedAll  chan struct{} // Nothing is on its way.
+	moved       chan struct{} // Records are finished whose offsets are not stored.
+	boundaries  bool          // The source says where its transactions end.
+	txnTimeout  time.Duration // After which the brokers abort a transaction.
+	storedPart  int           // Of the source transaction to go on with, when it was divided.
 	arena       arena
 	// room is how many bytes may be on their way; roomy tells of room to a waiting send.
 	room      int64
@@ -43,7 +46,8 @@ type sourceTask struct {
 
 	mu        sync.Mutex // Guards what follows.
 	submitted *submitted
-	finished  int // Records finished since offsets were last taken.
+	stored    map[connect.SourcePartition]connect.Offset // With exactly-once: of which the source is not told yet.
+	finished  int                                        // Records finished since offsets were last taken.
 	failure   error
 
 	// reached are the offsets to be stored next; the committing goroutine's own.

@@ -2,80 +2,131 @@ package worker
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
-	"github.com/tidemill/tidemill/internal/kafkalog"
 )
 
 // Exactly-once: records and the offset behind them are one Kafka transaction, under
 // an identity of the task's own. Whoever reads with isolation.level=read_committed
 // sees all of it or nothing; a task that starts shuts out its predecessor and ends
 // what that left open, and only then reads its offset. The protocol is KIP-618's.
-
-// defaultTransactionTimeout is long enough for big source transactions, and within
-// what brokers allow by default (transaction.max.timeout.ms, 15 minutes).
-const defaultTransactionTimeout = 5 * time.Minute
+//
+// The task's goroutine polls, transforms, converts and produces; while a transaction
+// ends, it goes on with what comes next, up to where that would be produced.
 
 // transactionalID returns the identity Kafka Connect gives to a task's producer.
 func transactionalID(group string, id TaskID) string { return group + "-" + id.String() }
 
-// transactions is the state of a task's transaction.
+// transactions is what a task that writes in transactions does with its records. It
+// belongs to the task's goroutine, but for what end and acked use.
 type transactions struct {
-	t        *sourceTask
-	boundary string        // poll, interval or connector.
-	interval time.Duration // Of the boundary interval.
-	open     bool
-	began    time.Time
-	size     int
-	// offsets are the positions behind the records of the open transaction.
-	offsets  map[connect.SourcePartition]connect.Offset
-	carriers []*inflight
-	// known are the topics that were written to, fresh those of them that no transaction
-	// has ended with yet.
-	known     map[string]bool
-	fresh     []string
+	t *sourceTask
+	transactionRules
+
+	waiting []([]outgoing) // What is prepared and not produced, in order.
+	ready   amount
+	commits int // Of the waiting units, those that are to be committed,
+	aborts  int // and those that are to be dropped.
+
+	open *transaction // Nil when there is none.
+	// held is the last record put into the open transaction: it is produced once it is
+	// known whether it ends a part.
+	held *outgoing
+	// last is the offset of the last record of the unit under way, previous that of the
+	// record before it. part counts the transactions of that unit, from 1.
+	last, previous connect.Offset
+	part           int
+	unit           amount    // What of the unit is in the open transaction.
+	finishBy       time.Time // Until when a task that is paused may finish a unit.
+
+	ends   chan *transaction // What is to be committed, for the goroutine that does so.
+	ended  chan error
+	ending bool
+	// since is when the newest transaction was begun, in nanoseconds since the epoch.
+	since atomic.Int64
+
+	known     map[string]bool // Topics that were written to.
 	lastTopic string
 }
+
+// transaction is a Kafka transaction.
+type transaction struct {
+	began time.Time
+	amount
+	// offsets are the positions behind its records.
+	offsets map[connect.SourcePartition]connect.Offset
+	told    []*toldRecord
+	taken   int      // Records and marks, also those that were left out.
+	fresh   []string // Topics no transaction of this producer has ended with before.
+	part    int      // Not 0: it ends inside of a source transaction, with this part of it.
+}
+
+// amount is a number of records and their bytes.
+type amount struct{ records, bytes int }
+
+// reaches tells whether a is as much as most, in one respect.
+func (a amount) reaches(most amount) bool { return a.records >= most.records || a.bytes >= most.bytes }
+
+// outgoing is a record on its way into a transaction, or a mark that only moves the
+// position.
+type outgoing struct {
+	kgo.Record
+	partition connect.SourcePartition
+	offset    connect.Offset
+	boundary  connect.Boundary
+	sent      bool // It goes to Kafka.
+	told      *toldRecord
+}
+
+func (o *outgoing) size() int { return len(o.Key) + len(o.Value) }
 
 // pollTransactions is pollLoop with transactions.
 func (t *sourceTask) pollTransactions(ctx, life context.Context) error {
 	x := &transactions{
-		t: t, boundary: t.settings.String("transaction.boundary"), interval: t.settings.Duration("transaction.boundary.interval.ms"),
-		offsets: map[connect.SourcePartition]connect.Offset{}, known: map[string]bool{},
+		t: t, transactionRules: t.transactionRules(), known: map[string]bool{}, part: max(1, t.storedPart),
+		ends: make(chan *transaction, 1), ended: make(chan error, 1),
 	}
-	if x.interval <= 0 {
-		x.interval = t.rt.settings.Duration("offset.flush.interval.ms")
-	}
+	t.metrics.active.Store(0)
+	go func() {
+		defer close(x.ended)
+		for tx := range x.ends {
+			x.ended <- guard("commit", func() error { return x.end(life, tx) })
+		}
+	}()
 	err := x.loop(ctx, life)
-	// A connector's transaction that is not complete is polled again from its start;
-	// all others may end anywhere.
-	if err == nil && x.open && x.boundary != "connector" {
-		err = x.commit(life)
+	if last := x.finish(life); err == nil {
+		err = last
 	}
-	if x.open {
-		x.abandon(life)
+	close(x.ends)
+	for range x.ended { // Until the goroutine is over.
 	}
 	return err
 }
 
 func (x *transactions) loop(ctx, life context.Context) error {
 	for ctx.Err() == nil {
-		polling, err := x.t.gate.open(ctx, x.paused(life))
+		polling, err := x.gate(ctx, life)
 		if err != nil {
 			return nil
 		}
 		records, err := x.poll(polling)
-		if err == nil && len(records) > 0 {
-			err = x.send(ctx, life, records)
+		var bad error
+		if err == nil {
+			bad = x.take(ctx, records)
 		}
-		if err == nil && x.due() {
-			err = x.commit(life)
+		// While a transaction ends, what comes next is gathered.
+		if gathering := x.ending && len(records) > 0 && bad == nil && !x.ready.reaches(groupMost); err == nil && !gathering {
+			err = x.send(ctx, life)
+		}
+		if err == nil {
+			err = x.divide(life)
+		}
+		if err == nil {
+			err = bad
 		}
 		if err != nil {
 			if isDone(ctx, err) {
@@ -87,88 +138,161 @@ func (x *transactions) loop(ctx, life context.Context) error {
 	return nil
 }
 
-// paused commits what is open before the task waits.
-func (x *transactions) paused(life context.Context) func(state, trace string) {
-	return func(state, trace string) {
-		if state == statePaused && x.open && x.boundary != "connector" {
-			x.t.failOn(x.commit(life))
-		}
-		x.t.report(state, trace)
-	}
-}
-
-// poll returns in time to commit by the interval.
+// poll asks for what is at hand while something waits to be produced, and otherwise
+// until there is something, but not for longer than the open transaction may last.
 func (x *transactions) poll(ctx context.Context) ([]connect.SourceRecord, error) {
-	if x.boundary == "interval" && x.open {
-		bounded, cancel := context.WithDeadline(ctx, x.began.Add(x.interval))
-		defer cancel()
-		return x.t.poll(bounded)
+	if x.ready.reaches(groupMost) {
+		return nil, nil
 	}
-	return x.t.poll(ctx)
+	if x.ready.records > 0 {
+		return x.t.poll(spent)
+	}
+	until := x.finishBy
+	if x.open != nil {
+		if end := x.open.began.Add(x.longest); until.IsZero() || end.Before(until) {
+			until = end
+		}
+	}
+	if !time.Now().Before(until) { // There is none, or it has passed in vain.
+		return x.t.poll(ctx)
+	}
+	bounded, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	return x.t.poll(bounded)
 }
 
-// due tells whether the transaction ends between two polls.
-func (x *transactions) due() bool {
-	if !x.open {
-		return false
+// spent is a context that is done: a task asked with it gives what it has.
+var spent = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// take prepares records for Kafka. On an error those before the bad one are taken.
+func (x *transactions) take(ctx context.Context, records []connect.SourceRecord) (err error) {
+	slab := make([]outgoing, len(records))
+	for i := range records {
+		r, o := &records[i], &slab[i]
+		o.partition, o.offset, o.boundary = r.SourcePartition, r.SourceOffset, r.Boundary
+		if x.byPoll {
+			o.boundary = connect.BoundaryNone
+			if i == len(records)-1 {
+				o.boundary = connect.BoundaryCommit
+			}
+		}
+		if x.t.told != nil {
+			o.told = &toldRecord{SourceRecord: *r, offset: -1}
+		}
+		if o.sent, err = x.t.prepare(ctx, r, &o.Record); err != nil {
+			slab = slab[:i]
+			break
+		}
+		x.ready.records++
+		x.ready.bytes += o.size()
+		switch o.boundary {
+		case connect.BoundaryCommit:
+			x.commits++
+		case connect.BoundaryAbort:
+			x.aborts++
+		}
 	}
-	return x.boundary == "poll" || x.boundary == "interval" && time.Since(x.began) >= x.interval
+	if len(slab) > 0 {
+		x.waiting = append(x.waiting, slab)
+		x.t.metrics.active.Add(int64(len(slab)))
+	}
+	return err
 }
 
-// begin opens a transaction unless one is open.
-func (x *transactions) begin() error {
-	if x.open {
+// send produces what waits, up to where a transaction ends: the rest waits on.
+func (x *transactions) send(ctx, life context.Context) error {
+	for len(x.waiting) > 0 {
+		batch := x.waiting[0]
+		for i := range batch {
+			if err := x.begin(ctx); err != nil {
+				return err
+			}
+			if err := x.put(ctx, life, &batch[i]); err != nil {
+				return err
+			}
+			if err := x.after(life, batch[i].boundary); err != nil {
+				return err
+			}
+			if x.open == nil && i < len(batch)-1 {
+				x.waiting[0] = batch[i+1:]
+				return nil
+			}
+		}
+		x.waiting = x.waiting[1:]
+		if x.open == nil {
+			return nil
+		}
+	}
+	x.waiting = nil
+	return nil
+}
+
+// begin opens a transaction unless one is open, when the one before has ended.
+func (x *transactions) begin(ctx context.Context) error {
+	if x.open != nil {
 		return nil
+	}
+	if err := x.awaitEnd(ctx); err != nil {
+		return err
 	}
 	if err := x.t.producer.BeginTransaction(); err != nil {
 		return brokerError("kafka.transaction", "a transaction cannot be begun", err)
 	}
-	x.open, x.began, x.size = true, time.Now(), 0
+	now := time.Now()
+	x.since.Store(now.UnixNano())
+	x.open = &transaction{began: now, offsets: map[connect.SourcePartition]connect.Offset{}}
 	return nil
 }
 
-// send produces a batch within transactions, and ends them where the connector says.
-func (x *transactions) send(ctx, life context.Context, records []connect.SourceRecord) error {
-	t := x.t
-	slab := make([]kgo.Record, len(records))
-	carriers := make([]inflight, len(records))
-	for i := range records {
-		if err := t.awaitRoom(ctx); err != nil {
-			return err
-		}
-		r := &records[i]
-		if err := x.begin(); err != nil {
-			return err
-		}
-		t.mu.Lock()
-		carriers[i] = inflight{Context: life, ticket: t.submitted.add(r.SourcePartition, r.SourceOffset)}
-		t.mu.Unlock()
-		if t.told != nil {
-			carriers[i].record = &toldRecord{SourceRecord: *r, offset: -1}
-		}
-		sent, err := t.prepare(ctx, r, &slab[i])
-		if err != nil {
-			return err
-		}
-		if r.SourceOffset != nil {
-			x.offsets[r.SourcePartition] = r.SourceOffset
-		}
-		x.carriers = append(x.carriers, &carriers[i])
-		if sent {
-			x.size++
-			x.wrote(slab[i].Topic)
-			slab[i].Context = &carriers[i]
-			// Not ctx: a record given up when the task stops would be missing from the
-			// transaction its offset is committed in.
-			t.producer.Produce(life, &slab[i], x.acked)
-		}
-		if x.boundary == "connector" && r.Boundary != connect.BoundaryNone {
-			if err := x.end(life, r.Boundary); err != nil {
-				return err
-			}
-		}
+// put puts the next waiting record into the open transaction.
+func (x *transactions) put(ctx, life context.Context, o *outgoing) error {
+	if err := x.t.awaitRoom(ctx); err != nil {
+		return err
 	}
+	size := o.size()
+	x.ready.records--
+	x.ready.bytes -= size
+	tx := x.open
+	tx.taken++
+	if o.offset != nil {
+		tx.offsets[o.partition] = o.offset
+		x.previous, x.last = x.last, o.offset
+	}
+	if o.told != nil {
+		tx.told = append(tx.told, o.told)
+	}
+	if !o.sent {
+		return nil
+	}
+	tx.records, tx.bytes = tx.records+1, tx.bytes+size
+	x.unit.records, x.unit.bytes = x.unit.records+1, x.unit.bytes+size
+	x.wrote(o.Topic)
+	x.produceHeld(life)
+	x.held = o
 	return nil
+}
+
+// produceHeld hands the record that was held back to the producer.
+func (x *transactions) produceHeld(life context.Context) {
+	o := x.held
+	if o == nil {
+		return
+	}
+	x.held = nil
+	if x.part > 1 {
+		o.Headers = append(o.Headers, partHeader(x.part))
+	}
+	o.Context = life
+	if o.told != nil {
+		o.Context = &inflight{Context: life, record: o.told}
+	}
+	// Not the context of polling: a record given up when the task stops would be missing
+	// from the transaction its offset is committed in.
+	x.t.producer.Produce(life, &o.Record, x.acked)
 }
 
 // wrote takes note of a topic that was written to.
@@ -179,124 +303,6 @@ func (x *transactions) wrote(topic string) {
 	x.lastTopic = topic
 	if !x.known[topic] {
 		x.known[topic] = true
-		x.fresh = append(x.fresh, topic)
+		x.open.fresh = append(x.open.fresh, topic)
 	}
-}
-
-// acked only looks for failures: within a transaction nothing is safe before its
-// end.
-func (x *transactions) acked(out *kgo.Record, err error) {
-	c, ours := out.Context.(*inflight)
-	x.t.arrived()
-	switch {
-	case err == nil && ours:
-		x.t.metrics.written.Add(1)
-		if c.record != nil {
-			c.record.partition, c.record.offset = out.Partition, out.Offset
-		}
-	case errors.Is(err, kgo.ErrAborting): // As rollback wants it.
-	case err != nil && !ours:
-		x.t.failOn(brokerError("offsets.store", "offsets cannot be stored", err))
-	case err != nil && !x.t.tolerated(c, out, err):
-		// Whatever the reason, what is missing here must not be committed.
-		x.t.failOn(produceError(out, err))
-	}
-}
-
-// end does what the connector asked for at a boundary.
-func (x *transactions) end(life context.Context, b connect.Boundary) error {
-	if b == connect.BoundaryAbort {
-		// What came since the last boundary is dropped; its position counts all the same,
-		// or it would be polled again.
-		if err := x.rollback(life); err != nil {
-			return err
-		}
-		if err := x.begin(); err != nil {
-			return err
-		}
-	}
-	return x.commit(life)
-}
-
-func (x *transactions) rollback(life context.Context) error {
-	p := x.t.producer
-	if err := p.AbortBufferedRecords(life); err != nil {
-		return err
-	}
-	// A topic that could not be written to at all may never be known.
-	short, cancel := context.WithTimeout(life, time.Second)
-	defer cancel()
-	if kafkalog.AwaitKnown(short, p, x.fresh...) == nil {
-		x.fresh = nil
-	}
-	if err := p.EndTransaction(life, kgo.TryAbort); err != nil {
-		return x.lost("aborted", err)
-	}
-	x.open = false
-	return nil
-}
-
-// abandon leaves nothing open that would hold up readers, if the brokers can be
-// reached. If not, the next producer of this identity ends it.
-func (x *transactions) abandon(life context.Context) {
-	ctx, cancel := context.WithTimeout(life, x.t.rt.settings.Duration("offset.flush.timeout.ms"))
-	defer cancel()
-	if err := x.rollback(ctx); err != nil {
-		x.t.log.Warn("a transaction was left open; the next start ends it", "error", err)
-	}
-}
-
-// commit writes the offsets and ends the transaction. Then everything in it is
-// finished, and the source may be told.
-func (x *transactions) commit(life context.Context) error {
-	t := x.t
-	began := time.Now()
-	for _, e := range t.rt.offsets.entries(t.id.Connector, x.offsets) {
-		x.wrote(t.rt.offsetsTopic)
-		t.producer.Produce(life, &kgo.Record{Topic: t.rt.offsetsTopic, Key: e.Key, Value: e.Value, Partition: connect.AnyPartition, Context: life}, x.acked)
-	}
-	if err := t.producer.Flush(life); err != nil {
-		return err
-	}
-	t.mu.Lock()
-	failure := t.failure
-	t.mu.Unlock()
-	if failure != nil {
-		return failure
-	}
-	if err := kafkalog.AwaitKnown(life, t.producer, x.fresh...); err != nil {
-		return err
-	}
-	x.fresh = nil
-	if err := t.producer.EndTransaction(life, kgo.TryCommit); err != nil {
-		return x.lost("committed", err)
-	}
-	x.open = false
-	t.metrics.txnSize.add(float64(x.size))
-	t.metrics.commitTime.since(began)
-	for _, c := range x.carriers {
-		t.finish(c.ticket)
-		if c.record != nil {
-			t.tell(c.record)
-		}
-	}
-	clear(x.carriers)
-	x.carriers = x.carriers[:0]
-	x.offsets = map[connect.SourcePartition]connect.Offset{}
-	return nil
-}
-
-// lost is the error of a transaction that could not be ended. A task shut out by
-// another one must not start again by itself: the other is the right one.
-func (x *transactions) lost(how string, err error) error {
-	e := &connect.Error{
-		Code: "kafka.transaction", Class: connect.ClassRetriable,
-		Message: fmt.Sprintf("a transaction of %d records, open for %s, could not be %s", x.size, time.Since(x.began).Round(time.Millisecond), how),
-		Cause:   err, Mend: "if it was open for too long, raise producer.override.transaction.timeout.ms, or make transactions smaller with transaction.boundary",
-	}
-	if errors.Is(err, kerr.ProducerFenced) {
-		e.Class = connect.ClassFatal
-		e.Message, e.Mend = "another task with this one's identity has taken over", "look for a second worker with the same group.id"
-	}
-	return e
 }

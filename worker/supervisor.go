@@ -122,7 +122,11 @@ func (r *taskRun) once(ctx, life context.Context) error {
 	if err != nil {
 		return err
 	}
-	t := &sourceTask{taskSetup: setup, plugin: p.New().NewTask(), log: r.log}
+	connector := p.New()
+	t := &sourceTask{taskSetup: setup, plugin: connector.NewTask(), log: r.log}
+	if x, ok := connector.(connect.ExactlyOnceSource); ok {
+		t.boundaries = x.DefinesBoundaries(config)
+	}
 	return t.run(ctx, life)
 }
 

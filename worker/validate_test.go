@@ -127,7 +127,7 @@ func TestValidateListsConnectsKeys(t *testing.T) {
 		want   []string
 	}{
 		{counter("x", "name", "c"), []string{
-			"topic.creation.groups", "exactly.once.support", "transaction.boundary", "transaction.boundary.interval.ms", "offsets.storage.topic",
+			"topic.creation.groups", "exactly.once.support", "transaction.boundary", "transaction.boundary.interval.ms", "transaction.max.records", "transaction.max.bytes", "offsets.storage.topic",
 			"topic", "count", "batch", "fail.at", "trouble", "connector.trouble", "validate.trouble", "tasks", "bad.every", "mark.every", "txn.size", "abort.every", "exact", "pace.ms", "password"}},
 		{keeper("x", "name", "s"), []string{
 			"topics", "topics.regex", "errors.deadletterqueue.topic.name", "errors.deadletterqueue.topic.replication.factor",

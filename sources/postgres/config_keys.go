@@ -33,7 +33,7 @@ func open(name string) bool {
 	}
 	for _, prefix := range []string{
 		"key.converter", "value.converter", "header.converter", "transforms", "predicates", "topic.creation.", "errors.",
-		"producer.override.", "consumer.override.", "admin.override.", "transaction.boundary",
+		"producer.override.", "consumer.override.", "admin.override.", "transaction.boundary", "transaction.max.",
 		"database.", "driver.", "signal.consumer.", "column.mask.", "column.truncate.to.", "snapshot.select.statement.overrides.",
 	} {
 		if strings.HasPrefix(name, prefix) {
