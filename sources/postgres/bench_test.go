@@ -23,7 +23,11 @@ func benchStream(tb testing.TB) (*stream, []byte, []byte, []byte) {
 	s := &stream{
 		set: set, log: log, metrics: noMetrics{}, em: em, comp: newCompiler(set, newTypeTable(set.modes, fakeTypes), Version),
 		out: make(chan *batch, 1), safe: &atomic.Uint64{}, tables: map[uint32]*planned{},
-		spill: newSpillStore(tb.TempDir(), 1<<20),
+		spill: newSpillStore("", 0),
+	}
+	var err error
+	if s.msgPlan, err = newMessagePlan(set, Version, em.source); err != nil {
+		tb.Fatal(err)
 	}
 	rel := &relation{oid: 7, schema: "public", name: "bench", identity: 'd'}
 	facts := &tableFacts{primary: []string{"id"}, columns: map[string]columnFacts{}}

@@ -113,11 +113,12 @@ func (c *cursor) tuple(dst tuple) tuple {
 			c.short = true
 			return dst[:0]
 		}
-		size := int(binary.BigEndian.Uint32(b))
-		if size > len(b)-4 {
+		length := binary.BigEndian.Uint32(b)
+		if uint64(length) > uint64(len(b)-4) {
 			c.short = true
 			return dst[:0]
 		}
+		size := int(length)
 		dst = append(dst, rawColumn{data: b[4 : 4+size : 4+size], kind: kind})
 		b = b[4+size:]
 	}

@@ -79,6 +79,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(byte('U'), new(wireBuilder).u32(7).u8('O').tuple("=a", "n").u8('N').tuple("=b", "u").b)
 	f.Add(byte('R'), new(wireBuilder).u32(9).str("s").str("t").u8('d').u16(1).u8(1).str("id").u32(23).u32(0).b)
 	f.Add(byte('T'), new(wireBuilder).u32(2).u8(0).u32(1).u32(2).b)
+	f.Add(byte('c'), new(wireBuilder).u32(5).u8(0).u64(1).u64(2).u64(3).b)
 	f.Add(byte('M'), new(wireBuilder).u8(1).u64(5).str("p").u32(1).u8('x').b)
 	f.Fuzz(func(t *testing.T, typ byte, b []byte) {
 		var m changeMessage
@@ -99,6 +100,14 @@ func FuzzDecode(f *testing.F) {
 			_, _ = decodeTruncate(b)
 		case 'M':
 			_, _ = decodeLogicalMessage(b)
+		case 'S':
+			_, _ = decodeStreamStart(b)
+		case 'A':
+			_, _ = decodeStreamAbort(b)
+		case 'c':
+			if m, err := decodeStreamCommit(b); err == nil && (len(m.begin()) != 20 || len(m.end()) != 26) {
+				t.Error("a commit in progress has another form than any other")
+			}
 		default:
 			_, _ = decodeRelation(b)
 		}

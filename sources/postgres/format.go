@@ -135,6 +135,9 @@ func (s *stream) located(err error, at uint64) error {
 	if err == nil {
 		return nil
 	}
+	if _, ok := errors.AsType[*reconnect](err); ok {
+		return err
+	}
 	if unread, ok := errors.AsType[*binaryError](err); ok && !s.form.binary {
 		err = malformed(columnBinary, unread)
 	}

@@ -141,16 +141,16 @@ func (s *stream) drain(ctx context.Context, c *replication) error {
 	for {
 		typ, body, err := c.frame()
 		if err != nil {
-			return explain(err, "reading the log")
+			return s.located(explain(err, "reading the log"), s.received)
 		}
 		if typ == 0 {
 			return nil
 		}
 		if typ != 'd' || len(body) == 0 {
-			return malformed(typ, errShort)
+			return s.located(malformed(typ, errShort), s.received)
 		}
 		if err := s.copyData(ctx, body); err != nil {
-			return err
+			return s.located(err, s.received)
 		}
 		if err := s.pushIfFull(ctx, c); err != nil {
 			return err
