@@ -83,6 +83,7 @@ type batch struct {
 	arena
 	records   []connect.SourceRecord
 	positions []position
+	counted   int // Bytes that were counted as waiting for the worker.
 }
 
 // recordSize is what a record costs apart from its values, in bytes.

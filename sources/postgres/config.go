@@ -61,6 +61,7 @@ type settings struct {
 	slotRetryWait     time.Duration
 	confirm           bool // lsn.flush.mode is not manual.
 	acceptGap         bool
+	guard             guardSettings
 	statusInterval    time.Duration
 
 	filter *filter
@@ -142,6 +143,10 @@ func buildSettings(s connect.Settings) (*settings, error) {
 		statusInterval: min(s.Duration("status.update.interval.ms"), 20*time.Second),
 		tableEntries:   s.List("table.include.list"),
 		mostTables:     s.Int("guardrail.collections.max"), mostTablesFail: strings.EqualFold(s.String("guardrail.collections.limit.action"), "fail"),
+		guard: guardSettings{
+			interval: s.Duration("wal.guard.interval.ms"), limit: s.Int64("wal.guard.max.bytes"), action: strings.ToLower(s.String("wal.guard.action")),
+			xmin: s.Duration("xmin.fetch.interval.ms"),
+		},
 		filter: f, modes: newModes(s), skipped: map[string]bool{},
 		skipUnchanged: s.Bool("skip.messages.without.change"), tombstones: s.Bool("tombstones.on.delete"), headers: s.Bool("extended.headers.enabled"),
 		transactionMetadata: s.Bool("provide.transaction.metadata"), transactionTopic: s.String("topic.transaction"),

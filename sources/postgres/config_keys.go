@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"errors"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -66,6 +67,13 @@ func checked(k connect.ConfigKey, check func(string) error) connect.ConfigKey {
 	return k
 }
 
+// numeric is a number, or a duration in milliseconds, that is at least least.
+func numeric(name string, t connect.ConfigType, def string, least int64, doc string) connect.ConfigKey {
+	k := typed(name, t, def, doc)
+	k.Check = connect.Between(least, math.MaxInt64)
+	return k
+}
+
 func former(k connect.ConfigKey, names ...string) connect.ConfigKey {
 	k.Aliases = names
 	return k
@@ -120,6 +128,10 @@ func replicationKeys() []connect.ConfigKey {
 		choice("lsn.flush.mode", "Whether positions are confirmed to the server. connector_and_driver is the same as connector, which confirms keepalives as well.", "connector", "manual", "connector_and_driver"),
 		typed("flush.lsn.source", connect.TypeBoolean, "true", "Former name of lsn.flush.mode: false is manual."),
 		choice("offset.mismatch.strategy", "What to do when the slot is ahead of the stored offset: fail (trust_offset), or go on from the slot and accept the gap.", "trust_offset", "no_validation", "trust_slot", "trust_greater_lsn"),
+		numeric("wal.guard.max.bytes", connect.TypeLong, "0", 0, "Most log that the server may hold back for the slot before wal.guard.action follows; 0: any amount."),
+		choice("wal.guard.action", "What follows when the slot holds back more: a warning, the task fails and the slot stays (fail), or the slot is dropped and the task fails (drop_slot).", "warn", "fail", "drop_slot"),
+		numeric("wal.guard.interval.ms", connect.TypeDuration, "5000", 50, "How often the server is asked how much log it holds back."),
+		numeric("xmin.fetch.interval.ms", connect.TypeDuration, "0", 0, "How often the slot's catalog_xmin is fetched for source.xmin; 0: source.xmin is null."),
 		typed("status.update.interval.ms", connect.TypeDuration, "10000", "The longest time between two reports to the server."),
 	}
 }
@@ -206,7 +218,6 @@ func idleKeys() []connect.ConfigKey {
 		{"database.sslfactory", "it names a Java class; the other ssl settings suffice"},
 		{"database.query.timeout.ms", "statements end with the task, and the snapshot's must not be cut short"},
 		{"connection.validation.timeout.ms", "the caller's deadline bounds validation"},
-		{"xmin.fetch.interval.ms", "source.xmin stays null, which consumers must expect anyway"},
 		{"lsn.flush.timeout.ms", "confirming never blocks"},
 		{"lsn.flush.timeout.action", "confirming never blocks"},
 		{"internal.log.position.check.enable", "the position is always checked"},

@@ -50,6 +50,7 @@ type emitter struct {
 	now         int64 // Microseconds since the epoch, of the last look at the clock.
 	hint        int   // Records of the last batch.
 	warned      map[string]bool
+	events      eventCounts
 }
 
 func (e *emitter) newBatch() {
@@ -108,6 +109,7 @@ func (e *emitter) envelope(c *change, last bool) {
 		values[3] = e.place(c.plan.table)
 	}
 	values[4] = c.op
+	e.events.add(c.op)
 	values[5], values[6], values[7] = connect.Int64(e.now/1000), connect.Int64(e.now), connect.Int64(e.now*1000)
 	r := connect.Record{
 		Topic: c.plan.topic, KeySchema: c.plan.key, Key: c.key, Headers: c.headers,

@@ -88,6 +88,7 @@ func (s *stream) cut() *batch {
 	s.em.newBatch()
 	s.em.batch.records = append(s.em.batch.records, held...)
 	s.metrics.Add("changes_total", int64(n))
+	s.figures.handed(b, s.em)
 	return b
 }
 
@@ -120,6 +121,7 @@ func (s *stream) look(ctx context.Context, c *replication, now time.Time) error 
 		s.pending, s.lastMark = false, now
 	}
 	s.progress.tell(s, now)
+	s.figure(now)
 	s.metrics.Set("received_lag_bytes", float64(s.received-min(s.received, s.safe.Load())))
 	if s.askedBack && now.Sub(s.lastSent) >= replyWait {
 		s.askedBack = false

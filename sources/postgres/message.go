@@ -95,6 +95,7 @@ func (s *stream) addMessage(m *logicalMessage, st *stamp) error {
 	prefix := a.text([]byte(m.prefix))
 	key, block, value := a.row(1), a.row(2), a.row(5)
 	key[0], block[0], block[1] = prefix, prefix, content
+	e.events.add(opMessage)
 	value[0], value[1] = opMessage, connect.Int64(e.now/1000)
 	value[2] = sourceBlock(a, e.source, p.source, st, m.lsn)
 	if m.transactional && e.tx != nil {

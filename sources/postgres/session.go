@@ -93,7 +93,7 @@ type faultPlace struct {
 }
 
 // session connects and works until something fails or ctx is done.
-func (w *work) session(ctx context.Context) error {
+func (w *work) session(ctx context.Context) (err error) {
 	side, err := w.set.open(ctx, w.app)
 	if err != nil {
 		return err
@@ -110,6 +110,8 @@ func (w *work) session(ctx context.Context) error {
 			return err
 		}
 	}
+	ctx, guard := w.startGuard(ctx)
+	defer func() { err = guard.stop(err) }()
 	rep, err := w.set.openReplication(ctx, w.app)
 	if err != nil {
 		return err
@@ -249,7 +251,7 @@ func (w *work) newStream(pos position, srv server) error {
 	types := newTypeTable(w.set.modes, nil)
 	s := &stream{
 		set: w.set, log: w.log, metrics: w.metrics, em: em, comp: newCompiler(w.set, types, Version), out: w.batches,
-		app: w.app, safe: &w.safe, beats: newHeartbeats(), spill: w.newSpill(), progress: progress{show: w.env.Show},
+		app: w.app, safe: &w.safe, figures: &w.figures, beats: newHeartbeats(), spill: w.newSpill(), progress: progress{show: w.env.Show},
 	}
 	var err error
 	if s.msgPlan, err = newMessagePlan(w.set, Version, em.source); err != nil {

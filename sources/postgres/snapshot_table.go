@@ -269,6 +269,7 @@ func (r *tableReader) flush(ctx context.Context) error {
 	r.em.batch.records = append(r.em.batch.records, held)
 	r.em.now = time.Now().UnixMicro()
 	r.count()
+	r.em.events.flush(r.metrics)
 	if n == 0 {
 		return nil
 	}

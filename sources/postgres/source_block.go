@@ -69,6 +69,7 @@ type stamp struct {
 	lastEnd   uint64 // End of the transaction before; 0 when there is none.
 	origin    string
 	originLSN uint64
+	xmin      connect.Value // Of the slot, when that is asked for.
 }
 
 // sourceBlock returns the source block of one event at lsn.
@@ -82,6 +83,7 @@ func sourceBlock(a *arena, s *connect.Schema, template []connect.Value, st *stam
 	if st.xid != 0 {
 		block[sourceTxID] = connect.Int64(int64(st.xid))
 	}
+	block[sourceXmin] = st.xmin
 	block[sourceLSN] = connect.Int64(int64(lsn))
 	if st.origin != "" {
 		block[sourceOrigin] = connect.String(st.origin)

@@ -26,18 +26,20 @@ const (
 // connection, and it keeps what it knows from one connection to the next: the
 // position behind everything it has handed over, and the batch it fills.
 type stream struct {
-	set     *settings
-	log     *slog.Logger
-	metrics connect.Metrics
-	em      *emitter
-	comp    *compiler
-	out     chan<- *batch
-	app     string
-	safe    *atomic.Uint64 // What Commit has said; invariant 1.
-	conn    atomic.Pointer[replication]
-	side    *db // For the catalogue; opened when needed.
-	tables  map[uint32]*planned
-	form    wireForm
+	set      *settings
+	log      *slog.Logger
+	metrics  connect.Metrics
+	em       *emitter
+	comp     *compiler
+	out      chan<- *batch
+	app      string
+	safe     *atomic.Uint64 // What Commit has said; invariant 1.
+	figures  *figures
+	filtered int64 // Changes that nobody asked for, not counted yet.
+	conn     atomic.Pointer[replication]
+	side     *db // For the catalogue; opened when needed.
+	tables   map[uint32]*planned
+	form     wireForm
 
 	streams    bool // This connection brings transactions in progress.
 	spill      *spillStore
@@ -60,15 +62,16 @@ type stream struct {
 	reported uint64
 	patience time.Duration // The server's wal_sender_timeout; 0 when it has none.
 
-	nextTick  time.Time
-	lastMark  time.Time
-	lastOffer time.Time
-	lastSent  time.Time
-	lastHeard time.Time
-	askedBack bool // The server wants a report.
-	pace      pace
-	beats     heartbeats
-	shutdown  shutdownWatch
+	nextTick   time.Time
+	nextFigure time.Time
+	lastMark   time.Time
+	lastOffer  time.Time
+	lastSent   time.Time
+	lastHeard  time.Time
+	askedBack  bool // The server wants a report.
+	pace       pace
+	beats      heartbeats
+	shutdown   shutdownWatch
 }
 
 // planned is what is known of a relation of this connection.
@@ -243,7 +246,7 @@ func (s *stream) begin(body []byte) error {
 	}
 	s.resume.commit = 0
 	micros := m.micros + postgresEpoch
-	e.stamp = stamp{micros: micros, xid: m.xid, lastEnd: e.pos.end}
+	e.stamp = stamp{micros: micros, xid: m.xid, lastEnd: e.pos.end, xmin: s.xmin()}
 	e.pos.commit, e.pos.ordinal, e.pos.xid, e.pos.micros = m.commit, 0, m.xid, micros
 	e.pos.snapshot = snapshotNone
 	if e.tx != nil {
@@ -314,6 +317,7 @@ func (s *stream) rowChange(ctx context.Context, typ byte, at uint64, body []byte
 		return malformed(typ, errors.New("a row came before its relation"))
 	}
 	if t.plan == nil {
+		s.filtered++
 		return nil
 	}
 	from, before := len(s.em.batch.records), s.em.before

@@ -29,6 +29,7 @@ type task struct {
 
 	batches chan *batch
 	safe    atomic.Uint64
+	figures figures
 	// reader is the stream while there is one, for Commit to wake it.
 	reader atomic.Pointer[stream]
 
@@ -123,14 +124,14 @@ func giveUp(err error) error {
 func (t *task) Poll(ctx context.Context) ([]connect.SourceRecord, error) {
 	select {
 	case b := <-t.batches:
-		return b.records, nil
+		return t.figures.taken(b).records, nil
 	default:
 	}
 	timer := time.NewTimer(t.set.pollInterval)
 	defer timer.Stop()
 	select {
 	case b := <-t.batches:
-		return b.records, nil
+		return t.figures.taken(b).records, nil
 	case <-ctx.Done():
 		return nil, nil
 	case <-timer.C:
@@ -142,7 +143,7 @@ func (t *task) Poll(ctx context.Context) ([]connect.SourceRecord, error) {
 	}
 	select {
 	case b := <-t.batches: // Handed over before the end.
-		return b.records, nil
+		return t.figures.taken(b).records, nil
 	default:
 		if t.failed == nil {
 			<-ctx.Done() // Stopping.
