@@ -38,6 +38,7 @@ type slotReport struct {
 	Action          string           `json:"action"`
 
 	current, confirmed, restart, position uint64
+	pace                                  float64
 	clock                                 int64 // The server's, in microseconds since the epoch.
 	at, confirmedSince, restartSince      time.Time
 }
@@ -87,9 +88,13 @@ func (r *slotReport) since(last *slotReport) {
 		r.restartSince = last.restartSince
 	}
 	r.ConfirmedAge, r.RestartAge = r.at.Sub(r.confirmedSince).Milliseconds(), r.at.Sub(r.restartSince).Milliseconds()
+	// The pace is evened out, so that one large transaction is no reason for alarm.
+	const even = time.Minute
 	if took := r.at.Sub(last.at); took > 0 {
-		r.Growth = int64(float64(distance(last.current, r.current)) / took.Seconds())
+		now := float64(distance(last.current, r.current)) / took.Seconds()
+		r.pace = last.pace + (now-last.pace)*min(1, float64(took)/float64(even))
 	}
+	r.Growth = int64(r.pace)
 	// What is left is used up at the pace of the server, while the slot stands still.
 	const near = 24 * time.Hour
 	if r.SafeSize != nil && r.Growth > 0 && r.restart == last.restart {
