@@ -23,14 +23,29 @@ type arena struct {
 	nextB   int
 	nextV   int
 	nextS   int
-	size    int       // Bytes taken so far.
+	size    int // Bytes taken so far.
+	spentB  int // In the chunks before the present ones.
+	spentV  int
+	spentS  int
 	floats  []float64 // For the numbers of one shape while it is read.
+}
+
+// follow prepares a for as much as a full arena has given out, in one chunk of each
+// kind and small ones for what is more; for most bytes at most, since a batch may be
+// full of one large value.
+func (a *arena) follow(full *arena, most int) {
+	const spare, step = 128, 64
+	b, v, s := min(most, full.spentB+len(full.bytes)), full.spentV+len(full.values), full.spentS+len(full.structs)
+	a.bytes = make([]byte, 0, b+b/spare)
+	a.values, a.structs = make([]connect.Value, 0, v+v/spare), make([]connect.Struct, 0, s+s/spare)
+	a.nextB, a.nextV, a.nextS = b/step, v/step, s/step
 }
 
 // tail returns an empty slice with room for n bytes. What is appended to it within
 // that room is kept by keep.
 func (a *arena) tail(n int) []byte {
 	if cap(a.bytes)-len(a.bytes) < n {
+		a.spentB += len(a.bytes)
 		a.nextB = min(max(a.nextB*2, firstBytes), mostBytes)
 		a.bytes = make([]byte, 0, max(n, a.nextB))
 	}
@@ -58,6 +73,7 @@ func (a *arena) text(b []byte) connect.Value { return connect.StringBytes(a.copy
 // row returns n null values.
 func (a *arena) row(n int) []connect.Value {
 	if cap(a.values)-len(a.values) < n {
+		a.spentV += len(a.values)
 		a.nextV = min(max(a.nextV*2, firstValues), mostValues)
 		a.values = make([]connect.Value, 0, max(n, a.nextV))
 	}
@@ -70,6 +86,7 @@ func (a *arena) row(n int) []connect.Value {
 // structure returns a struct value over values.
 func (a *arena) structure(s *connect.Schema, values []connect.Value) connect.Value {
 	if len(a.structs) == cap(a.structs) {
+		a.spentS += len(a.structs)
 		a.nextS = min(max(a.nextS*2, firstStructs), mostStructs)
 		a.structs = make([]connect.Struct, 0, a.nextS)
 	}

@@ -208,7 +208,11 @@ func (r *tableReader) add(ctx context.Context, row tuple) error {
 	}
 	r.rows++
 	if b := r.em.batch; len(b.records) > r.set.batchRecords || b.bytes() > r.batchBytes() {
-		return r.flush(ctx)
+		r.em.hint = len(b.records) + 1
+		if err := r.flush(ctx); err != nil {
+			return err
+		}
+		r.em.batch.follow(&b.arena, r.batchBytes())
 	}
 	return nil
 }
@@ -264,8 +268,8 @@ func (r *tableReader) flush(ctx context.Context) error {
 	n := len(b.records) - 1
 	held := b.records[n]
 	b.records = b.records[:n:n]
-	r.em.hint = min(n+2, r.set.batchRecords+1)
 	r.em.newBatch()
+	r.em.hint = 1
 	r.em.batch.records = append(r.em.batch.records, held)
 	r.em.now = time.Now().UnixMicro()
 	r.count()
