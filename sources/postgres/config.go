@@ -35,9 +35,10 @@ type modes struct {
 // settings are a task's settings, parsed once.
 type settings struct {
 	host, user, password, database string
-	connector                      string // The connector's name, for what errors advise.
-	keyPassword                    string // Of the key for TLS.
-	port                           int
+	connector                      string            // The connector's name, for what errors advise.
+	keyPassword                    string            // Of the key for TLS.
+	port                           string            // Of each host, when there are several.
+	role                           string            // What a server must be, of several.
 	ssl                            map[string]string // sslmode and so on.
 	initialStatements              []string
 	connectTimeout                 time.Duration
@@ -123,7 +124,7 @@ func buildSettings(s connect.Settings) (*settings, error) {
 	naming, _ := namingOf(s.String("topic.naming.strategy")) // It was checked with the settings.
 	set := &settings{
 		naming: naming,
-		host:   s.String("database.hostname"), port: s.Int("database.port"), user: s.String("database.user"),
+		host:   s.String("database.hostname"), port: s.String("database.port"), user: s.String("database.user"),
 		password: s.String("database.password"), database: s.String("database.dbname"),
 		ssl: map[string]string{
 			"sslmode": strings.ToLower(s.String("database.sslmode")), "sslcert": s.String("database.sslcert"), "sslkey": s.String("database.sslkey"),
@@ -189,6 +190,9 @@ func (set *settings) derive(s connect.Settings) (faults connect.Errors) {
 	var wrong connect.Errors
 	set.when, wrong = newSnapshotWhen(s)
 	faults = append(faults, wrong...)
+	if fault := set.deriveHosts(s.String("database.targetServerType"), strings.EqualFold(s.Config()["read.only"], "true")); fault != nil {
+		faults = append(faults, fault)
+	}
 	const defaultBytes, leastBytes = 32 << 20, 64 << 10
 	bytes := s.Int64("max.queue.size.in.bytes")
 	if bytes <= 0 {

@@ -81,8 +81,9 @@ func former(k connect.ConfigKey, names ...string) connect.ConfigKey {
 
 func connectionKeys() []connect.ConfigKey {
 	return []connect.ConfigKey{
-		required(text("database.hostname", "", "Host name or address of the server.")),
-		typed("database.port", connect.TypeInt, "5432", "Port of the server."),
+		required(text("database.hostname", "", "Host name or address of the server, or several of them with commas between; they are resolved at each connection.")),
+		text("database.port", "5432", "Port of the server, or one for each host."),
+		former(checked(text("database.targetServerType", "", "Which of several hosts to use: primary, standby, prefer-standby, read-write, read-only or any (JDBC's words are understood). Default: primary, and with read.only=true prefer-standby; of a single host nothing is asked."), checkRole), "driver.targetServerType", "database.target_session_attrs"),
 		required(text("database.user", "", "The user to log in as; it needs REPLICATION and SELECT.")),
 		typed("database.password", connect.TypePassword, "", "Its password."),
 		required(text("database.dbname", "", "The database to capture.")),

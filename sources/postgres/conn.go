@@ -35,7 +35,8 @@ func (s *settings) connect(ctx context.Context, application string, replication 
 		}
 	}
 	add("host", s.host)
-	add("port", strconv.Itoa(s.port))
+	add("port", s.port)
+	add("target_session_attrs", s.role)
 	add("user", s.user)
 	add("dbname", s.database)
 	for name, value := range s.ssl {
@@ -59,7 +60,11 @@ func (s *settings) connect(ctx context.Context, application string, replication 
 	config.ConnectTimeout, config.DialFunc = s.connectTimeout, dial
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
-		return nil, explain(err, "connecting to "+s.host+":"+strconv.Itoa(s.port))
+		doing := "connecting to " + s.address()
+		if e := wrongRole(err, doing); e != nil {
+			return nil, e
+		}
+		return nil, explain(err, doing)
 	}
 	return conn, nil
 }
