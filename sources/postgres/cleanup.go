@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,8 +14,7 @@ import (
 func (w *work) createSlot(ctx context.Context, side *db, rep *replication, temporary bool) (slot newSlot, err error) {
 	name := w.set.slot
 	if temporary {
-		const most, suffix = 63, "_snapshot"
-		name = name[:min(len(name), most-len(suffix))] + suffix
+		name = temporarySlot(name, time.Now())
 	}
 	made, mctx := errgroup.WithContext(ctx)
 	finished := make(chan struct{})
@@ -24,24 +24,47 @@ func (w *work) createSlot(ctx context.Context, side *db, rep *replication, tempo
 		return err
 	})
 	made.Go(func() error {
-		ticker := time.NewTicker(3 * time.Second)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-finished:
-				return nil
-			case <-ticker.C:
-				if pid := side.waitingFor(mctx); pid != "" {
-					w.log.Info("The slot waits for transactions that began before it; the oldest runs in a server process.", "process", pid)
-				}
-			}
-		}
+		w.tellWaiting(mctx, side, finished)
+		return nil
 	})
-	if err := made.Wait(); err != nil {
-		return slot, err
+	err = made.Wait()
+	// Nobody knows whether a slot was made whose connection broke meanwhile; if so, it is ours.
+	w.madeSlot = w.madeSlot || !temporary && sqlState(err) == ""
+	return slot, err
+}
+
+// temporarySlot returns a name that no slot of an earlier attempt has: the server
+// drops a temporary slot only when it notices that its connection is gone.
+func temporarySlot(slot string, now time.Time) string {
+	const most = 63
+	suffix := "_snapshot_" + strconv.FormatInt(now.UnixMilli(), 36)
+	return slot[:min(len(slot), most-len(suffix))] + suffix
+}
+
+// tellWaiting says what the creation of a slot waits for, in the log and as the
+// task's trouble, until it is finished.
+func (w *work) tellWaiting(ctx context.Context, side *db, finished <-chan struct{}) {
+	ticker := time.NewTicker(3 * time.Second)
+	defer ticker.Stop()
+	told := ""
+	for {
+		select {
+		case <-finished:
+			return
+		case <-ticker.C:
+		}
+		why, mend := side.waitingFor(ctx)
+		if why == "" {
+			continue
+		}
+		e := retriable("pg.slot.waiting", "the slot cannot be made yet: "+why, nil)
+		e.Place, e.Mend = w.set.slot, mend
+		w.trouble.Store(e)
+		if why != told {
+			w.log.Warn("The creation of the slot waits.", "for", why, "mend", mend)
+			told = why
+		}
 	}
-	w.madeSlot = w.madeSlot || !temporary
-	return slot, nil
 }
 
 // release undoes what a first snapshot that did not come to its end has made, and

@@ -208,6 +208,15 @@ func TestStopWhileTheSlotWaits(t *testing.T) {
 	eventually(t, "the slot waits", func() bool {
 		return d.get("SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1", d.slot) == "1"
 	})
+	for told := false; !told; {
+		_, err := run.Task.Poll(context.Background())
+		if e := connect.AsError(err); e != nil {
+			told = e.Code == "pg.slot.waiting" && strings.Contains(e.Message, "has not ended") && strings.Contains(e.Mend, "pg_terminate_backend(")
+			if !told {
+				t.Fatal(err)
+			}
+		}
+	}
 	began := time.Now()
 	run.Stop()
 	if took := time.Since(began); took > 2*time.Second {

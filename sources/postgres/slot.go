@@ -126,15 +126,22 @@ func (d *db) dropSlot(ctx context.Context, name string) error {
 	return explain(err, "dropping the slot "+name)
 }
 
-// waitingFor names the oldest transaction that the creation of a slot waits for,
-// empty when there is none.
-func (d *db) waitingFor(ctx context.Context) string {
-	r, err := d.row(ctx, `SELECT pid::text || ' (' || coalesce(nullif(application_name, ''), usename, '') || ', since ' || xact_start::text || ')'
-		FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_catalog.pg_backend_pid() ORDER BY xact_start LIMIT 1`)
-	if err != nil || r == nil {
-		return ""
+// waitingFor names what the creation of a slot waits for, and how to end that: on a
+// primary the oldest transaction that has written, on a standby a record of the
+// primary's that tells which transactions run. Empty when nothing is found.
+func (d *db) waitingFor(ctx context.Context) (why, mend string) {
+	r, err := d.row(ctx, `SELECT pg_catalog.pg_is_in_recovery(), a.pid::text, a.backend_xid::text, coalesce(nullif(a.application_name, ''), a.usename, ''), pg_catalog.date_trunc('second', pg_catalog.now() - a.xact_start)::text
+		FROM (SELECT) one LEFT JOIN pg_catalog.pg_stat_activity a ON a.backend_xid IS NOT NULL AND a.pid <> pg_catalog.pg_backend_pid() ORDER BY a.xact_start LIMIT 1`)
+	switch {
+	case err != nil || r == nil:
+		return "", ""
+	case truth(r[0]):
+		return "a standby can make a slot when its primary tells which transactions run, which an idle one does seldom", "on the primary: SELECT pg_log_standby_snapshot()"
+	case r[1] == nil:
+		return "", ""
 	}
-	return string(r[0])
+	return "transaction " + string(r[2]) + " has not ended (server process " + string(r[1]) + ", " + string(r[3]) + ", since " + string(r[4]) + ")",
+		"end it, or: SELECT pg_terminate_backend(" + string(r[1]) + ")"
 }
 
 // senderTimeout is how long the server waits for a sign of life of who reads the log; 0
