@@ -68,6 +68,7 @@ type filter struct {
 	snapshot                           patterns
 	keys                               []keyColumns
 	masks                              []columnMask
+	propagation                        propagation
 }
 
 // keyColumns is one entry of message.key.columns.
@@ -91,7 +92,7 @@ func newFilter(s connect.Settings) (*filter, error) {
 	f.snapshot, _ = compilePatterns(s.List("snapshot.include.collection.list"))
 	f.keys, _ = parseKeyColumns(s.String("message.key.columns"))
 	masks, maskFaults := parseMasks(s.Config())
-	f.masks = masks
+	f.masks, f.propagation = masks, newPropagation(s)
 	return f, append(faults, maskFaults...).OrNil()
 }
 

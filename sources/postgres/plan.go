@@ -131,11 +131,14 @@ func relaxedKey(t tableName, column string) string { return "key of " + t.String
 // left out because its type has no mapping.
 func (c *compiler) columnCodec(p *plan, col relationColumn, facts columnFacts) (codec, error) {
 	cd, err := c.types.compile(col.typ, col.mod, facts.dims)
+	if errors.Is(err, errUnknownType) && c.set.modes.unknown {
+		cd, err = opaqueCodec(c.set.modes), nil
+	}
+	if err == nil {
+		return c.propagate(p.table, col, facts, cd)
+	}
 	if !errors.Is(err, errUnknownType) {
 		return cd, err
-	}
-	if c.set.modes.unknown {
-		return opaqueCodec(c.set.modes), nil
 	}
 	p.unknown = append(p.unknown, fmt.Sprintf("%s.%s (%v)", p.table, col.name, err))
 	return codec{}, nil
@@ -149,7 +152,7 @@ func (c *compiler) field(r *relation, col relationColumn, cd codec, facts column
 	def.Optional = !required || cd.nullable || c.relaxed[r.table().String()+"."+col.name] ||
 		r.identity != 'f' && !(isKey && col.key) && !c.set.modes.fallback
 	if !def.Optional {
-		def.Default = defaultOf(facts.expression, cd)
+		def.Default = defaultOf(facts.expression, cd, c.set.modes)
 	}
 	maskSchema(&def, c.masksOf(r.table(), col, cd))
 	return connect.Field{Name: c.set.modes.fieldName(col.name), Schema: def.MustBuild()}

@@ -25,6 +25,8 @@ type codec struct {
 	// missing is what stands for a value the log does not hold because it is stored
 	// apart and did not change. Null: derived from the schema.
 	missing connect.Value
+	// padded is the length of text that is filled with spaces, 0 for none.
+	padded int
 	// nullable tells that a value may become null, so that a field of it is optional
 	// even where its column is not.
 	nullable bool

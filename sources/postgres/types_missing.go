@@ -76,11 +76,7 @@ func missingArray(elem *connect.Schema, placeholder string) connect.Value {
 func zero(s *connect.Schema) connect.Value {
 	switch s.Kind() {
 	case connect.KindString:
-		if allowed, ok := s.Param("allowed"); ok {
-			first, _, _ := strings.Cut(allowed, ",")
-			return connect.String(first)
-		}
-		return connect.String("")
+		return zeroText(s)
 	case connect.KindBytes:
 		if _, ok := s.DecimalScale(); ok {
 			return connect.Bytes([]byte{0})
@@ -106,4 +102,27 @@ func zero(s *connect.Schema) connect.Value {
 		return connect.Bool(false)
 	}
 	return connect.IntOf(s.Kind(), 0)
+}
+
+// zeroText is the zero of a type whose values are text of some form.
+func zeroText(s *connect.Schema) connect.Value {
+	if allowed, ok := s.Param("allowed"); ok {
+		first, _, _ := strings.Cut(allowed, ",")
+		return connect.String(first)
+	}
+	switch s.Name() {
+	case "io.debezium.data.Uuid":
+		return connect.String("00000000-0000-0000-0000-000000000000")
+	case nameJSON:
+		return connect.String("{}")
+	case "io.debezium.time.ZonedTimestamp", "io.debezium.time.IsoTimestamp":
+		return connect.String("1970-01-01T00:00:00Z")
+	case "io.debezium.time.ZonedTime", "io.debezium.time.IsoTime":
+		return connect.String("00:00:00Z")
+	case "io.debezium.time.IsoDate":
+		return connect.String("1970-01-01Z")
+	case "io.debezium.time.Interval":
+		return connect.String("P0Y0M0DT0H0M0S")
+	}
+	return connect.String("")
 }

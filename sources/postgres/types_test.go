@@ -226,24 +226,6 @@ func TestCivilDays(t *testing.T) {
 	}
 }
 
-func TestDefaults(t *testing.T) {
-	table := newTypeTable(testSettings(t).modes, fakeTypes)
-	for _, c := range []struct {
-		oid        uint32
-		expression string
-		want       string
-	}{
-		{25, "'it''s'::text", `"it's"`}, {23, "42", "42"}, {23, "'-1'::integer", "-1"}, {16, "true", "true"}, {23, "nextval('s'::regclass)", "0"},
-		{1082, "'2016-11-04'::date", "17109"}, {1114, "now()", "null"}, {25, "('a'::text || 'b'::text)", "null"}, {25, "NULL::text", "null"},
-		{701, "(-1.5)", "-1.5"}, {25, "upper('a'::text)", "null"},
-	} {
-		cd, _ := table.compile(c.oid, -1, 0)
-		if got := defaultOf(c.expression, cd).String(); got != c.want {
-			t.Errorf("%s: %s", c.expression, got)
-		}
-	}
-}
-
 func FuzzDecodeTypes(f *testing.F) {
 	table := newTypeTable(&modes{placeholder: "p", schemaName: nil}, fakeTypes)
 	oids := []uint32{16, 17, 20, 600, 701, 790, 1082, 1083, 1114, 1184, 1186, 1266, 1560, 1562, 1700, 1007, 1009, 90003, 90004}

@@ -17,7 +17,12 @@ func textTypes() []typeEntry {
 		}
 	}
 	plain := connect.Of(connect.KindString)
-	add(sameText(plain), false, "text", "varchar", "bpchar", "name", "refcursor")
+	add(sameText(plain), false, "text", "varchar", "name", "refcursor")
+	list = append(list, typeEntry{name: "bpchar", compile: func(_ *modes, mod int32) codec {
+		cd := sameText(plain)
+		cd.padded = max(0, int(mod)-4)
+		return cd
+	}})
 	add(sameText(plain), true, "citext")
 	// These are written by no send function, so they only ever come as text.
 	add(codec{schema: plain, decode: decodeText}, true, "isbn", "isbn13", "issn", "issn13", "ismn", "ismn13", "ean13", "upc")
