@@ -87,7 +87,9 @@ func sourceBlock(a *arena, s *connect.Schema, template []connect.Value, st *stam
 	block[sourceLSN] = connect.Int64(int64(lsn))
 	if st.origin != "" {
 		block[sourceOrigin] = connect.String(st.origin)
-		block[sourceOriginLSN] = connect.Int64(int64(st.originLSN))
+		if st.originLSN != 0 { // It is not known of a transaction that came while it was in progress.
+			block[sourceOriginLSN] = connect.Int64(int64(st.originLSN))
+		}
 	}
 	return a.structure(s, block)
 }
