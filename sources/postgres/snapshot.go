@@ -210,11 +210,10 @@ func (s *snapshot) reader(ctx context.Context, todo <-chan piece) error {
 	if err != nil {
 		return err
 	}
-	defer d.close(context.WithoutCancel(ctx))
 	r := newTableReader(s, d)
 	defer r.close(context.WithoutCancel(ctx))
 	for p := range todo {
-		if err := r.read(ctx, &p); err != nil {
+		if err := r.readSurely(ctx, &p); err != nil {
 			return err
 		}
 	}

@@ -60,24 +60,46 @@ func untilLast(t *testing.T, run *connecttest.SourceRun) []connect.SourceRecord 
 	return nil
 }
 
-// TestSnapshotConnectionCut loses connections while rows come: the snapshot begins
-// anew and is whole, and no slot is left over.
+// TestSnapshotConnectionCut loses connections while rows come: each row comes once
+// all the same, and no slot is left over.
 func TestSnapshotConnectionCut(t *testing.T) {
 	t.Parallel()
 	d := newTestDB(t)
 	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text)` + wide + `; INSERT INTO a SELECT g, repeat('x', 200) FROM generate_series(1, 10000) g; ANALYZE`)
 	c := newCutter(t, net.JoinHostPort(d.url.Hostname(), d.url.Port()), 200_000, 400_000)
 	run := d.start(&connecttest.Offsets{}, append([]string{"database.port", c.port(), "retriable.restart.connector.wait.ms", "300"}, inPieces...)...)
-	rows := rowsByTopic(t, untilLast(t, run))["a"]
-	if len(rows) != 10000 || distinct(rows) != 10000 {
-		t.Errorf("%d rows", len(rows))
+	if rows := rowsByTopic(t, run.Take(10000))["a"]; distinct(rows) != 10000 {
+		t.Errorf("%d rows", distinct(rows))
 	}
-	if c.cuts.Load() != 2 {
-		t.Errorf("%d cuts", c.cuts.Load())
+	if c.cuts.Load() != 2 || run.Metrics.Counter("snapshot_reconnects_total") != 2 || run.Metrics.Counter("reconnects_total") != 0 {
+		t.Errorf("%d cuts, %d of them of pieces, %d of sessions", c.cuts.Load(), run.Metrics.Counter("snapshot_reconnects_total"), run.Metrics.Counter("reconnects_total"))
+	}
+	if n := progressOf(t, run); n.Rows != 10000 || n.Bytes < 10000*200 || n.Bytes > 10000*300 {
+		t.Errorf("%+v", n)
 	}
 	d.streaming()
 	if left := d.get("SELECT string_agg(slot_name, ',') FROM pg_replication_slots WHERE database = current_database()"); left != d.slot {
 		t.Errorf("the slots are %s", left)
+	}
+}
+
+// TestSnapshotBackendsTerminated ends the sessions that read rows, again and again.
+func TestSnapshotBackendsTerminated(t *testing.T) {
+	t.Parallel()
+	d := newTestDB(t)
+	run := halfway(t, d, "snapshot.max.threads", "2")
+	taken := 10
+	for range 4 {
+		d.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY%' AND pid <> pg_backend_pid()`)
+		run.Take(5000)
+		taken += 5000
+	}
+	records := run.Take(40100 - taken)
+	if word := source(&records[len(records)-1], "snapshot").Str(); word != "last" {
+		t.Errorf("the last row is marked %s", word)
+	}
+	if run.Metrics.Counter("snapshot_reconnects_total") == 0 || run.Metrics.Counter("reconnects_total") != 0 || run.Metrics.Counter("snapshot_rows_total") != 40100 {
+		t.Errorf("%d connections were lost, %d sessions, %d rows were counted", run.Metrics.Counter("snapshot_reconnects_total"), run.Metrics.Counter("reconnects_total"), run.Metrics.Counter("snapshot_rows_total"))
 	}
 }
 

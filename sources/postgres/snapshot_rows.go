@@ -161,6 +161,9 @@ func (r *rowReader) copy(conn net.Conn, statement string, each func(tuple) error
 			}
 		}
 		if err := r.fill(conn); err != nil {
+			if refused != nil {
+				err = refused // It said why it hung up.
+			}
 			return nil, err
 		}
 	}

@@ -28,6 +28,9 @@ type tableReader struct {
 	gone  bool      // The heap was not there yet.
 
 	rows, bytes int64 // Since they were last counted.
+	// taken is how many rows of the piece there are records for, skip how many of these
+	// are to be passed over because they come again.
+	taken, skip int64
 }
 
 func newTableReader(s *snapshot, d *db) *tableReader {
@@ -45,7 +48,46 @@ func (r *tableReader) loadsFrom(d *db) {
 	r.compiler.types.load = func(oid uint32) (*typeInfo, error) { return d.loadType(context.Background(), oid) }
 }
 
-func (r *tableReader) close(ctx context.Context) { r.side.close(ctx) }
+func (r *tableReader) close(ctx context.Context) {
+	r.db.close(ctx)
+	r.side.close(ctx)
+}
+
+// readSurely reads a piece, and goes on over another connection when one is lost while
+// the view is still there: the rows of a piece always come in the same order.
+func (r *tableReader) readSurely(ctx context.Context, p *piece) error {
+	const attempts = 5
+	wait := backoff{first: 50 * time.Millisecond, most: time.Second}
+	r.taken, r.skip = 0, 0
+	err := r.read(ctx, p)
+	for n := 1; err != nil && n < attempts && ctx.Err() == nil && r.repeatable(err, p); n++ {
+		r.log.Warn("A connection of the snapshot was lost; what is left of its piece is read over another one.", "table", p.table.name.String(), "error", err)
+		r.metrics.Add("snapshot_reconnects_total", 1)
+		if !pause(ctx, wait.next()) {
+			return ctx.Err()
+		}
+		var d *db
+		if d, err = r.join(ctx); err != nil {
+			continue
+		}
+		r.db.close(ctx)
+		r.db, r.from, r.table, r.skip, r.bytes = d, newRowReader(d), nil, r.taken, 0
+		err = r.read(ctx, p)
+	}
+	return err
+}
+
+// repeatable tells whether what gave this error may be tried again with the same view
+// and gives the same rows then.
+func (r *tableReader) repeatable(err error, p *piece) bool {
+	switch connect.AsError(err).Code {
+	case "pg.snapshot.altered", "pg.snapshot.gone":
+		return false
+	}
+	// Statements of one's own, and those with conditions, may be answered in any order.
+	ordered := p.heap.kind == 'r' && p.table.filter == "" && r.set.selects[p.table.name.String()] == ""
+	return isRetriable(err) && (ordered || r.taken == 0)
+}
 
 // read reads a piece and hands its rows over, all but the last, which may turn out to
 // be the table's last.
@@ -193,6 +235,10 @@ func (r *tableReader) sameColumns(ctx context.Context, p *piece) error {
 // add makes a record of the row and hands the batch over when it is full, but for
 // its last record.
 func (r *tableReader) add(ctx context.Context, row tuple) error {
+	if r.skip > 0 {
+		r.skip--
+		return nil
+	}
 	err := r.record(row)
 	for err != nil && r.compiler.adapts(r.plan, err) {
 		if err := r.openSide(ctx); err != nil {
@@ -207,6 +253,7 @@ func (r *tableReader) add(ctx context.Context, row tuple) error {
 		return err
 	}
 	r.rows++
+	r.taken++
 	if b := r.em.batch; len(b.records) > r.set.batchRecords || b.bytes() > r.batchBytes() {
 		r.em.hint = len(b.records) + 1
 		if err := r.flush(ctx); err != nil {
