@@ -64,14 +64,9 @@ func (d *db) tables(ctx context.Context) ([]catalogTable, error) {
 
 // capture returns the tables to capture, and whether changes of partitions come
 // under the name of their root. A partition is captured when its own name or that
-// of its root is.
-func (s *settings) capture(all []catalogTable) (list []catalogTable, viaRoot bool) {
-	viaRoot = s.viaRoot
-	if !s.viaRootGiven {
-		viaRoot = slices.ContainsFunc(all, func(t catalogTable) bool {
-			return t.kind == 'p' && !t.partition && s.filter.table(t.name.schema, t.name.name)
-		})
-	}
+// of its root is. The publication is nil when there is none yet.
+func (s *settings) capture(all []catalogTable, pub *publicationInfo) (list []catalogTable, viaRoot bool) {
+	viaRoot = s.routesToRoot(all, pub)
 	for _, t := range all {
 		own := s.filter.table(t.name.schema, t.name.name)
 		byRoot := t.partition && s.filter.table(t.root.schema, t.root.name)
@@ -91,6 +86,21 @@ func (s *settings) capture(all []catalogTable) (list []catalogTable, viaRoot boo
 		}
 	}
 	return list, viaRoot
+}
+
+// routesToRoot tells under which names changes of partitions come: as is asked for
+// where we make the publication or may change it, and as it does otherwise, since the
+// snapshot must name rows as the log does.
+func (s *settings) routesToRoot(all []catalogTable, pub *publicationInfo) bool {
+	switch {
+	case pub != nil && !(s.viaRootGiven && s.mayAlter(pub)):
+		return pub.viaRoot
+	case s.viaRootGiven:
+		return s.viaRoot
+	}
+	return slices.ContainsFunc(all, func(t catalogTable) bool {
+		return t.kind == 'p' && !t.partition && s.filter.table(t.name.schema, t.name.name)
+	})
 }
 
 const queryColumns = `SELECT a.attname, a.atttypid, a.atttypmod, a.attnotnull,

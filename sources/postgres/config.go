@@ -47,7 +47,10 @@ type settings struct {
 	naming            topicNaming
 	slot, publication string
 	publicationMode   string
-	viaRoot           bool // Only with viaRootGiven; otherwise it follows from the tables.
+	watchInterval     time.Duration
+	gapAction         string // publication.gap.action
+	newTables         bool   // new.tables.snapshot
+	viaRoot           bool   // Only with viaRootGiven; otherwise it follows from the tables.
 	viaRootGiven      bool
 	slotDrop          bool
 	slotFailover      bool
@@ -134,6 +137,7 @@ func buildSettings(s connect.Settings) (*settings, error) {
 		initialStatements: splitStatements(s.String("database.initial.statements")), connectTimeout: s.Duration("connection.timeout.ms"),
 		prefix: s.String("topic.prefix"), delimiter: s.String("topic.delimiter"),
 		slot: s.String("slot.name"), publication: s.String("publication.name"), publicationMode: strings.ToLower(s.String("publication.autocreate.mode")),
+		watchInterval: s.Duration("publication.watch.interval.ms"), gapAction: strings.ToLower(s.String("publication.gap.action")), newTables: s.Bool("new.tables.snapshot"),
 		viaRoot: s.Bool("publish.via.partition.root"), viaRootGiven: s.Given("publish.via.partition.root"),
 		slotDrop: s.Bool("slot.drop.on.stop"), slotFailover: s.Bool("slot.failover"),
 		streaming: s.Bool("transaction.streaming"), spillDir: s.String("transaction.spill.dir"), spillMost: s.Int64("transaction.spill.max.bytes"),

@@ -111,6 +111,7 @@ func (s *stream) look(ctx context.Context, c *replication, now time.Time) error 
 	if silent := now.Sub(s.lastHeard); silent > s.set.silence {
 		return retriable("pg.silent", "the server has said nothing for "+silent.Round(time.Second).String(), nil)
 	}
+	s.takeAsked()
 	if err := s.beats.beat(ctx, s, now); err != nil {
 		return err
 	}

@@ -37,6 +37,7 @@ type golden struct {
 	taken   map[connect.SourcePartition]connect.Offset
 	schemas []*connect.Schema // Shown before.
 	syncs   int
+	state   string // The task's directory, through all starts.
 
 	mu    sync.Mutex
 	logs  []string // Warnings, not yet shown.
@@ -48,7 +49,7 @@ type golden struct {
 func newGolden(t *testing.T) *golden {
 	g := &golden{
 		t: t, sessions: map[string]*pgx.Conn{}, config: map[string]string{}, taken: map[connect.SourcePartition]connect.Offset{},
-		shown: map[string]string{}, masks: map[string]map[string]string{}, metrics: &connecttest.Figures{},
+		shown: map[string]string{}, masks: map[string]map[string]string{}, metrics: &connecttest.Figures{}, state: t.TempDir(),
 	}
 	t.Cleanup(g.stop)
 	return g
@@ -90,7 +91,7 @@ func (g *golden) run(b *goldenBlock) string {
 		g.commit()
 		return ""
 	case "stop":
-		g.stop()
+		g.halt()
 		return ""
 	case "fails":
 		return g.fails()
@@ -178,7 +179,7 @@ func (g *golden) settings(lines []string) connect.Config {
 }
 
 func (g *golden) start(lines []string) string {
-	g.stop()
+	g.halt()
 	g.failed = nil
 	ctx, cancel := context.WithCancel(context.Background())
 	g.cancel = cancel
@@ -187,7 +188,7 @@ func (g *golden) start(lines []string) string {
 	config := g.settings(lines)
 	err := g.task.Start(ctx, connect.SourceTaskEnv{
 		Connector: "golden", Config: config, StoredOffset: g.offsets.Get, Log: slog.New(&goldenLog{g: g}), Metrics: g.metrics,
-		StateDir: g.t.TempDir(),
+		StateDir: g.state,
 		Show: func(name string, document []byte) {
 			g.mu.Lock()
 			defer g.mu.Unlock()
@@ -252,9 +253,35 @@ func (g *golden) collect() (list []connect.SourceRecord) {
 	return list
 }
 
+// until collects records up to one of a table, by its operation and its row's id.
+// What comes twice, as a snapshot beside the log may bring it, is shown once.
+func (g *golden) until(what []string) (list []connect.SourceRecord) {
+	found, seen := false, map[string]bool{}
+	eventually(g.t, "a record "+strings.Join(what, " "), func() bool {
+		for _, r := range g.collect() {
+			text := brief(&r)
+			if _, row := connect.EnvelopeOf(r.ValueSchema); !row {
+				continue
+			}
+			found = found || strings.HasPrefix(text, what[0]+" "+what[1]+" ") && after(&r, "id").String() == what[2]
+			if !seen[text] {
+				seen[text] = true
+				list = append(list, r)
+			}
+		}
+		return found || g.failed != nil
+	})
+	return list
+}
+
 func (g *golden) show(form []string) string {
 	var out strings.Builder
-	g.last = g.collect()
+	g.last = nil
+	if len(form) > 1 && form[0] == "until" {
+		g.last, form = g.until(form[1:]), nil
+	} else {
+		g.last = g.collect()
+	}
 	for _, r := range g.last {
 		switch {
 		case len(form) == 0 || form[0] == "brief":
@@ -394,6 +421,17 @@ func (g *golden) commit() {
 		}
 	}
 	g.taken = map[connect.SourcePartition]connect.Offset{}
+}
+
+// halt stops the task and waits until the server has noticed.
+func (g *golden) halt() {
+	if g.task == nil {
+		return
+	}
+	g.stop()
+	eventually(g.t, "the slot is free", func() bool {
+		return g.db.get("SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1 AND active", g.db.slot) == "0"
+	})
 }
 
 func (g *golden) stop() {

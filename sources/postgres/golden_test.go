@@ -32,7 +32,8 @@ import (
 //	                      until it reads the log
 //	records [form]        what came since the last such block, up to a mark which it writes into the log.
 //	                      Forms: brief (default), one record a line: topic op key before after headers;
-//	                      value, the whole value as JSON
+//	                      value, the whole value as JSON; until <table> <op> <id>, brief up to the
+//	                      event of that row, leaving out records that are no events and repetitions
 //	schemas               the schemas of those records, each once in a script
 //	commit                stores the positions of what came and tells the task
 //	stop                  stops the task; what it has not handed over is lost, as after a kill

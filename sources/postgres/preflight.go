@@ -46,8 +46,12 @@ func (s *settings) check(ctx context.Context, d *db, app string) (*preflight, er
 	if p.all, err = d.tables(ctx); err != nil {
 		return nil, err
 	}
-	p.tables, p.viaRoot = s.capture(p.all)
-	p.wanted, _ = s.capture(s.logged(p.all))
+	pub, err := d.publication(ctx, s.publication)
+	if err != nil {
+		return nil, err
+	}
+	p.tables, p.viaRoot = s.capture(p.all, pub)
+	p.wanted, _ = s.capture(s.logged(p.all), pub)
 	for _, look := range []func(context.Context) error{
 		p.checkServer, p.checkNamed, p.checkRole, p.checkTables, p.checkCapture, p.checkPublication, p.checkSlots, p.checkLimits,
 	} {

@@ -112,7 +112,7 @@ func TestDiagnoseNamesWhatIsWrong(t *testing.T) {
 	d.exec(`CREATE ROLE reader LOGIN REPLICATION; GRANT SELECT (id, open, q) ON "Odd ""name" TO reader; GRANT SELECT ON keyless, split TO reader; ALTER ROLE reader CONNECTION LIMIT 2`)
 	d.exec(`CREATE PUBLICATION dbz_publication FOR TABLE keyless, "Odd ""name", split WITH (publish = 'insert, delete', publish_via_partition_root = false)`)
 	config := d.config("database.user", "reader", "table.include.list", `public.keyless,public.scratch,public.seen,public.split,public.Odd "name,public.nothing`,
-		"slot.failover", "true", "max.queue.size", "10")
+		"slot.failover", "true", "max.queue.size", "10", "publish.via.partition.root", "true")
 	found, list := diagnose(t, config)
 	wantErrors := []string{"pg.role.owner", "pg.role.select", "pg.table.kind", "pg.table.missing", "pg.table.unlogged"}
 	wantWarnings := []string{"pg.failover.version", "pg.limit.role", "pg.publication.operations", "pg.publication.via_root", "pg.replica_identity",
@@ -126,7 +126,7 @@ func TestDiagnoseNamesWhatIsWrong(t *testing.T) {
 	if got := codes(found, severityNote); !slices.Equal(got, []string{"pg.decoding_memory", "pg.role.statistics"}) {
 		t.Errorf("notes: %v", got)
 	}
-	if got := found["pg.role.select"].SQL; !slices.Equal(got, []string{`GRANT SELECT ON "public"."scratch" TO "reader"`, `GRANT SELECT ("secret") ON "public"."Odd ""name" TO "reader"`}) {
+	if got := found["pg.role.select"].SQL; !slices.Equal(got, []string{`GRANT SELECT ON "public"."scratch", "public"."split1" TO "reader"`, `GRANT SELECT ("secret") ON "public"."Odd ""name" TO "reader"`}) {
 		t.Errorf("the grant is %q", got)
 	}
 	if got := found["pg.role.owner"].SQL; !slices.Equal(got, []string{`ALTER PUBLICATION "dbz_publication" ADD TABLE "public"."scratch"`}) {

@@ -65,12 +65,12 @@ func (p *preflight) checkOptions(ctx context.Context, info *publicationInfo) err
 		p.warn(Finding{Setting: "publication.name", Code: "pg.publication.operations", Place: p.set.publication, What: "the publication does not publish " + joinNames(lacks),
 			Why: "such changes never arrive, and nothing tells of them", SQL: []string{"ALTER PUBLICATION " + name + " SET (publish = '" + strings.Join(all, ", ") + "')"}, Mend: "or name them in skipped.operations"})
 	}
-	if info.viaRoot != p.viaRoot && p.partitioned() {
+	if p.set.viaRootGiven && info.viaRoot != p.set.viaRoot && !p.set.mayAlter(info) && p.partitioned() {
 		word := map[bool]string{true: "true", false: "false"}
 		p.warn(Finding{Setting: "publish.via.partition.root", Code: "pg.publication.via_root", Place: p.set.publication,
-			What: "the publication has publish_via_partition_root=" + word[info.viaRoot] + ", and the snapshot reads as if it were " + word[p.viaRoot],
-			Why:  "rows of partitioned tables come under one name in the snapshot and under another one afterwards",
-			SQL:  []string{"ALTER PUBLICATION " + name + " SET (publish_via_partition_root = " + word[p.viaRoot] + ")"}})
+			What: "the publication has publish_via_partition_root=" + word[info.viaRoot] + ", which counts, and the user may not change it",
+			Why:  "rows of partitioned tables come under other names than publish.via.partition.root=" + word[p.set.viaRoot] + " asks for",
+			SQL:  []string{"ALTER PUBLICATION " + name + " SET (publish_via_partition_root = " + word[p.set.viaRoot] + ")"}})
 	}
 	return p.checkParts(ctx)
 }

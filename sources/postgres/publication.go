@@ -2,26 +2,39 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 )
 
 // publicationInfo is what the server says of a publication.
 type publicationInfo struct {
+	oid                uint32
 	allTables, viaRoot bool
 	owned              bool // The user may change it.
+	ours               bool // A connector of ours made it.
+	operations         []string
 	tables             map[tableName]bool
 }
+
+// madeByUs begins the comment on publications that a connector makes.
+const madeByUs = "Made by Tidemill"
 
 // publication returns a publication, nil when there is none.
 func (d *db) publication(ctx context.Context, name string) (*publicationInfo, error) {
 	r, err := d.row(ctx, `SELECT puballtables, coalesce((pg_catalog.to_jsonb(p)->>'pubviaroot')::boolean, false),
-		pg_catalog.pg_has_role(p.pubowner, 'USAGE')
-		FROM pg_catalog.pg_publication p WHERE pubname = $1`, name)
+		pg_catalog.pg_has_role(p.pubowner, 'USAGE'), coalesce(pg_catalog.obj_description(p.oid, 'pg_publication'), '') LIKE $2 || '%',
+		pubinsert, pubupdate, pubdelete, pubtruncate, p.oid
+		FROM pg_catalog.pg_publication p WHERE pubname = $1`, name, madeByUs)
 	if err != nil || r == nil {
 		return nil, explain(err, "reading about the publication")
 	}
-	info := &publicationInfo{allTables: truth(r[0]), viaRoot: truth(r[1]), owned: truth(r[2]), tables: map[tableName]bool{}}
+	info := &publicationInfo{oid: uint32(number(r[8])), allTables: truth(r[0]), viaRoot: truth(r[1]), owned: truth(r[2]), ours: truth(r[3]), tables: map[tableName]bool{}}
+	for i, op := range publicationOperations() {
+		if truth(r[4+i]) {
+			info.operations = append(info.operations, op)
+		}
+	}
 	// A partitioned table that was added is shown as its partitions, unless changes come
 	// under its own name.
 	rows, err := d.rows(ctx, `SELECT schemaname, tablename FROM pg_catalog.pg_publication_tables WHERE pubname = $1
@@ -70,6 +83,11 @@ func tableList(tables []catalogTable) string {
 	return strings.Join(names, ", ")
 }
 
+// addTables returns the statement that adds tables to the publication.
+func (s *settings) addTables(tables []catalogTable) string {
+	return "ALTER PUBLICATION " + quoteIdent(s.publication) + " ADD TABLE " + tableList(tables)
+}
+
 // ensured is what was done to a publication.
 type ensured struct {
 	created bool
@@ -95,13 +113,15 @@ func (s *settings) ensurePublication(ctx context.Context, d *db, tables []catalo
 			}
 			return done, nil
 		}
-		return ensured{created: true}, nil
+		// The comment tells later that its options may follow the settings.
+		comment := "COMMENT ON PUBLICATION " + quoteIdent(s.publication) + " IS " + quoteLiteral(madeByUs+" for "+s.prefix+"; its tables and options follow the connector's settings.")
+		return ensured{created: true}, explain(d.exec(ctx, comment), "preparing the publication")
 	}
-	if s.publicationMode != "filtered" {
-		return done, nil
+	if err := s.alterOptions(ctx, d, info, viaRoot); err != nil || s.publicationMode != "filtered" {
+		return done, err
 	}
 	if lacks := info.lacks(tables); len(lacks) > 0 {
-		sql := "ALTER PUBLICATION " + quoteIdent(s.publication) + " ADD TABLE " + tableList(lacks)
+		sql := s.addTables(lacks)
 		if err := d.exec(ctx, sql); err != nil {
 			return done, publicationRefused(err, sql)
 		}
@@ -117,6 +137,42 @@ func publicationRefused(err error, sql string) error {
 	return fatal("pg.publication.permission", "the user may not create or change the publication", err,
 		"let the owner of the tables run: "+sql+"; or grant the rights: GRANT CREATE ON DATABASE … and ownership of the tables; then publication.autocreate.mode=disabled is possible")
 }
+
+// mayAlter tells whether an existing publication follows the settings.
+func (s *settings) mayAlter(pub *publicationInfo) bool {
+	return pub.owned && (s.publicationMode == "filtered" || s.publicationMode == "all_tables")
+}
+
+// alterOptions lets the options of an existing publication follow the settings:
+// operations that are needed are added to any, those that are not are taken only from
+// one of our own, because others may read theirs.
+func (s *settings) alterOptions(ctx context.Context, d *db, pub *publicationInfo, viaRoot bool) error {
+	if !s.mayAlter(pub) {
+		return nil
+	}
+	wanted := s.publishedOperations()
+	ops := slices.DeleteFunc(publicationOperations(), func(op string) bool {
+		return !slices.Contains(wanted, op) && (pub.ours || !slices.Contains(pub.operations, op))
+	})
+	var with []string
+	if !slices.Equal(ops, pub.operations) {
+		with = append(with, "publish = '"+strings.Join(ops, ", ")+"'")
+	}
+	if viaRoot != pub.viaRoot {
+		with = append(with, fmt.Sprintf("publish_via_partition_root = %t", viaRoot))
+	}
+	if len(with) == 0 {
+		return nil
+	}
+	sql := "ALTER PUBLICATION " + quoteIdent(s.publication) + " SET (" + strings.Join(with, ", ") + ")"
+	if err := d.exec(ctx, sql); err != nil {
+		return publicationRefused(err, sql)
+	}
+	return nil
+}
+
+// publicationOperations are all that can be published, in the order of the catalogue.
+func publicationOperations() []string { return []string{"insert", "update", "delete", "truncate"} }
 
 // createPublication returns the statement for publication.autocreate.mode.
 func (s *settings) createPublication(tables []catalogTable, viaRoot bool) string {
@@ -142,7 +198,7 @@ func (s *settings) createPublication(tables []catalogTable, viaRoot bool) string
 
 // publishedOperations are those that skipped.operations leaves; at least one must.
 func (s *settings) publishedOperations() []string {
-	ops := []string{"insert", "update", "delete", "truncate"}
+	ops := publicationOperations()
 	left := slices.DeleteFunc(slices.Clone(ops), func(op string) bool {
 		return s.skipped[map[string]string{"insert": "c", "update": "u", "delete": "d", "truncate": "t"}[op]]
 	})

@@ -20,6 +20,7 @@ type work struct {
 	line    *lineage
 	// failover tells that new slots are to be copied to standbys.
 	failover bool
+	watch    *watch // From the first session on that reads the log.
 	// madeSlot and madePublication are undone when the first snapshot does not
 	// come to its end.
 	madeSlot, madePublication bool
@@ -190,7 +191,7 @@ func (w *work) settle(ctx context.Context, p *preflight, rep *replication, srv s
 			return err
 		}
 		if len(done.added) > 0 && !w.fresh() {
-			w.log.Warn("Tables are captured from now on; the rows they have already are not read. To read them, take a new snapshot.", "tables", tableList(done.added))
+			w.joinedAtStart(done.added)
 		}
 	}
 	info, err := side.slot(ctx, w.set.slot)
@@ -200,6 +201,9 @@ func (w *work) settle(ctx context.Context, p *preflight, rep *replication, srv s
 	wanted, err := w.wantsSnapshot(ctx, rep, info, srv)
 	if err != nil {
 		return err
+	}
+	if wanted || w.fresh() {
+		w.watched().keep.forget() // Nothing of before counts.
 	}
 	if wanted {
 		return w.takeSnapshot(ctx, rep, snapshotJob{check: p, slot: info, srv: srv})
@@ -251,7 +255,7 @@ func (w *work) newStream(pos position, srv server) error {
 	types := newTypeTable(w.set.modes, nil)
 	s := &stream{
 		set: w.set, log: w.log, metrics: w.metrics, em: em, comp: newCompiler(w.set, types, Version), out: w.batches,
-		app: w.app, safe: &w.safe, figures: &w.figures, beats: newHeartbeats(), spill: w.newSpill(), progress: progress{show: w.env.Show},
+		app: w.app, safe: &w.safe, figures: &w.figures, beats: newHeartbeats(), spill: w.newSpill(), progress: progress{show: w.env.Show}, asked: make(chan snapshotRequest, 16),
 	}
 	var err error
 	if s.msgPlan, err = newMessagePlan(w.set, Version, em.source); err != nil {
@@ -290,6 +294,10 @@ func (w *work) follow(ctx context.Context, side *db, rep *replication, srv serve
 	if s.patience, err = side.senderTimeout(ctx); err != nil {
 		return err
 	}
+	defer func() { w.watched().drop(context.WithoutCancel(ctx)) }()
+	if err := w.watched().begin(ctx); err != nil {
+		return err
+	}
 	if err := rep.start(ctx, w.set.slot, s.em.pos.end, w.options(srv)); err != nil {
 		return err
 	}
@@ -297,7 +305,7 @@ func (w *work) follow(ctx context.Context, side *db, rep *replication, srv serve
 	w.log.Info("Reading the log.", "slot", w.set.slot, "from", lsnText(s.em.pos.end))
 	defer func() { s.dropSide(context.WithoutCancel(ctx)) }()
 	began, from := time.Now(), s.em.pos
-	err = s.run(ctx, rep)
+	err = w.readAndWatch(ctx, rep)
 	// A connection that only begins has not worked: the server may fail on what
 	// comes next, again and again.
 	w.worked = s.em.pos.end != from.end || s.em.pos.ordinal != from.ordinal || time.Since(began) > w.set.retryWait

@@ -72,6 +72,7 @@ type stream struct {
 	pace       pace
 	beats      heartbeats
 	shutdown   shutdownWatch
+	asked      chan snapshotRequest // By the watch, for this goroutine to take in.
 }
 
 // planned is what is known of a relation of this connection.
