@@ -348,7 +348,8 @@ type lab struct {
 	cluster *kfake.Cluster // Only of a lab with brokers of its own.
 	client  *kgo.Client
 	admin   *kadm.Client
-	release chan struct{} // Closed at the end: lets go of plugins that block.
+	release chan struct{} // Closed at the end, by letGo: lets go of plugins that block.
+	letGo   func()
 
 	mu     sync.Mutex
 	env    connect.ConnectorEnv // Of the source connector started last.
@@ -381,12 +382,13 @@ func labWith(t testing.TB, brokers []string) *lab {
 		t: t, brokers: strings.Join(brokers, ","), release: make(chan struct{}),
 		safe: map[string][]string{}, kept: map[string][]string{}, happen: map[string]int{},
 	}
+	l.letGo = sync.OnceFunc(func() { close(l.release) })
 	var err error
 	l.client, err = kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(20*time.Millisecond))
 	must(t, err)
 	l.admin = kadm.NewClient(l.client)
 	t.Cleanup(func() {
-		close(l.release)
+		l.letGo()
 		l.client.Close()
 	})
 	return l

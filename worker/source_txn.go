@@ -46,6 +46,7 @@ type transactions struct {
 	ends   chan *transaction // What is to be committed, for the goroutine that does so.
 	ended  chan error
 	ending bool
+	brisk  bool // The last poll was.
 	// since is when the newest transaction was begun, in nanoseconds since the epoch.
 	since atomic.Int64
 
@@ -118,8 +119,7 @@ func (x *transactions) loop(ctx, life context.Context) error {
 		if err == nil {
 			bad = x.take(ctx, records)
 		}
-		// While a transaction ends, what comes next is gathered.
-		if gathering := x.ending && len(records) > 0 && bad == nil && !x.ready.reaches(groupMost); err == nil && !gathering {
+		if more := len(records) > 0 && bad == nil && x.gathers(); err == nil && !more {
 			err = x.send(ctx, life)
 		}
 		if err == nil {
@@ -141,25 +141,35 @@ func (x *transactions) loop(ctx, life context.Context) error {
 // poll asks for what is at hand while something waits to be produced, and otherwise
 // until there is something, but not for longer than the open transaction may last.
 func (x *transactions) poll(ctx context.Context) ([]connect.SourceRecord, error) {
-	if x.ready.reaches(groupMost) {
-		return nil, nil
-	}
 	if x.ready.records > 0 {
-		return x.t.poll(spent)
+		if !x.gathers() {
+			return nil, nil
+		}
+		ctx = spent
 	}
-	until := x.finishBy
+	now, until := time.Now(), x.finishBy
 	if x.open != nil {
 		if end := x.open.began.Add(x.longest); until.IsZero() || end.Before(until) {
 			until = end
 		}
 	}
-	if !time.Now().Before(until) { // There is none, or it has passed in vain.
-		return x.t.poll(ctx)
+	if now.Before(until) { // There is one, and it has not passed in vain.
+		bounded, cancel := context.WithDeadline(ctx, until)
+		defer cancel()
+		ctx = bounded
 	}
-	bounded, cancel := context.WithDeadline(ctx, until)
-	defer cancel()
-	return x.t.poll(bounded)
+	records, err := x.t.poll(ctx)
+	x.brisk = time.Since(now) < briskPoll
+	return records, err
 }
+
+// briskPoll is how long a poll may take at most for another to be tried while records
+// wait to be produced.
+const briskPoll = 5 * time.Millisecond
+
+// gathers tells whether more is asked for before what waits is produced: while it
+// cannot be produced, because a transaction ends, and the source gives quickly.
+func (x *transactions) gathers() bool { return x.ending && x.brisk && !x.ready.reaches(groupMost) }
 
 // spent is a context that is done: a task asked with it gives what it has.
 var spent = func() context.Context {
