@@ -23,7 +23,7 @@ func benchStream(tb testing.TB) (*stream, []byte, []byte, []byte) {
 	s := &stream{
 		set: set, log: log, metrics: noMetrics{}, em: em, comp: newCompiler(set, newTypeTable(set.modes, fakeTypes), Version),
 		out: make(chan *batch, 1), safe: &atomic.Uint64{}, tables: map[uint32]*planned{},
-		spill: newSpillStore("", 0),
+		spill: newSpillStore("", 0), figures: &figures{},
 	}
 	var err error
 	if s.msgPlan, err = newMessagePlan(set, Version, em.source); err != nil {
@@ -206,6 +206,39 @@ func BenchmarkForms(b *testing.B) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// BenchmarkStreamedChange measures what one row costs of a transaction that comes in
+// progress: kept, and replayed with its commit.
+func BenchmarkStreamedChange(b *testing.B) {
+	s, _, insert, _ := benchStream(b)
+	s.spill = newSpillStore(b.TempDir(), 1<<30)
+	s.out = make(chan *batch, 1)
+	ctx := context.Background()
+	m := wireMessage(append([]byte{'I', 0, 0, 0, 5}, insert[1:]...))
+	fresh := make([]byte, len(m))
+	b.SetBytes(int64(len(m)))
+	b.ReportAllocs()
+	lsn, rows := uint64(1000), 0
+	send := func(body []byte) {
+		if err := s.copyData(ctx, wireMessage(body)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	send(new(wireBuilder).u8('S').u32(5).u8(1).b)
+	for b.Loop() {
+		copy(fresh, m) // Which keeping changes.
+		if err := s.copyData(ctx, fresh); err != nil {
+			b.Fatal(err)
+		}
+		if rows++; rows%1000 == 0 {
+			send([]byte{'E'})
+			lsn += 100
+			send(new(wireBuilder).u8('c').u32(5).u8(0).u64(lsn).u64(lsn + 10).u64(1).b)
+			s.cut()
+			send(new(wireBuilder).u8('S').u32(5).u8(1).b)
 		}
 	}
 }
