@@ -105,8 +105,10 @@ func (p *process) rss() (now, peak float64) {
 }
 
 // cpu returns the processor time used so far, of user and system.
-func (p *process) cpu() time.Duration {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+func (p *process) cpu() time.Duration { return processorTime(p.cmd.Process.Pid) }
+
+func processorTime(pid int) time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0
 	}

@@ -1,253 +1,163 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"net/http"
-	"net/url"
-	"os/exec"
-	"path/filepath"
-	"slices"
+	"strconv"
 	"time"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/tidemill/tidemill/internal/devstack"
 )
 
-// The table of the stream benchmark: ten columns of common types, about 220 bytes
-// a row as text, filled by transactions of 50,000 rows.
-const streamTable = `
-CREATE TABLE load (
-  id bigint PRIMARY KEY, customer int NOT NULL, amount numeric(12,2) NOT NULL, quantity int NOT NULL, paid boolean NOT NULL,
-  created timestamp(6) NOT NULL, name varchar(40) NOT NULL, email text NOT NULL, city text, note text);
-CREATE PUBLICATION bench FOR TABLE load;`
-
-const streamFill = `INSERT INTO load SELECT g, g % 5000, (g % 100000) / 100.0, g % 7, g % 3 = 0, timestamp '2026-01-01' + g * interval '1 s',
-  'customer ' || g, 'customer' || g || '@example.com', CASE WHEN g % 5 = 0 THEN NULL ELSE 'city ' || g % 100 END, repeat('n', 90)
-  FROM generate_series($1::bigint, $2::bigint) g`
-
-// streamBench is the stage of the stream benchmark.
-type streamBench struct {
-	options
-	pg     *devstack.Postgres
-	conn   *pgx.Conn
-	worker *workerUnderTest
-	endLSN string
+// round is one measured run.
+type round struct {
+	took, cpu, server time.Duration
 }
+
+// rate returns so many things a second.
+func (r round) rate(n int) float64 { return float64(n) / r.took.Seconds() }
+
+// perMillion returns seconds for a million of n things.
+func perMillion(d time.Duration, n int) float64 { return d.Seconds() * 1e6 / float64(n) }
 
 // benchStream alternates pg_recvlogical and the worker over copies of one slot.
 func benchStream(ctx context.Context, o options) ([]figure, error) {
-	b := &streamBench{options: o}
-	if err := b.prepare(ctx); err != nil {
-		return nil, err
-	}
-	defer b.pg.Stop(context.Background())
-	defer b.conn.Close(context.Background())
-	worker, err := startWorker(ctx, o.binary)
+	d, err := startDatabase(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer worker.stop()
-	b.worker = worker
-	var ours, theirs, ratios, cpu []float64
-	for round := range o.rounds {
-		limit, err := b.receive(ctx, fmt.Sprintf("ref%d", round))
-		if err != nil {
-			return nil, err
-		}
-		before := worker.process.cpu()
-		rate, err := b.stream(ctx, fmt.Sprintf("ours%d", round))
-		if err != nil {
-			return nil, err
-		}
-		cpu = append(cpu, float64((worker.process.cpu()-before).Microseconds())/float64(o.rows))
-		ours, theirs, ratios = append(ours, rate), append(theirs, limit), append(ratios, rate/limit)
-	}
-	_, peak := worker.process.rss()
-	return []figure{
-		{Name: "stream.pg_recvlogical", Value: median(theirs), Unit: "changes/s", Note: "pgoutput over TCP to /dev/null, same WAL"},
-		{Name: "stream.tidemill", Value: median(ours), Unit: "changes/s", Note: "slot to last record in Kafka, Avro with registry, connector start included"},
-		figure{Name: "stream.ratio", Value: median(ratios), Unit: "×"}.held(true, 0.6),
-		{Name: "stream.cpu", Value: median(cpu), Unit: "µs/change", Note: "worker process, user and system"},
-		{Name: "stream.peak_rss", Value: peak, Unit: "MB"},
-	}, nil
-}
-
-func median(of []float64) float64 {
-	of = slices.Clone(of)
-	slices.Sort(of)
-	return of[len(of)/2]
-}
-
-// prepare starts PostgreSQL and writes the WAL both sides will read.
-func (b *streamBench) prepare(ctx context.Context) (err error) {
-	b.pg, err = devstack.StartPostgres(ctx, devstack.PostgresOptions{Settings: map[string]string{
-		"max_wal_size": "8GB", "shared_buffers": "512MB", "logical_decoding_work_mem": "256MB",
-	}})
-	if err != nil {
-		return err
-	}
-	if b.conn, err = pgx.Connect(ctx, b.pg.DSN("postgres")); err != nil {
-		return err
-	}
-	if _, err = b.conn.Exec(ctx, streamTable); err != nil {
-		return err
-	}
-	if _, err = b.conn.Exec(ctx, "SELECT pg_create_logical_replication_slot('origin', 'pgoutput')"); err != nil {
-		return err
-	}
-	const step = 50_000
-	for from := 1; from <= b.rows; from += step {
-		if _, err = b.conn.Exec(ctx, streamFill, from, min(from+step-1, b.rows)); err != nil {
-			return err
-		}
-	}
-	if _, err = b.conn.Exec(ctx, "CHECKPOINT"); err != nil {
-		return err
-	}
-	return b.conn.QueryRow(ctx, "SELECT pg_current_wal_lsn()::text").Scan(&b.endLSN)
-}
-
-func (b *streamBench) copySlot(ctx context.Context, name string) error {
-	_, err := b.conn.Exec(ctx, "SELECT pg_copy_logical_replication_slot('origin', $1)", name)
-	return err
-}
-
-// receive returns the rate of pg_recvlogical.
-func (b *streamBench) receive(ctx context.Context, slot string) (float64, error) {
-	if err := b.copySlot(ctx, slot); err != nil {
-		return 0, err
-	}
-	u, err := url.Parse(b.pg.DSN("postgres"))
-	if err != nil {
-		return 0, err
-	}
-	cmd := exec.CommandContext(ctx, filepath.Join(b.pg.BinDir(), "pg_recvlogical"), "-d", u.String(), "--slot", slot, "--start",
-		"-o", "proto_version=1", "-o", "publication_names=bench", "--endpos", b.endLSN, "--no-loop", "-f", "/dev/null")
-	began := time.Now()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("pg_recvlogical: %w: %s", err, out)
-	}
-	rate := float64(b.rows) / time.Since(began).Seconds()
-	_, err = b.conn.Exec(ctx, "SELECT pg_drop_replication_slot($1)", slot)
-	return rate, err
-}
-
-// stream returns our rate: from the request that creates the connector to the last
-// record's arrival in Kafka.
-func (b *streamBench) stream(ctx context.Context, slot string) (float64, error) {
-	if err := b.copySlot(ctx, slot); err != nil {
-		return 0, err
-	}
-	u, err := url.Parse(b.pg.DSN("postgres"))
-	if err != nil {
-		return 0, err
-	}
-	config := map[string]string{
-		"connector.class":   "io.debezium.connector.postgresql.PostgresConnector",
-		"database.hostname": u.Hostname(), "database.port": u.Port(), "database.user": u.User.Username(), "database.dbname": "postgres",
-		"topic.prefix": slot, "slot.name": slot, "plugin.name": "pgoutput", "snapshot.mode": "no_data",
-		"publication.name": "bench", "publication.autocreate.mode": "disabled", "table.include.list": "public.load",
-	}
-	began := time.Now()
-	if err := b.worker.post(ctx, "/connectors", map[string]any{"name": slot, "config": config}); err != nil {
-		return 0, err
-	}
-	if err := b.worker.arrived(ctx, slot, slot+".public.load", int64(b.rows)); err != nil {
-		return 0, err
-	}
-	rate := float64(b.rows) / time.Since(began).Seconds()
-	return rate, b.worker.delete(ctx, "/connectors/"+slot)
-}
-
-// arrived waits until the topic holds n records.
-func (w *workerUnderTest) arrived(ctx context.Context, connector, topic string, n int64) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(w.brokers))
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	admin := kadm.NewClient(client)
-	for {
-		offsets, err := admin.ListEndOffsets(ctx, topic)
-		if err != nil {
-			return err
-		}
-		var have int64
-		offsets.Each(func(o kadm.ListedOffset) {
-			if o.Err == nil {
-				have += o.Offset
+	defer d.stop()
+	var all []figure
+	for _, text := range o.sizes {
+		rows, size := o.rows, o.rows
+		if text != "all" {
+			if size, err = strconv.Atoi(text); err != nil || size < 1 {
+				return nil, fmt.Errorf("%q is no size of a transaction", text)
 			}
-		})
-		if have >= n {
-			return nil
 		}
-		if err := w.process.pause(ctx); err != nil {
-			return err
+		if size < 10 {
+			rows /= 2 // Transactions are what takes the time here.
 		}
-		if err := w.healthy(ctx, connector); err != nil {
-			return err
+		f, err := o.compareStream(ctx, d, rows, size)
+		if err != nil {
+			return nil, err
 		}
+		f.Name = "source.stream.tx" + text
+		f = f.held(true, 0.8)
+		o.show(f)
+		all = append(all, f)
 	}
+	return all, nil
 }
 
-// healthy fails when a task of the connector has failed.
-func (w *workerUnderTest) healthy(ctx context.Context, connector string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+"/connectors/"+connector+"/status", nil)
+// compareStream measures one load against pg_recvlogical.
+func (o options) compareStream(ctx context.Context, d *database, rows, size int) (f figure, err error) {
+	end, err := d.fill(ctx, rows, size)
 	if err != nil {
-		return err
+		return f, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	w, err := startWorker(ctx, o.binary)
 	if err != nil {
-		return err
+		return f, err
 	}
-	defer resp.Body.Close()
-	var s struct {
-		Tasks []struct{ State, Trace string }
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
-		return err
-	}
-	for _, t := range s.Tasks {
-		if t.State == "FAILED" {
-			return fmt.Errorf("the connector failed: %s", t.Trace)
+	defer w.stop()
+	var ours, theirs, ratios, cpu, server, limitServer []float64
+	for i := range o.rounds {
+		took, sent, err := d.recvlogical(ctx, fmt.Sprintf("ref_%d_%d", size, i), end)
+		if err != nil {
+			return f, err
 		}
+		r, err := w.follow(ctx, d, rows, fmt.Sprintf("ours_%d_%d", size, i))
+		if err != nil {
+			return f, err
+		}
+		limit := round{took: took}.rate(rows)
+		ours, theirs, ratios = append(ours, r.rate(rows)), append(theirs, limit), append(ratios, r.rate(rows)/limit)
+		cpu, server, limitServer = append(cpu, perMillion(r.cpu, rows)), append(server, perMillion(r.server, rows)), append(limitServer, perMillion(sent, rows))
 	}
-	return nil
+	_, peak := w.process.rss()
+	return figure{
+		Value: median(ours), Unit: "changes/s", Limit: "pg_recvlogical", LimitValue: median(theirs), Ratio: median(ratios),
+		CPU: median(cpu), ServerCPU: median(server), LimitCPU: median(limitServer), RSS: peak,
+	}, d.dropSlot(ctx, "origin")
 }
 
-func (w *workerUnderTest) post(ctx context.Context, path string, body any) error {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return err
+// follow streams what stands behind "origin": from the request that creates the
+// connector to the last record's arrival in Kafka.
+func (w *workerUnderTest) follow(ctx context.Context, d *database, rows int, name string, more ...string) (r round, err error) {
+	if err := d.copySlot(ctx, name); err != nil {
+		return r, err
 	}
-	return w.do(ctx, http.MethodPost, path, text)
+	sender := d.watchSender(ctx, name)
+	defer sender.stop()
+	if r, err = w.timed(ctx, rows, name, d.connector(name, append(more, "snapshot.mode", "no_data")...)); err != nil {
+		return r, err
+	}
+	r.server = sender.end()
+	return r, w.delete(ctx, "/connectors/"+name)
 }
 
-func (w *workerUnderTest) delete(ctx context.Context, path string) error {
-	return w.do(ctx, http.MethodDelete, path, nil)
+// timed creates a connector and waits until its topic has so many records.
+func (w *workerUnderTest) timed(ctx context.Context, rows int, name string, config map[string]string) (r round, err error) {
+	before, began := w.process.cpu(), time.Now()
+	if err := w.post(ctx, "/connectors", map[string]any{"name": name, "config": config}); err != nil {
+		return r, err
+	}
+	if err := w.arrived(ctx, name, name+".public.load", int64(rows)); err != nil {
+		return r, err
+	}
+	return round{took: time.Since(began), cpu: w.process.cpu() - before}, nil
 }
 
-func (w *workerUnderTest) do(ctx context.Context, method, path string, body []byte) error {
-	req, err := http.NewRequestWithContext(ctx, method, w.url+path, bytes.NewReader(body))
+// benchExactlyOnce alternates a worker that delivers exactly once and one that
+// delivers at least once over copies of one slot.
+func benchExactlyOnce(ctx context.Context, o options) ([]figure, error) {
+	d, err := startDatabase(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	defer d.stop()
+	var all []figure
+	for _, size := range []int{1000, 100} {
+		f, err := o.compareExactlyOnce(ctx, d, size)
+		if err != nil {
+			return nil, err
+		}
+		f.Name = fmt.Sprintf("source.stream.eos.tx%d", size)
+		f = f.held(true, 0.9)
+		o.show(f)
+		all = append(all, f)
+	}
+	return all, nil
+}
+
+func (o options) compareExactlyOnce(ctx context.Context, d *database, size int) (f figure, err error) {
+	if _, err := d.fill(ctx, o.rows, size); err != nil {
+		return f, err
+	}
+	least, err := startWorker(ctx, o.binary)
 	if err != nil {
-		return err
+		return f, err
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode >= 300 {
-		var said bytes.Buffer
-		_, _ = said.ReadFrom(resp.Body)
-		return fmt.Errorf("%s %s: %d %s", method, path, resp.StatusCode, said.String())
+	defer least.stop()
+	exactly, err := startWorker(ctx, o.binary, "exactly.once.source.support=enabled")
+	if err != nil {
+		return f, err
 	}
-	return nil
+	defer exactly.stop()
+	var ours, theirs, ratios, cpu []float64
+	for i := range o.rounds {
+		limit, err := least.follow(ctx, d, o.rows, fmt.Sprintf("least_%d_%d", size, i))
+		if err != nil {
+			return f, err
+		}
+		r, err := exactly.follow(ctx, d, o.rows, fmt.Sprintf("exactly_%d_%d", size, i), "exactly.once.support", "required")
+		if err != nil {
+			return f, err
+		}
+		ours, theirs = append(ours, r.rate(o.rows)), append(theirs, limit.rate(o.rows))
+		ratios, cpu = append(ratios, r.rate(o.rows)/limit.rate(o.rows)), append(cpu, perMillion(r.cpu, o.rows))
+	}
+	_, peak := exactly.process.rss()
+	return figure{
+		Value: median(ours), Unit: "changes/s", Limit: "at least once", LimitValue: median(theirs), Ratio: median(ratios), CPU: median(cpu), RSS: peak,
+	}, d.dropSlot(ctx, "origin")
 }
