@@ -6,14 +6,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// arrived waits until the topic holds n records.
+// arrived waits until the topic holds n records. The client looks for new topics often:
+// by default it would notice one up to five seconds late.
 func (w *workerUnderTest) arrived(ctx context.Context, connector, topic string, n int64) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(w.brokers))
+	client, err := kgo.NewClient(kgo.SeedBrokers(w.brokers), kgo.MetadataMinAge(10*time.Millisecond))
 	if err != nil {
 		return err
 	}
