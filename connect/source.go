@@ -13,9 +13,11 @@ type SourceTask interface {
 	Start(ctx context.Context, env SourceTaskEnv) error
 	// Poll returns the next records, in the order in which they are to be sent and
 	// acknowledged. It blocks until there are some, and returns (nil, nil) now and
-	// then when there are none, and when ctx is done. The records and all they hold
-	// belong to the worker from then on; the slice may be used again by the task at
-	// the next call of Poll. An error of [ClassRetriable] leads to another call.
+	// then when there are none, and when ctx is done. The records belong to the worker
+	// until it calls Poll again: then the task may use the slice, and the memory of keys,
+	// values and headers, anew. Whoever keeps a part of them longer, be it a transform
+	// or a converter, copies it. Offsets stay as they are. An error of [ClassRetriable]
+	// leads to another call.
 	Poll(ctx context.Context) ([]SourceRecord, error)
 	// Stop releases everything. It is called once, also after a Start that failed.
 	Stop(ctx context.Context) error

@@ -16,7 +16,7 @@ import (
 func (t *sourceTask) open(life context.Context) error {
 	var err error
 	t.stored = map[connect.SourcePartition]connect.Offset{}
-	t.submitted, t.reached = newSubmitted(), map[connect.SourcePartition]connect.Offset{}
+	t.submitted, t.reached, t.names = newSubmitted(), map[connect.SourcePartition]connect.Offset{}, map[string]string{}
 	t.commitNow, t.moved = make(chan struct{}, 1), make(chan struct{}, 1)
 	if t.settings, err = frameworkDef(true).Parse(t.config); err != nil {
 		return err

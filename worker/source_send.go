@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -94,6 +95,7 @@ func (t *sourceTask) prepare(ctx context.Context, r *connect.SourceRecord, out *
 	}
 	keep, bad := t.chain.transform(ctx, &r.Record)
 	if bad == nil && keep {
+		t.nameTopic(&r.Record)
 		out.Topic, out.Partition = r.Topic, r.Partition
 		if r.Timestamp != connect.NoTimestamp && r.Timestamp != 0 {
 			out.Timestamp = time.UnixMilli(r.Timestamp)
@@ -114,6 +116,22 @@ func (t *sourceTask) prepare(ctx context.Context, r *connect.SourceRecord, out *
 		t.lastTopic = r.Topic
 	}
 	return true, nil
+}
+
+// nameTopic gives the record's topic a name of the task's own. One that a transform took
+// from the record is in the plugin's memory, which is used again, while producers keep
+// the names of topics.
+func (t *sourceTask) nameTopic(r *connect.Record) {
+	if r.Topic == t.lastTopic {
+		r.Topic = t.lastTopic
+		return
+	}
+	name, ok := t.names[r.Topic]
+	if !ok {
+		name = strings.Clone(r.Topic)
+		t.names[name] = name
+	}
+	r.Topic = name
 }
 
 // dropped finishes a record that is not sent.

@@ -42,7 +42,8 @@ type sourceTask struct {
 	roomy     chan struct{}
 	waiting   atomic.Bool
 	sent      int
-	lastTopic string // The topic last made sure of.
+	lastTopic string            // The topic last made sure of.
+	names     map[string]string // Of topics; see nameTopic.
 
 	mu        sync.Mutex // Guards what follows.
 	submitted *submitted

@@ -1,9 +1,11 @@
 package connecttest
 
 import (
+	"bytes"
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -145,7 +147,7 @@ func (r *SourceRun) Poll(atMost time.Duration) []connect.SourceRecord {
 	if err != nil {
 		r.tb.Fatalf("poll: %v", err)
 	}
-	return records
+	return Keep(records)
 }
 
 // Take polls until there are n records and returns the first n, leaving what is
@@ -170,9 +172,51 @@ func (r *SourceRun) Take(n int) []connect.SourceRecord {
 		if left <= 0 {
 			r.tb.Fatalf("%d records in %v; want %d", len(out), patience, n)
 		}
-		// The task may use its slice again, so it is copied.
-		r.spare = append(r.spare[:0:0], r.Poll(left)...)
+		r.spare = append(r.spare, r.Poll(left)...)
 	}
+}
+
+// Keep returns copies of records that share no memory with them, for tests that keep
+// what a task gave beyond its next Poll, when it may use the memory again.
+func Keep(records []connect.SourceRecord) []connect.SourceRecord {
+	records = slices.Clone(records)
+	for i := range records {
+		r := &records[i]
+		r.Key, r.Value, r.Headers = clone(r.Key), clone(r.Value), slices.Clone(r.Headers)
+		for k, h := range r.Headers {
+			r.Headers[k].Value = clone(h.Value)
+		}
+	}
+	return records
+}
+
+func clone(v connect.Value) connect.Value {
+	switch v.Kind() {
+	case connect.KindString:
+		return connect.String(strings.Clone(v.Str()))
+	case connect.KindBytes:
+		return connect.Bytes(bytes.Clone(v.Bytes()))
+	case connect.KindArray:
+		elems := slices.Clone(v.Array())
+		for i, e := range elems {
+			elems[i] = clone(e)
+		}
+		return connect.Array(elems)
+	case connect.KindMap:
+		entries := slices.Clone(v.Map())
+		for i, e := range entries {
+			entries[i] = connect.MapEntry{Key: clone(e.Key), Value: clone(e.Value)}
+		}
+		return connect.Map(entries)
+	case connect.KindStruct:
+		st := v.Struct()
+		values := make([]connect.Value, len(st.Schema().Fields()))
+		for i := range values {
+			values[i] = clone(st.At(i))
+		}
+		return connect.StructValue(st.Schema().StructOf(values))
+	}
+	return v
 }
 
 // Commit stores the offsets of all records taken and then, in a worker's order,

@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"slices"
+
 	"github.com/tidemill/tidemill/connect"
 )
 
@@ -14,50 +16,89 @@ const (
 	valueSize, structSize     = 24, 32
 )
 
-// arena is the memory that the rows of one batch share. What it gave out belongs
-// to the batch's records; it is never used again.
+// arena is the memory that the rows of one batch share. What it gave out belongs to
+// the batch's records, until reset takes all of it back.
 type arena struct {
-	bytes   []byte
-	values  []connect.Value
-	structs []connect.Struct
-	nextB   int
-	nextV   int
-	nextS   int
-	size    int // Bytes taken so far.
-	spentB  int // In the chunks before the present ones.
-	spentV  int
-	spentS  int
+	bytes   slab[byte]
+	values  slab[connect.Value]
+	structs slab[connect.Struct]
+	size    int       // Bytes taken so far.
 	floats  []float64 // For the numbers of one shape while it is read.
 }
 
-// follow prepares a for as much as a full arena has given out, in one chunk of each
-// kind and small ones for what is more; for most bytes at most, since a batch may be
-// full of one large value.
-func (a *arena) follow(full *arena, most int) {
-	const spare, step = 128, 64
-	b, v, s := min(most, full.spentB+len(full.bytes)), full.spentV+len(full.values), full.spentS+len(full.structs)
-	a.bytes = make([]byte, 0, b+b/spare)
-	a.values, a.structs = make([]connect.Value, 0, v+v/spare), make([]connect.Struct, 0, s+s/spare)
-	a.nextB, a.nextV, a.nextS = b/step, v/step, s/step
+// slab gives out pieces of chunks.
+type slab[T any] struct {
+	chunk []T   // The one that is being filled.
+	full  [][]T // Those filled before.
+	spare [][]T // Empty ones, from before the last reset.
+	size  int   // Of the last chunk that was made.
+}
+
+// grow begins a chunk with room for n.
+func (s *slab[T]) grow(n, first, most int) {
+	if cap(s.chunk) > 0 {
+		s.full = append(s.full, s.chunk)
+	}
+	for last := len(s.spare) - 1; last >= 0; last-- {
+		spare := s.spare[last]
+		s.spare = s.spare[:last]
+		if cap(spare) >= n {
+			s.chunk = spare
+			return
+		}
+	}
+	s.size = min(max(s.size*2, first), most)
+	s.chunk = make([]T, 0, max(n, s.size))
+}
+
+// reset takes back everything. Chunks are kept for what comes next, unless little of
+// them was used: then a burst has passed.
+func (s *slab[T]) reset(most int) {
+	used := 0
+	all := append(s.full, s.chunk)
+	for i, c := range all {
+		used += len(c)
+		clear(c)
+		all[i] = nil
+		if cap(c) > 0 && cap(c) <= most {
+			s.spare = append(s.spare, c[:0])
+		}
+	}
+	s.full, s.chunk = all[:0], nil
+	held := 0
+	for _, c := range s.spare {
+		held += cap(c)
+	}
+	if held > most && used < held/4 {
+		clear(s.spare)
+		s.spare, s.size = s.spare[:0], 0
+	}
+}
+
+// reset takes back all the memory that was given out.
+func (a *arena) reset() {
+	a.bytes.reset(mostBytes)
+	a.values.reset(mostValues)
+	a.structs.reset(mostStructs)
+	a.size = 0
 }
 
 // tail returns an empty slice with room for n bytes. What is appended to it within
 // that room is kept by keep.
 func (a *arena) tail(n int) []byte {
-	if cap(a.bytes)-len(a.bytes) < n {
-		a.spentB += len(a.bytes)
-		a.nextB = min(max(a.nextB*2, firstBytes), mostBytes)
-		a.bytes = make([]byte, 0, max(n, a.nextB))
+	if b := a.bytes.chunk; cap(b)-len(b) < n {
+		a.bytes.grow(n, firstBytes, mostBytes)
 	}
-	return a.bytes[len(a.bytes):len(a.bytes)]
+	b := a.bytes.chunk
+	return b[len(b):len(b)]
 }
 
 // keep makes b, appended to the last tail, permanent and returns it. What has
 // outgrown its room has moved elsewhere and needs no keeping.
 func (a *arena) keep(b []byte) []byte {
 	a.size += len(b)
-	if n := len(a.bytes) + len(b); n <= cap(a.bytes) {
-		a.bytes = a.bytes[:n]
+	if n := len(a.bytes.chunk) + len(b); n <= cap(a.bytes.chunk) {
+		a.bytes.chunk = a.bytes.chunk[:n]
 	}
 	return b[:len(b):len(b)]
 }
@@ -72,27 +113,23 @@ func (a *arena) text(b []byte) connect.Value { return connect.StringBytes(a.copy
 
 // row returns n null values.
 func (a *arena) row(n int) []connect.Value {
-	if cap(a.values)-len(a.values) < n {
-		a.spentV += len(a.values)
-		a.nextV = min(max(a.nextV*2, firstValues), mostValues)
-		a.values = make([]connect.Value, 0, max(n, a.nextV))
+	if v := a.values.chunk; cap(v)-len(v) < n {
+		a.values.grow(n, firstValues, mostValues)
 	}
-	from := len(a.values)
-	a.values = a.values[:from+n]
+	from := len(a.values.chunk)
+	a.values.chunk = a.values.chunk[:from+n]
 	a.size += n * valueSize
-	return a.values[from : from+n : from+n]
+	return a.values.chunk[from : from+n : from+n]
 }
 
 // structure returns a struct value over values.
 func (a *arena) structure(s *connect.Schema, values []connect.Value) connect.Value {
-	if len(a.structs) == cap(a.structs) {
-		a.spentS += len(a.structs)
-		a.nextS = min(max(a.nextS*2, firstStructs), mostStructs)
-		a.structs = make([]connect.Struct, 0, a.nextS)
+	if len(a.structs.chunk) == cap(a.structs.chunk) {
+		a.structs.grow(1, firstStructs, mostStructs)
 	}
-	a.structs = append(a.structs, s.MakeStruct(values))
+	a.structs.chunk = append(a.structs.chunk, s.MakeStruct(values))
 	a.size += structSize
-	return connect.StructValue(&a.structs[len(a.structs)-1])
+	return connect.StructValue(&a.structs.chunk[len(a.structs.chunk)-1])
 }
 
 // batch is a list of records on its way to Poll, and their memory.
@@ -101,6 +138,74 @@ type batch struct {
 	records   []connect.SourceRecord
 	positions []position
 	counted   int // Bytes that were counted as waiting for the worker.
+	// parent is the batch in whose memory the first records of this one are; lends tells
+	// that a later batch's are in this one's.
+	parent *batch
+	lends  bool
+}
+
+// pool keeps batches that the worker is done with, for their memory: on a busy stream
+// the collector would otherwise work as much as the stream.
+type pool struct{ free chan *batch }
+
+// newPool returns a pool of up to n batches.
+func newPool(n int) *pool { return &pool{free: make(chan *batch, n)} }
+
+// take returns an empty batch with room for about n records.
+func (p *pool) take(n int) *batch {
+	if p != nil {
+		select {
+		case b := <-p.free:
+			return b
+		default:
+		}
+	}
+	return &batch{records: make([]connect.SourceRecord, 0, max(1, n))}
+}
+
+// release takes back a batch that was handed over, once nobody looks at its records
+// any more. Batches are released in the order in which they were handed over, so when
+// the first records of one have been seen, so has all of its parent.
+func (p *pool) release(b *batch) {
+	parent := b.parent
+	b.parent = nil
+	if !b.lends {
+		p.put(b)
+	}
+	for parent != nil {
+		next := parent.parent
+		p.put(parent)
+		parent = next
+	}
+}
+
+func (p *pool) put(b *batch) {
+	if poisoned {
+		b.poison()
+	}
+	clear(b.records[:cap(b.records)])
+	// Positions live on until they are stored.
+	b.records, b.positions, b.parent, b.lends, b.counted = b.records[:0], nil, nil, false, 0
+	b.arena.reset()
+	select {
+	case p.free <- b:
+	default:
+	}
+}
+
+// poison writes nonsense over the memory of a batch, so that a test sees who still
+// looks at it.
+func (b *batch) poison() {
+	for _, c := range slices.Concat(b.arena.bytes.full, [][]byte{b.arena.bytes.chunk}) {
+		for i := range c {
+			c[i] = '?'
+		}
+	}
+	for _, c := range slices.Concat(b.values.full, [][]connect.Value{b.values.chunk}) {
+		for i := range c {
+			c[i] = connect.String("this record was given back")
+		}
+	}
 }
 
 // recordSize is what a record costs apart from its values, in bytes.

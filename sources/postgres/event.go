@@ -42,6 +42,7 @@ type emitter struct {
 	context   []connect.Header // On every record, if any.
 	tx        *transactions    // Nil without provide.transaction.metadata.
 
+	pool  *pool // Nil: batches are not used again.
 	batch *batch
 	// pos is behind everything that was seen so far, before behind the change
 	// before: the records of one change but the last carry before.
@@ -53,8 +54,17 @@ type emitter struct {
 	events      eventCounts
 }
 
-func (e *emitter) newBatch() {
-	e.batch = &batch{records: make([]connect.SourceRecord, 0, max(1, e.hint))}
+func (e *emitter) newBatch() { e.batch = e.pool.take(e.hint) }
+
+// carry begins a new batch with records that stay behind when the others are handed
+// over. Their memory stays where it is.
+func (e *emitter) carry(held []connect.SourceRecord) {
+	old := e.batch
+	e.newBatch()
+	if len(held) > 0 {
+		e.batch.records = append(e.batch.records, held...)
+		e.batch.parent, old.lends = old, true
+	}
 }
 
 // append adds a record. last tells whether the change ends with it.

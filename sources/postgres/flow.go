@@ -83,10 +83,9 @@ func (s *stream) cut() *batch {
 	b := s.em.batch
 	n := len(b.records) - s.holds()
 	held := b.records[n:]
-	b.records = b.records[:n:n]
+	b.records = b.records[:n]
 	s.em.hint = n
-	s.em.newBatch()
-	s.em.batch.records = append(s.em.batch.records, held...)
+	s.em.carry(held)
 	s.metrics.Add("changes_total", int64(n))
 	s.figures.handed(b, s.em)
 	return b

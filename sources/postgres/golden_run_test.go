@@ -219,7 +219,7 @@ func (g *golden) poll(atMost time.Duration) {
 	if err != nil && connect.AsError(err).Class != connect.ClassRetriable {
 		g.failed = connect.AsError(err)
 	}
-	g.records = append(g.records, records...)
+	g.records = append(g.records, connecttest.Keep(records)...)
 }
 
 const goldenPrefix = "golden script"

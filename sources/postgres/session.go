@@ -269,7 +269,7 @@ func (w *work) newStream(pos position, srv server) error {
 
 func (w *work) newEmitter(pos position) *emitter {
 	e := &emitter{
-		set: w.set, log: w.log, metrics: w.metrics, partition: w.partition, source: sourceSchema(),
+		set: w.set, log: w.log, metrics: w.metrics, partition: w.partition, source: sourceSchema(), pool: w.pool,
 		context: contextHeaders(w.set, w.env.Connector, w.env.Task), pos: pos, warned: map[string]bool{},
 		now: time.Now().UnixMicro(),
 	}

@@ -256,10 +256,7 @@ func (r *tableReader) add(ctx context.Context, row tuple) error {
 	r.taken++
 	if b := r.em.batch; len(b.records) > r.set.batchRecords || b.bytes() > r.batchBytes() {
 		r.em.hint = len(b.records) + 1
-		if err := r.flush(ctx); err != nil {
-			return err
-		}
-		r.em.batch.follow(&b.arena, r.batchBytes())
+		return r.flush(ctx)
 	}
 	return nil
 }
@@ -313,11 +310,10 @@ func (r *tableReader) openSide(ctx context.Context) (err error) {
 func (r *tableReader) flush(ctx context.Context) error {
 	b := r.em.batch
 	n := len(b.records) - 1
-	held := b.records[n]
-	b.records = b.records[:n:n]
-	r.em.newBatch()
+	held := b.records[n:]
+	b.records = b.records[:n]
+	r.em.carry(held)
 	r.em.hint = 1
-	r.em.batch.records = append(r.em.batch.records, held)
 	r.em.now = time.Now().UnixMicro()
 	r.count()
 	r.em.events.flush(r.metrics)

@@ -33,6 +33,11 @@ type task struct {
 	// reader is the stream while there is one, for Commit to wake it.
 	reader atomic.Pointer[stream]
 
+	// pool has the batches that were handed over before; lent is the last one, which
+	// belongs to the worker until it asks for the next.
+	pool *pool
+	lent *batch
+
 	cancel context.CancelFunc
 	done   chan struct{}
 	failed error // Set before done is closed.
@@ -66,6 +71,7 @@ func (t *task) Start(ctx context.Context, env connect.SourceTaskEnv) (err error)
 		return err
 	}
 	t.batches = make(chan *batch, t.set.queueBatches)
+	t.pool = newPool(t.set.queueBatches + 2)
 	t.done = make(chan struct{})
 	ctx, t.cancel = context.WithCancel(ctx)
 	go func() {
@@ -122,16 +128,20 @@ func giveUp(err error) error {
 // Poll returns the next batch. It gives a fault that may pass as a retriable error,
 // once, so that the worker can show it; run goes on by itself.
 func (t *task) Poll(ctx context.Context) ([]connect.SourceRecord, error) {
+	if t.lent != nil {
+		t.pool.release(t.lent)
+		t.lent = nil
+	}
 	select {
 	case b := <-t.batches:
-		return t.figures.taken(b).records, nil
+		return t.lend(b), nil
 	default:
 	}
 	timer := time.NewTimer(t.set.pollInterval)
 	defer timer.Stop()
 	select {
 	case b := <-t.batches:
-		return t.figures.taken(b).records, nil
+		return t.lend(b), nil
 	case <-ctx.Done():
 		return nil, nil
 	case <-timer.C:
@@ -143,13 +153,18 @@ func (t *task) Poll(ctx context.Context) ([]connect.SourceRecord, error) {
 	}
 	select {
 	case b := <-t.batches: // Handed over before the end.
-		return t.figures.taken(b).records, nil
+		return t.lend(b), nil
 	default:
 		if t.failed == nil {
 			<-ctx.Done() // Stopping.
 		}
 		return nil, t.failed
 	}
+}
+
+func (t *task) lend(b *batch) []connect.SourceRecord {
+	t.lent = b
+	return t.figures.taken(b).records
 }
 
 // Commit notes how far everything is durable and stored. Invariant 1: only here
