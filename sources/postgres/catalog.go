@@ -103,8 +103,13 @@ func (s *settings) routesToRoot(all []catalogTable, pub *publicationInfo) bool {
 	})
 }
 
+// From version 18 on a publication may have the stored generated columns; before, the
+// log never has them.
 const queryColumns = `SELECT a.attname, a.atttypid, a.atttypmod, a.attnotnull,
-	coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), ''), a.attgenerated <> '', a.attndims,
+	CASE WHEN a.attgenerated = '' THEN coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), '') ELSE '' END,
+	a.attgenerated <> '' AND NOT (a.attgenerated = 's' AND current_setting('server_version_num')::int >= 180000 AND EXISTS (
+		SELECT FROM pg_catalog.pg_publication_tables t WHERE t.pubname = $2 AND pg_catalog.to_jsonb(t)->'attnames' ? a.attname::text
+			AND pg_catalog.format('%I.%I', t.schemaname, t.tablename)::regclass IN (a.attrelid, pg_catalog.pg_partition_root(a.attrelid)))), a.attndims,
 	coalesce(pg_catalog.col_description(a.attrelid, a.attnum), '')
 FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`
@@ -133,7 +138,7 @@ func (d *db) describe(ctx context.Context, oid uint32) (*relation, *tableFacts, 
 	}
 	rel.schema, rel.name, rel.identity = string(about[0]), string(about[1]), about[2][0]
 	facts.root = tableName{string(about[3]), string(about[4])}
-	columns, err := d.rows(ctx, queryColumns, id)
+	columns, err := d.rows(ctx, queryColumns, id, d.published)
 	if err != nil {
 		return nil, nil, explain(err, "reading the columns of a table")
 	}

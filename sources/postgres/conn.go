@@ -24,6 +24,7 @@ func sessionSettings() map[string]string {
 // db is an ordinary connection. It belongs to one goroutine at a time.
 type db struct {
 	*pgconn.PgConn
+	published string // The publication, which tells whether generated columns are in the log.
 }
 
 // connect opens a connection; application tells the server who we are.
@@ -75,7 +76,7 @@ func (s *settings) open(ctx context.Context, application string) (*db, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &db{conn}
+	d := &db{PgConn: conn, published: s.publication}
 	for _, statement := range s.initialStatements {
 		if err := d.exec(ctx, statement); err != nil {
 			d.close(ctx)

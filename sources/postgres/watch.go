@@ -125,7 +125,7 @@ func (w *watch) look(ctx context.Context) error {
 	w.known, w.again = now, false
 	if before != nil {
 		// What is noticed is noticed once, also when it ends the task.
-		err := w.noticed(before.compare(now))
+		err := w.noticed(before.compare(now, w.set))
 		w.store()
 		if err != nil {
 			w.tell()

@@ -50,7 +50,7 @@ func (c *watchChange) err(set *settings) *connect.Error {
 }
 
 // compare returns what has changed from s to now, as far as topics are concerned.
-func (s *standing) compare(now *standing) (list []watchChange) {
+func (s *standing) compare(now *standing, set *settings) (list []watchChange) {
 	if now.Publication.OID == 0 {
 		if s.Publication.OID == 0 {
 			return nil
@@ -73,6 +73,9 @@ func (s *standing) compare(now *standing) (list []watchChange) {
 			continue
 		}
 		list = append(list, before.compare(after, now.Publication.ViaRoot)...)
+	}
+	if now.Publication.ViaRoot {
+		list = append(list, s.emptied(now, set.skipped["t"])...)
 	}
 	for _, oid := range now.oids() {
 		if after := now.Tables[oid]; after.Captured && !s.Tables[oid].Captured {
@@ -138,19 +141,42 @@ func (t tableStanding) compare(now tableStanding, viaRoot bool) (list []watchCha
 	case t.Entry != 0 && now.Entry != 0 && t.Entry != now.Entry && now.RootName == "":
 		add(watchChange{table: now.name(), what: "the table left the publication and joined it again; changes made in between did not arrive", gap: true, heals: true})
 	}
-	if viaRoot && t.File != 0 && now.File != 0 && t.File != now.File && now.Fresh {
-		what := "the partition was emptied by TRUNCATE; its rows are not deleted in the topic of " + now.root().String()
-		if now.Filled {
-			what = "the partition was emptied by TRUNCATE or rewritten; if it was emptied, its former rows are not deleted in the topic of " + now.root().String()
-		}
-		add(watchChange{table: now.name(), what: what, gap: true})
-	}
 	if t.RootName == "" && now.RootName != "" {
 		list = append(list, now.came(t, true)...)
 	}
 	lost := now.Identity == "n" || now.Identity == "d" && !now.Keyed
 	if had := t.Identity == "n" || t.Identity == "d" && !t.Keyed; lost && !had {
 		add(watchChange{table: now.name(), what: "the table has no primary key and no other replica identity any more: PostgreSQL refuses UPDATE and DELETE on it while it is published"})
+	}
+	return list
+}
+
+// emptied returns the partitions that were emptied by themselves. When a partitioned
+// table is emptied all of them are, and the log tells of that; of one that has a
+// single partition it cannot be told which it was.
+func (s *standing) emptied(now *standing, skipped bool) (list []watchChange) {
+	leaves, renewed := map[tableName]int{}, map[tableName][]tableStanding{}
+	for _, oid := range s.oids() {
+		before, after := s.Tables[oid], now.Tables[oid]
+		if before.RootName == "" || after.RootName == "" || !after.Captured || before.File == 0 {
+			continue
+		}
+		leaves[after.root()]++
+		if before.File != after.File && after.Fresh {
+			renewed[after.root()] = append(renewed[after.root()], after)
+		}
+	}
+	for root, tables := range renewed {
+		if n := leaves[root]; n > 1 && len(tables) == n {
+			continue
+		}
+		for _, t := range tables {
+			c := watchChange{table: t.name(), gap: !skipped, what: "the partition was emptied by TRUNCATE; its rows are not deleted in the topic of " + root.String()}
+			if t.Filled {
+				c.what = "the partition was emptied by TRUNCATE or rewritten; if it was emptied, its former rows are not deleted in the topic of " + root.String()
+			}
+			list = append(list, c)
+		}
 	}
 	return list
 }
