@@ -61,6 +61,7 @@ type settings struct {
 	format            string // stream.format
 	noMessages        bool
 	silence           time.Duration
+	shutdownPatience  time.Duration
 	slotRetries       int
 	slotRetryWait     time.Duration
 	confirm           bool // lsn.flush.mode is not manual.
@@ -142,7 +143,8 @@ func buildSettings(s connect.Settings) (*settings, error) {
 		slotDrop: s.Bool("slot.drop.on.stop"), slotFailover: s.Bool("slot.failover"),
 		streaming: s.Bool("transaction.streaming"), spillDir: s.String("transaction.spill.dir"), spillMost: s.Int64("transaction.spill.max.bytes"),
 		format: strings.ToLower(s.String("stream.format")), silence: max(time.Second, s.Duration("stream.silence.ms")),
-		slotRetries: s.Int("slot.max.retries"), slotRetryWait: s.Duration("slot.retry.delay.ms"),
+		shutdownPatience: s.Duration("shutdown.patience.ms"),
+		slotRetries:      s.Int("slot.max.retries"), slotRetryWait: s.Duration("slot.retry.delay.ms"),
 		confirm:        strings.ToLower(s.String("lsn.flush.mode")) != "manual" && s.Bool("flush.lsn.source"),
 		acceptGap:      strings.ToLower(s.String("offset.mismatch.strategy")) != "trust_offset",
 		statusInterval: min(s.Duration("status.update.interval.ms"), 20*time.Second),

@@ -120,6 +120,7 @@ func replicationKeys() []connect.ConfigKey {
 		text("transaction.spill.dir", "", "Directory for transactions in progress. Default: the task's own directory, else the system's for temporary files."),
 		typed("transaction.spill.max.bytes", connect.TypeLong, "10737418240", "Most bytes on disk for transactions in progress; beyond, the server is asked to keep them itself."),
 		choice("stream.format", "The form of values on the wire: as text, and in binary form where a value is too large as text (auto); always as text; or in binary form for all types for which it is understood. The events are the same.", formatAuto, formatText, formatBinary),
+		typed("shutdown.patience.ms", connect.TypeDuration, "20000", "How long a server that shuts down is kept waiting for records to become safe."),
 		typed("stream.silence.ms", connect.TypeDuration, "60000", "A server that has said nothing for so long, although it was asked, is taken for unreachable."),
 		typed("slot.max.retries", connect.TypeInt, "6", "How often to try to use a slot that is in use."),
 		typed("slot.retry.delay.ms", connect.TypeDuration, "10000", "The longest wait between such attempts."),

@@ -58,6 +58,7 @@ func (s *stream) push(ctx context.Context, c *replication) error {
 		return nil
 	default:
 	}
+	s.shutdown.look = time.Now().Add(leaveEvery)
 	ticker := time.NewTicker(min(tick, s.reportEvery()))
 	defer ticker.Stop()
 	for {
@@ -72,6 +73,9 @@ func (s *stream) push(ctx context.Context, c *replication) error {
 		case now := <-ticker.C:
 			s.progress.tell(s, now)
 			if err := s.reportIfDue(c, now); err != nil {
+				return err
+			}
+			if err := s.shutdown.leaving(ctx, s, now); err != nil {
 				return err
 			}
 		}
@@ -136,7 +140,7 @@ func (s *stream) look(ctx context.Context, c *replication, now time.Time) error 
 	if s.askedBack {
 		s.nextTick = s.lastSent.Add(replyWait)
 	}
-	return s.shutdown.over(now, s.safe.Load())
+	return s.shutdown.over(now, s.safe.Load(), s.set.shutdownPatience)
 }
 
 // replyWait is the least time between two reports the server asks for; when it
@@ -190,15 +194,12 @@ func (s *stream) report(c *replication, now time.Time) error {
 // confirmed; when nothing can be, the connection is given up after a while, so that
 // the server can go.
 type shutdownWatch struct {
-	end     uint64
-	asked   int
-	since   time.Time
-	granted time.Duration
+	end   uint64
+	asked int
+	since time.Time
+	look  time.Time // When to ask next whether the server shuts down, and since when it does.
+	left  time.Time
 }
-
-// shutdownPatience is how long a server that shuts down is kept waiting for records
-// to become safe.
-const shutdownPatience = 20 * time.Second
 
 func (w *shutdownWatch) heard(reply bool, end uint64) {
 	if !reply {
@@ -211,7 +212,7 @@ func (w *shutdownWatch) heard(reply bool, end uint64) {
 }
 
 // over returns an error when the server has waited long enough.
-func (w *shutdownWatch) over(now time.Time, safe uint64) error {
+func (w *shutdownWatch) over(now time.Time, safe uint64, patience time.Duration) error {
 	const insistent = 5
 	if w.asked < insistent || safe >= w.end {
 		w.since = time.Time{}
@@ -220,8 +221,8 @@ func (w *shutdownWatch) over(now time.Time, safe uint64) error {
 	if w.since.IsZero() {
 		w.since = now
 	}
-	if now.Sub(w.since) < shutdownPatience {
+	if now.Sub(w.since) < patience {
 		return nil
 	}
-	return retriable("pg.shutdown", "the server shuts down and waits for what is not safe yet; the connection is given up", nil)
+	return errLeft()
 }

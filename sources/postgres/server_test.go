@@ -177,3 +177,28 @@ func TestSnapshotModes(t *testing.T) {
 	again := d.start(&own, "snapshot.mode", "always")
 	expectBrief(t, again.Take(2), `a r {"id":1} null {"id":1,"v":"x"}`, `a r {"id":2} null {"id":2,"v":"y"}`)
 }
+
+// TestServerShutsDownUnderPressure stops the server while nothing is taken and it has
+// more to send than fits on the way: it is let go, and nothing is lost.
+func TestServerShutsDownUnderPressure(t *testing.T) {
+	t.Parallel()
+	pg := devstack.NewTestPostgres(t, devstack.PostgresOptions{})
+	d := openTestDB(t, pg.DSN("postgres"))
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text)`)
+	run := d.begun("max.queue.size.in.bytes", "1000000", "shutdown.patience.ms", "1000", "status.update.interval.ms", "500", "retriable.restart.connector.wait.ms", "100")
+	d.exec(`INSERT INTO a SELECT g, repeat('x', 1000) FROM generate_series(1, 30000) g`)
+	run.Take(1)
+	began := time.Now()
+	if err := pg.Restart(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	// After ten seconds the server would have been stopped by force.
+	if took := time.Since(began); took > 9*time.Second {
+		t.Errorf("the restart took %v", took)
+	}
+	for i, r := range run.Take(29999) {
+		if after(&r, "id").Int() != int64(i+2) {
+			t.Fatalf("record %d is %v", i, r.Key)
+		}
+	}
+}
