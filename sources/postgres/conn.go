@@ -67,7 +67,7 @@ func (s *settings) connect(ctx context.Context, application string, replication 
 		}
 		return nil, explain(err, doing)
 	}
-	return conn, nil
+	return conn, sendAsStored(ctx, conn)
 }
 
 // open opens an ordinary connection and runs database.initial.statements.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/tidemill/tidemill/connect"
 )
@@ -49,6 +50,9 @@ type typeInfo struct {
 	labels       []string // Of an enum.
 	subtype      uint32   // Of a range; of a multirange, the range.
 	attributes   []attribute
+	// unchecked tells that the database does not know how its text is encoded
+	// (SQL_ASCII), so that it may hold and send any bytes as text.
+	unchecked bool
 }
 
 // attribute is one field of a composite type.
@@ -166,9 +170,33 @@ func (t *typeTable) compile(oid uint32, mod int32, dims int) (codec, error) {
 		return t.compileComposite(info)
 	}
 	if e, ok := t.entries[info.name]; ok && (info.builtin() || e.extension) {
-		return e.compile(t.modes, mod), nil
+		cd := e.compile(t.modes, mod)
+		if info.unchecked {
+			cd = cd.checked()
+		}
+		return cd, nil
 	}
 	return codec{}, fmt.Errorf("%s.%s: %w", info.schema, info.name, errUnknownType)
+}
+
+var errEncoding = errors.New("the text is not encoded in UTF-8, and the database, whose encoding is SQL_ASCII, does not say how it is")
+
+// checked returns the codec for a database that may send anything as text. What is
+// not valid text cannot be converted, where otherwise the server sees to it.
+func (cd codec) checked() codec {
+	if k := cd.schema.Kind(); k != connect.KindString && k != connect.KindMap {
+		return cd
+	}
+	read := cd.decode
+	cd.decode = func(a *arena, text []byte) (connect.Value, error) {
+		if !utf8.Valid(text) {
+			return connect.Value{}, errEncoding
+		}
+		return read(a, text)
+	}
+	// The text form is the one that can be looked at before it is taken apart.
+	cd.binary, cd.print = nil, nil
+	return cd
 }
 
 func (t *typeTable) enumCodec(info *typeInfo) codec {

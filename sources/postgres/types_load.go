@@ -3,7 +3,26 @@ package postgres
 import (
 	"context"
 	"strconv"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
+
+// noEncoding is the encoding of a database that does not know how its text is encoded.
+const noEncoding = "SQL_ASCII"
+
+// sendAsStored has a database without an encoding send text as it is. It would refuse
+// whole tables otherwise, over one value that is not UTF-8; the codecs look at each
+// value instead.
+func sendAsStored(ctx context.Context, conn *pgconn.PgConn) error {
+	if conn.ParameterStatus("server_encoding") != noEncoding {
+		return nil
+	}
+	if _, err := conn.Exec(ctx, "SET client_encoding = "+noEncoding).ReadAll(); err != nil {
+		_ = conn.Close(ctx) // It is of no use to anyone.
+		return explain(err, "setting the encoding of the connection")
+	}
+	return nil
+}
 
 // A type's row, with what belongs to it in other tables: an array is the type that
 // another one names as its array (the old vectors of the catalogue are none), a range
@@ -27,6 +46,7 @@ func (d *db) loadType(ctx context.Context, oid uint32) (*typeInfo, error) {
 		oid: oid, schema: string(r[0]), name: string(r[1]), kind: r[2][0], array: truth(r[3]), elem: uint32(number(r[4])),
 		delim: r[5][0], base: uint32(number(r[6])), baseMod: int32(number(r[7])), dims: int(number(r[8])), subtype: uint32(number(r[9])),
 	}
+	info.unchecked = d.ParameterStatus("server_encoding") == noEncoding
 	switch info.kind {
 	case 'e':
 		labels, err := d.rows(ctx, "SELECT enumlabel FROM pg_catalog.pg_enum WHERE enumtypid = $1::oid ORDER BY enumsortorder", id)

@@ -85,15 +85,32 @@ func printBound(dst []byte, r *cursor, write printFunc) ([]byte, error) {
 	if err != nil || !needsQuotes(dst[from:]) {
 		return dst, err
 	}
-	plain := append([]byte(nil), dst[from:]...)
-	dst = append(dst[:from], '"')
-	for _, c := range plain {
+	return quoteTail(dst, from), nil
+}
+
+// quoteTail puts what stands in dst behind from into quotes, with quotes and
+// backslashes twice. It moves the text from its end, so that it needs no other room.
+func quoteTail(dst []byte, from int) []byte {
+	read := len(dst)
+	dst = append(dst, '"', '"')
+	for _, c := range dst[from:read] {
 		if c == '"' || c == '\\' {
 			dst = append(dst, c)
 		}
-		dst = append(dst, c)
 	}
-	return append(dst, '"'), nil
+	write := len(dst) - 1
+	dst[write] = '"'
+	for read > from {
+		read--
+		write--
+		dst[write] = dst[read]
+		if c := dst[read]; c == '"' || c == '\\' {
+			write--
+			dst[write] = c
+		}
+	}
+	dst[from] = '"'
+	return dst
 }
 
 func needsQuotes(text []byte) bool {
