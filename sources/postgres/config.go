@@ -104,6 +104,12 @@ type settings struct {
 	streamDelay         time.Duration
 	selects             map[string]string // Statements of one's own, by schema.table.
 
+	// What follows is about tables that are read beside the log.
+	readOnly     bool
+	chunkRows    int64
+	chunkThreads int
+	signals      signalSettings
+
 	batchRecords, queueBatches int
 	batchBytes                 int
 	pollInterval               time.Duration
@@ -163,6 +169,8 @@ func buildSettings(s connect.Settings) (*settings, error) {
 		snapshotLocks: strings.EqualFold(s.String("snapshot.locking.mode"), "shared"), snapshotLockTimeout: s.Duration("snapshot.lock.timeout.ms"),
 		snapshotOrder: strings.ToLower(s.String("snapshot.tables.order.by.row.count")),
 		snapshotDelay: s.Duration("snapshot.delay.ms"), streamDelay: s.Duration("streaming.delay.ms"), selects: map[string]string{},
+		readOnly: s.Bool("read.only"), chunkRows: max(1, s.Int64("incremental.snapshot.chunk.size")), chunkThreads: min(16, max(1, s.Int("incremental.snapshot.max.threads"))),
+		signals:      newSignalSettings(s),
 		batchRecords: max(1, s.Int("max.batch.size")), pollInterval: max(time.Millisecond, s.Duration("poll.interval.ms")),
 		retries: s.Int("errors.max.retries"), retryWait: s.Duration("retriable.restart.connector.wait.ms"),
 	}

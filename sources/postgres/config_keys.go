@@ -17,7 +17,7 @@ import (
 func configDef() *connect.ConfigDef {
 	var keys []connect.ConfigKey
 	for _, group := range [][]connect.ConfigKey{
-		connectionKeys(), replicationKeys(), filterKeys(), valueKeys(), topicKeys(), snapshotKeys(), basedFlags(), queueKeys(), idleKeys(), refusedKeys(),
+		connectionKeys(), replicationKeys(), filterKeys(), valueKeys(), topicKeys(), snapshotKeys(), signalKeys(), basedFlags(), queueKeys(), idleKeys(), refusedKeys(),
 	} {
 		keys = append(keys, group...)
 	}
@@ -245,13 +245,6 @@ func idleKeys() []connect.ConfigKey {
 		{"statistics.metrics.enabled", "metrics are always on"},
 		{"custom.metric.tags", "the worker labels the metrics"},
 		{"custom.sanitize.pattern", "secrets are always hidden"},
-		{"signal.poll.interval.ms", "signals are not read"},
-		{"signal.emit.failure.max.retries", "signals are not read"},
-		{"signal.emit.failure.backoff.ms", "signals are not read"},
-		{"incremental.snapshot.chunk.size", "it speaks of incremental snapshots, which only signals start"},
-		{"incremental.snapshot.watermarking.strategy", "it speaks of incremental snapshots, which only signals start"},
-		{"incremental.snapshot.allow.schema.changes", "it speaks of incremental snapshots, which only signals start"},
-		{"read.only", "it speaks of incremental snapshots, which only signals start"},
 	} {
 		keys = append(keys, connect.ConfigKey{Name: k.name, Optional: true, Importance: connect.Low, Doc: "Accepted, no effect: " + k.why + "."})
 	}
@@ -261,21 +254,11 @@ func idleKeys() []connect.ConfigKey {
 // refusedKeys would change results if they were left out of account. The values
 // listed with each are those that ask for nothing.
 func refusedKeys() []connect.ConfigKey {
-	signals := "signals and incremental snapshots are not supported"
 	var keys []connect.ConfigKey
 	for _, k := range []struct {
 		name, why string
 		harmless  []string
 	}{
-		{"signal.data.collection", signals, nil},
-		{"signal.enabled.channels", signals, []string{"source"}},
-		{"signal.kafka.topic", signals, nil},
-		{"signal.kafka.bootstrap.servers", signals, nil},
-		{"signal.kafka.groupId", signals, nil},
-		{"signal.kafka.poll.timeout.ms", signals, nil},
-		{"signal.file", signals, nil},
-		{"notification.enabled.channels", "notifications are not supported; GET /connectors/<name>/status and the metrics tell the progress", nil},
-		{"notification.sink.topic.name", "notifications are not supported", nil},
 		{"transaction.metadata.factory", "Java classes cannot be loaded", nil},
 		{"database.connection.factory.class", "Java classes cannot be loaded; name a user and a password", nil},
 		{"sourceinfo.struct.maker", "Java classes cannot be loaded", nil},

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -226,7 +227,7 @@ func TestHosts(t *testing.T) {
 		{"a", "x", "", "", "database.port"},
 		{"a", "5432", "leader", "", "database.targetServerType"},
 	} {
-		set, err := newSettings(testConfig("database.hostname", c.hosts, "database.port", c.ports, "database.targetServerType", c.role, "read.only", c.readOnly))
+		set, err := newSettings(testConfig("database.hostname", c.hosts, "database.port", c.ports, "database.targetServerType", c.role, "read.only", cmp.Or(c.readOnly, "false")))
 		got := ""
 		if err == nil {
 			got = set.host + " " + set.port + " " + set.role

@@ -52,6 +52,13 @@ func (s *stream) message(at uint64, body []byte) error {
 		return err
 	}
 	e := s.em
+	if m.prefix == markPrefix {
+		if m.transactional {
+			s.counted(at)
+		}
+		s.beside.marked(m.content)
+		return nil
+	}
 	if m.transactional {
 		if !s.counted(at) {
 			s.passMessage(&m)

@@ -255,7 +255,7 @@ func TestPublicationMissingWhereTheLogIsRead(t *testing.T) {
 
 func TestRefusedSettingsAreNamed(t *testing.T) {
 	for name, value := range map[string]string{
-		"signal.data.collection": "public.signals", "converters": "isbn", "plugin.name": "wal2json", "snapshot.mode": "custom",
+		"signal.data.collection": "signals", "signal.enabled.channels": "smoke", "notification.enabled.channels": "pigeon", "converters": "isbn", "plugin.name": "wal2json", "snapshot.mode": "custom",
 		"topic.naming.strategy": "io.debezium.schema.DefaultRegexTopicNamingStrategy", "time.precision.mode": "seconds",
 		"column.mask.hash.ROT13.with.salt.x": "public.a.b", "table.include.list": "(", "message.key.columns": "a", "skipped.operations": "x",
 		"slot.name": "Not-Legal", "tabel.include.list": "x", "topic.prefix": "a b",

@@ -185,7 +185,7 @@ func (w *work) settle(ctx context.Context, p *preflight, rep *replication, srv s
 		w.log.Warn(warning)
 	}
 	if w.set.when.stream {
-		done, err := w.set.ensurePublication(ctx, side, p.tables, p.viaRoot)
+		done, err := w.set.ensurePublication(ctx, side, w.withSignals(p), p.viaRoot)
 		w.madePublication = w.madePublication || done.created
 		if err != nil {
 			return err
@@ -261,6 +261,7 @@ func (w *work) newStream(pos position, srv server) error {
 	if s.msgPlan, err = newMessagePlan(w.set, Version, em.source); err != nil {
 		return err
 	}
+	s.beside = newBeside(s, &w.env, newNotifier(w.set, w.log))
 	s.pending = w.fresh() // A start without a snapshot is worth storing at once.
 	w.stream = s
 	w.reader.Store(s)
@@ -305,7 +306,8 @@ func (w *work) follow(ctx context.Context, side *db, rep *replication, srv serve
 	w.log.Info("Reading the log.", "slot", w.set.slot, "from", lsnText(s.em.pos.end))
 	defer func() { s.dropSide(context.WithoutCancel(ctx)) }()
 	began, from := time.Now(), s.em.pos
-	err = w.readAndWatch(ctx, rep)
+	s.beside.begin(srv)
+	err = s.beside.run(ctx, func(ctx context.Context) error { return w.readAndWatch(ctx, rep) })
 	// A connection that only begins has not worked: the server may fail on what
 	// comes next, again and again.
 	w.worked = s.em.pos.end != from.end || s.em.pos.ordinal != from.ordinal || time.Since(began) > w.set.retryWait

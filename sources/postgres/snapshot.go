@@ -31,6 +31,9 @@ type snapshot struct {
 	// any more.
 	keep func(ctx context.Context) error
 
+	// after is the position behind the snapshot, when it is not the initial one.
+	after *position
+
 	tables   []*snapshotTable
 	progress *tally
 	first    sync.Once // The first record says that it is the first.
@@ -143,6 +146,9 @@ func (s *snapshot) finish(ctx context.Context) error {
 	}
 	e := s.emitter()
 	e.pos.snapshot = snapshotDone
+	if s.after != nil {
+		e.pos = *s.after
+	}
 	if last.batch == nil {
 		e.mark()
 		return s.hand(ctx, e.batch)

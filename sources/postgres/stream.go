@@ -48,6 +48,11 @@ type stream struct {
 	progress   progress
 	unstreamed uint64 // Where transactions in progress could not be kept; 0 while they can.
 
+	beside *beside          // Reads tables beside the log.
+	watch  map[uint32]*scan // The tables that it reads, by relation; nil when there are none.
+	recent recentXids
+	holdAt uint64 // Where a blocking snapshot wants the stream to stand; 0: nowhere.
+
 	msg      changeMessage
 	msgPlan  *messagePlan
 	resume   position // Where this connection began.
@@ -80,6 +85,8 @@ type planned struct {
 	plan  *plan // Nil when the table is not captured.
 	rel   *relation
 	facts *tableFacts
+	// signal: rows that are inserted are signals.
+	signal bool
 }
 
 // run reads on c until ctx is done or something fails. The connection is the
@@ -103,13 +110,16 @@ func (s *stream) run(ctx context.Context, c *replication) error {
 	stop := context.AfterFunc(ctx, c.interrupt)
 	defer stop()
 	for ctx.Err() == nil {
-		if s.unsent != nil {
-			if err := s.push(ctx, c); err != nil {
-				return err
-			}
+		if err := s.beside.resend(ctx, c); err != nil {
+			return err
 		}
 		if err := s.drain(ctx, c); err != nil {
 			return err
+		}
+		if (s.beside.due || s.beside.busy()) && !s.open() {
+			if err := s.beside.serve(ctx, c); err != nil {
+				return err
+			}
 		}
 		due := s.nextTick
 		if rest := s.offer(now); !rest.IsZero() && rest.Before(due) {
@@ -159,6 +169,11 @@ func (s *stream) drain(ctx context.Context, c *replication) error {
 		if err := s.pushIfFull(ctx, c); err != nil {
 			return err
 		}
+		if s.beside.due && !s.open() {
+			if err := s.beside.serve(ctx, c); err != nil {
+				return err
+			}
+		}
 	}
 }
 
@@ -198,6 +213,11 @@ func (s *stream) change(ctx context.Context, at uint64, m []byte) error {
 	case 'I', 'U', 'D':
 		return s.rowChange(ctx, m[0], at, body)
 	case 'B':
+		if s.holdAt != 0 && len(body) >= 8 {
+			if err := s.holdBefore(ctx, binary.BigEndian.Uint64(body)); err != nil {
+				return err
+			}
+		}
 		return s.begin(body)
 	case 'C':
 		return s.commit(body)
@@ -236,6 +256,7 @@ func (s *stream) begin(body []byte) error {
 		return err
 	}
 	e := s.em
+	s.recent.add(m.xid)
 	s.inTx, s.skipTx, s.skip = true, m.commit < e.pos.end, 0
 	if m.commit == s.resume.commit && !s.skipTx {
 		s.skip = s.resume.ordinal
@@ -317,11 +338,17 @@ func (s *stream) rowChange(ctx context.Context, typ byte, at uint64, body []byte
 	if t == nil {
 		return malformed(typ, errors.New("a row came before its relation"))
 	}
+	if t.signal && typ == 'I' {
+		s.signalRow(t)
+	}
 	if t.plan == nil {
 		s.filtered++
 		return nil
 	}
 	from, before := len(s.em.batch.records), s.em.before
+	if s.watch != nil {
+		s.beside.moved(typ, t)
+	}
 	defer func() {
 		if err != nil {
 			// The change was not made: another connection must bring it again.
@@ -329,6 +356,9 @@ func (s *stream) rowChange(ctx context.Context, typ byte, at uint64, body []byte
 			return
 		}
 		s.txBegan += len(s.em.batch.records) - from
+		if s.watch != nil && len(s.em.batch.records) > from {
+			s.beside.touched(typ, t)
+		}
 	}()
 	for err = s.emit(typ, t.plan); s.comp.adapts(t.plan, err); err = s.emit(typ, t.plan) {
 		s.em.batch.records = s.em.batch.records[:from]
@@ -377,12 +407,15 @@ func (s *stream) truncate(at uint64, body []byte) error {
 		s.em.truncate(p, i == len(plans)-1)
 		s.txBegan++
 	}
+	if s.watch != nil {
+		s.beside.emptied(m.relations)
+	}
 	return nil
 }
 
 // learn takes in a relation: from here on its rows have this shape.
 func (s *stream) learn(ctx context.Context, r *relation) error {
-	t := &planned{rel: r}
+	t := &planned{rel: r, signal: s.set.signals.channels["source"] && r.table() == s.set.signals.table}
 	s.tables[r.oid] = t
 	if r.schema == "pg_catalog" || r.schema == "information_schema" {
 		return nil

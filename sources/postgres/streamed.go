@@ -98,6 +98,11 @@ func (s *stream) blocksCommit(ctx context.Context, at uint64, body []byte) error
 	if t == nil {
 		return malformed('c', errors.New("nothing of the transaction came"))
 	}
+	if s.holdAt != 0 {
+		if err := s.holdBefore(ctx, binary.BigEndian.Uint64(m.begin())); err != nil {
+			return err
+		}
+	}
 	if err := s.begin(m.begin()); err != nil {
 		return err
 	}

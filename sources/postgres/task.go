@@ -181,6 +181,7 @@ func (t *task) Commit(_ context.Context, offsets map[connect.SourcePartition]con
 		}
 	}
 	if s := t.reader.Load(); s != nil {
+		s.beside.stored.Store(p.backlog.version())
 		if c := s.conn.Load(); c != nil {
 			c.interrupt()
 		}
