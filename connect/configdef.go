@@ -130,6 +130,9 @@ type ConfigValue struct {
 	// Warnings are what does not stand in the way, but will bite later.
 	Warnings []string
 	Visible  bool
+	// Findings is a JSON array for tools: what a [Validator] found, in parts, in the
+	// order in which it is best mended. Nil when there is nothing of the kind.
+	Findings []byte
 }
 
 // ConfigValues are the results for all settings, by name.

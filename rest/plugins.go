@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"encoding/json"
 	"net/http"
 
 	"github.com/tidemill/tidemill/config"
@@ -43,7 +44,8 @@ type value struct {
 	Errors            []string `json:"errors"`
 	Visible           bool     `json:"visible"`
 	// Warnings are an addition to Connect's shape, and absent when there are none.
-	Warnings []string `json:"warnings,omitempty"`
+	Warnings []string        `json:"warnings,omitempty"`
+	Findings json.RawMessage `json:"findings,omitempty"`
 }
 
 // checked is a setting and what is to be said of it.
@@ -177,6 +179,9 @@ func (s *Server) showValue(c worker.ValidatedConfig) value {
 	}
 	for _, text := range c.Value.Warnings {
 		v.Warnings = append(v.Warnings, s.redact(text))
+	}
+	if text := s.redact(string(c.Value.Findings)); text != "" && json.Valid([]byte(text)) {
+		v.Findings = json.RawMessage(text)
 	}
 	return v
 }

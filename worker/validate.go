@@ -157,6 +157,9 @@ func (v *validator) merge(c *connect.ConfigValue) {
 			}
 		}
 		c.Warnings = append(c.Warnings, old.Warnings...)
+		if c.Findings == nil {
+			c.Findings = old.Findings
+		}
 	}
 	v.values[c.Name] = c
 }

@@ -53,6 +53,7 @@ func (a *app) commands() *cobra.Command {
 		a.devCommand(),
 		a.devKafkaCommand(),
 		a.workerCommand(),
+		a.doctorCommand(),
 		a.versionCommand(),
 	)
 	usage(root)

@@ -19,9 +19,10 @@ const (
 	glyphOK   = "✓"
 	glyphWarn = "⚠"
 	glyphFail = "✗"
+	glyphNote = "·"
 )
 
-var asciiGlyphs = map[string]string{glyphOK: "[OK]", glyphWarn: "[WARN]", glyphFail: "[FAIL]"}
+var asciiGlyphs = map[string]string{glyphOK: "[OK]", glyphWarn: "[WARN]", glyphFail: "[FAIL]", glyphNote: "[NOTE]"}
 
 // fancy tells whether w is a terminal that takes glyphs and moving progress.
 func (a *app) fancy(w io.Writer) bool {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 
 	"github.com/tidemill/tidemill/connect"
@@ -107,6 +108,11 @@ func (c *connector) Validate(ctx context.Context, config connect.Config, values 
 	}
 	for _, f := range p.notices {
 		values.AddWarning(f.Setting, f.sentence())
+	}
+	if text, err := json.Marshal(p.findings()); err == nil && len(p.findings()) > 0 {
+		if v := values["database.hostname"]; v != nil {
+			v.Findings = text
+		}
 	}
 	if v := values["table.include.list"]; v != nil {
 		for _, t := range p.all {

@@ -89,7 +89,7 @@ func (d *db) relationKind(ctx context.Context, name string) (kind, quoted string
 func (p *preflight) checkPolicies() {
 	var names []string
 	for _, t := range p.read() {
-		if t.policies && t.selectable {
+		if t.policies {
 			names = append(names, t.name.String())
 		}
 	}
