@@ -21,9 +21,18 @@
 //	             history.go acts on it, remedy.go mends it, takeover.go reads Debezium's
 //	batch.go     the memory the rows of one batch share
 //
-// snapshot.go reads rows through COPY (snapshot_rows.go) and sends them through the same
-// plans, so a column has one value whichever way it came. slot.go, publication.go
-// and preflight.go set up the other side and say what is missing there.
+// A snapshot goes another way to the same plans, so that a column has one value
+// whichever way it came:
+//
+//	snapshot_take.go   the view that a slot exports, and what is done with it
+//	snapshot.go        several connections that share it, and the marks of records
+//	snapshot_measure.go, snapshot_pieces.go  large tables divided by pages
+//	snapshot_table.go  pieces read, row by row, into batches
+//	snapshot_rows.go   COPY, for everybody who reads rows
+//	snapshot_progress.go  how far it is; snapshot_modes.go: when it is taken
+//
+// slot.go, publication.go and preflight.go set up the other side and say what is
+// missing there.
 //
 // # Positions
 //

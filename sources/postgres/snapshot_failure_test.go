@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/connect/connecttest"
+	"github.com/tidemill/tidemill/internal/devstack"
 )
 
 // narrow are settings with which a snapshot waits for the test after a few rows.
@@ -252,4 +253,22 @@ func TestSnapshotWithFewRights(t *testing.T) {
 		t.Errorf("%d and %d rows", distinct(rows["a"]), distinct(rows["p"]))
 	}
 	run.Stop()
+}
+
+// TestSnapshotOnEveryVersion reads a table in pieces on the newer servers.
+func TestSnapshotOnEveryVersion(t *testing.T) {
+	for _, version := range []int{17, 18} {
+		t.Run(fmt.Sprint(version), func(t *testing.T) {
+			t.Parallel()
+			d := openTestDB(t, devstack.TestPostgresVersion(t, version))
+			d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text)` + wide + `; INSERT INTO a SELECT g, 'v' FROM generate_series(1, 5000) g; ANALYZE`)
+			run := d.start(&connecttest.Offsets{}, inPieces...)
+			if rows := rowsByTopic(t, run.Take(5000))["a"]; distinct(rows) != 5000 {
+				t.Errorf("%d rows", distinct(rows))
+			}
+			if v := progressOf(t, run); v.ChunksTotal < 3 {
+				t.Errorf("%d chunks", v.ChunksTotal)
+			}
+		})
+	}
 }

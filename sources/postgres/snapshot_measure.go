@@ -39,7 +39,8 @@ type snapshotTable struct {
 // be read by itself: partitions may have other grants and policies than their root.
 const queryHeaps = `SELECT r.oid, c.oid, n.nspname, c.relname, c.relkind,
 	CASE WHEN c.relkind = 'r' THEN coalesce(pg_catalog.pg_relation_size(c.oid), 0) / current_setting('block_size')::bigint ELSE 0 END,
-	c.reltuples::bigint, c.relpages, pg_catalog.has_table_privilege(c.oid, 'SELECT'), c.relrowsecurity
+	c.reltuples::bigint, c.relpages, pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
+	c.relrowsecurity AND NOT (SELECT u.rolsuper OR u.rolbypassrls FROM pg_catalog.pg_roles u WHERE u.rolname = current_user)
 FROM pg_catalog.unnest($1::oid[]) AS r(oid) LEFT JOIN LATERAL pg_catalog.pg_partition_tree(r.oid) p ON p.isleaf
 JOIN pg_catalog.pg_class c ON c.oid = CASE WHEN (SELECT relkind FROM pg_catalog.pg_class WHERE oid = r.oid) = 'p' THEN coalesce(p.relid::oid, r.oid) ELSE r.oid END
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
