@@ -11,6 +11,9 @@
 //	wire.go      the replication connection: frames in one reusable buffer
 //	stream.go    the one goroutine that owns it: transactions, relations, changes
 //	flow.go      the same goroutine between messages: hand-over, marks, confirmed positions
+//	streamed.go  transactions that come while they are in progress (spill.go, spill_store.go)
+//	format.go    whether values come as text or in binary form; options.go what is asked for
+//	leaving.go   whether the server shuts down; progress.go what is shown of all this
 //	decode.go    pgoutput messages, bounds-checked, without copies
 //	relation.go  the columns as they were at that position in the log
 //	plan.go      a relation compiled: column → field, decoder, key, topic
@@ -45,6 +48,15 @@
 // A position is confirmed to the server only after Commit has said that it is
 // stored. When nothing is in flight, the positions of keepalives travel the same
 // way as marks without a topic, so that an idle database never keeps its log.
+//
+// # Large transactions
+//
+// A transaction that takes more memory than the server gives it comes while it is in
+// progress (PostgreSQL 14). Its messages are kept, in memory while they are few and else
+// in a file that is removed with the connection, and read when it has committed, through
+// the same path as those of any other transaction: positions, order and boundaries are
+// the same, and one that is rolled back leaves no trace. Where they cannot be kept, or
+// the server fails on them, it is asked to wait for the commit itself.
 //
 // # What differs from Debezium
 //

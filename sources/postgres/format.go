@@ -90,7 +90,7 @@ func (e *binaryError) Error() string {
 func (w *work) answer(err error) error {
 	const times = 2 // At the same place.
 	code := sqlState(err)
-	if w.stream == nil || code == "" || passing(code) {
+	if w.stream == nil || !w.stream.reading || code == "" || passing(code) {
 		return err
 	}
 	f := &w.stream.form

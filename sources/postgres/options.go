@@ -100,3 +100,12 @@ func (w *work) options(srv server) []string {
 	}
 	return append(list, w.set.streamParams...)
 }
+
+// startFault explains why the server does not begin to send. An option that it does not
+// know, or a value of one, is no fault that passes.
+func startFault(err error) error {
+	if code := sqlState(err); code == "22023" || code == "XX000" && strings.Contains(err.Error(), "pgoutput option") {
+		return fatal("pg.stream.option", "the server refuses an option of the stream", err, "leave it out of slot.stream.params; the server's version decides which there are")
+	}
+	return explain(err, "starting replication")
+}

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/connect/connecttest"
 	"github.com/tidemill/tidemill/internal/devstack"
 )
@@ -98,5 +99,17 @@ func TestStreamParams(t *testing.T) {
 	set, err := newSettings(testConfig("slot.stream.params", "binary=true; streaming=off ;origin=none"))
 	if err != nil || set.format != formatBinary || set.streaming || len(set.streamParams) != 1 || set.streamParams[0] != `"origin" 'none'` {
 		t.Errorf("%v %+v", err, set)
+	}
+}
+
+// TestUnknownOption has the server refuse an option: that does not pass by trying again.
+func TestUnknownOption(t *testing.T) {
+	t.Parallel()
+	d := newTestDB(t)
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY)`)
+	run := d.start(&connecttest.Offsets{}, "snapshot.mode", "no_data", "slot.stream.params", "sparkle=true")
+	r, err := nextRecord(t, run)
+	if e := connect.AsError(err); err == nil || e.Code != "pg.stream.option" || !strings.Contains(e.Error(), "sparkle") {
+		t.Errorf("%v came, or %v", r, err)
 	}
 }

@@ -292,6 +292,7 @@ func (w *work) follow(ctx context.Context, side *db, rep *replication, srv serve
 	if s.em.pos.end == 0 {
 		s.em.pos.end, s.em.pos.lsn = info.safe, info.safe
 	}
+	s.reading = false
 	if s.patience, err = side.senderTimeout(ctx); err != nil {
 		return err
 	}

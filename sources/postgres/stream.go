@@ -41,6 +41,7 @@ type stream struct {
 	tables   map[uint32]*planned
 	form     wireForm
 
+	reading    bool // The server has begun to send.
 	streams    bool // This connection brings transactions in progress.
 	spill      *spillStore
 	block      *spilled // The transaction in progress whose block is open.
@@ -107,6 +108,7 @@ func (s *stream) run(ctx context.Context, c *replication) error {
 	s.em.now = now.UnixMicro()
 	s.conn.Store(c)
 	defer s.conn.Store(nil)
+	s.reading = true
 	stop := context.AfterFunc(ctx, c.interrupt)
 	defer stop()
 	for ctx.Err() == nil {

@@ -3,9 +3,11 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -244,13 +246,44 @@ func TestLargeTransactionInBoundedMemory(t *testing.T) {
 	}
 }
 
-// TestTooLargeToKeep has a transaction that takes more room on disk than it may, in the
-// middle of others: the server keeps it, and nothing is lost or doubled.
-func TestTooLargeToKeep(t *testing.T) {
+// TestNotKept has transactions in progress that cannot be kept, because they take more
+// room than they may or because there is no place for them, in the middle of others: the
+// server keeps them, and nothing is lost or doubled. What a killed process has left goes.
+func TestNotKept(t *testing.T) {
 	t.Parallel()
-	d := newStreamingDB(t)
-	dir := t.TempDir()
-	run := d.begun("transaction.spill.max.bytes", "600000", "transaction.spill.dir", dir)
+	full, nowhere := t.TempDir(), filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(nowhere, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for dir, most := range map[string]string{full: "600000", nowhere: "1000000000"} {
+		t.Run(most, func(t *testing.T) {
+			t.Parallel()
+			d := newStreamingDB(t)
+			set := testSettings(t, append([]string{"transaction.spill.dir", dir}, pairsOf(d.config())...)...)
+			left := spillDir(set, &connect.SourceTaskEnv{Connector: "conformance"})
+			if dir == full {
+				if err := errors.Join(os.MkdirAll(left, 0o700), os.WriteFile(filepath.Join(left, "tx-1-1.spill"), make([]byte, 1000), 0o600)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			run := d.begun("transaction.spill.max.bytes", most, "transaction.spill.dir", dir)
+			notKept(t, d, run)
+			if _, err := os.Stat(left); err == nil {
+				t.Errorf("%s is left", left)
+			}
+		})
+	}
+}
+
+func pairsOf(c connect.Config) (pairs []string) {
+	for name, value := range c {
+		pairs = append(pairs, name, value)
+	}
+	return pairs
+}
+
+func notKept(t *testing.T, d *testDB, run *connecttest.SourceRun) {
+	t.Helper()
 	d.on(d.conn, bulk("b", 1, 1200, "small"), "BEGIN", bulk("a", 1, 2000, "one"))
 	d.on(d.session(), bulk("b", 10001, 1200, "small"))
 	d.on(d.conn, bulk("a", 2001, 2000, "one"), "COMMIT")
@@ -271,9 +304,6 @@ func TestTooLargeToKeep(t *testing.T) {
 		t.Errorf("%d times a transaction could not be kept", n)
 	}
 	run.Stop()
-	if left, _ := os.ReadDir(dir); len(left) != 0 {
-		t.Errorf("%v is left", left)
-	}
 }
 
 // TestProgressIsShown looks at a transaction in progress, and at nothing after its end.

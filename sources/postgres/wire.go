@@ -91,7 +91,7 @@ func (c *replication) start(ctx context.Context, slot string, lsn uint64, option
 		typ, _, err := c.frame()
 		switch {
 		case err != nil:
-			return explain(err, "starting replication")
+			return startFault(err)
 		case typ == 'W':
 			return nil
 		case typ != 0:
