@@ -26,9 +26,10 @@ import (
 //
 // What cannot be told: a server that was set back to an earlier state of its files
 // without a new timeline (a restored disk image) and has then written as much log
-// and as many transactions as before. And Debezium's offsets do not name the server
-// and the timeline, so for them only the end of the log, the transaction number and
-// the slot are compared.
+// and as many transactions as before. Debezium's offsets do not name the server and
+// the timeline, so for them only the end of the log, the transaction number and the
+// slot are compared; and so for offsets of a standby the timeline is not, since a
+// standby that is promoted goes on to another one while it is read from.
 
 // gap is what keeps reading from simply going on from a position.
 type gap struct {
@@ -203,14 +204,14 @@ func compare(p *position, srv server, info *slotInfo, b branch) *gap {
 // accept moves a position over a gap and notes that in its lineage, which every
 // offset from there on carries.
 func (p *position) accept(g *gap, to uint64, srv server, slot string, micros int64) {
-	line := srv.lineage
+	line := (*lineage)(nil).of(srv)
 	line.slot = slot
 	line.gapFrom, line.gapTo, line.gapAt = p.reach(), to, micros
 	if g != nil && g.to > g.from {
 		line.gapFrom = min(g.from, line.gapFrom)
 		line.gapTo = max(g.to, to)
 	}
-	*p = position{lsn: to, end: to, micros: p.micros, xid: p.xid, lineage: &line, backlog: p.backlog}
+	*p = position{lsn: to, end: to, micros: p.micros, xid: p.xid, lineage: line, backlog: p.backlog}
 	if g != nil && (g.code == "pg.history.ahead" || g.code == "pg.history.branched" || g.code == "pg.history.system") {
 		p.xid = 0 // It belongs to the other history.
 	}

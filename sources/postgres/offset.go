@@ -21,7 +21,7 @@ const (
 // another server or slot.
 type lineage struct {
 	systemID string
-	timeline int32
+	timeline int32 // 0: not known.
 	slot     string
 	// The gap in this history that was accepted last, and when (microseconds).
 	gapFrom, gapTo uint64
@@ -32,6 +32,10 @@ type lineage struct {
 // goes on where l ends.
 func (l *lineage) of(srv server) *lineage {
 	next := srv.lineage
+	if srv.recovery {
+		// A standby goes over to another timeline while it is read from.
+		next.timeline = 0
+	}
 	if l != nil {
 		next.gapFrom, next.gapTo, next.gapAt = l.gapFrom, l.gapTo, l.gapAt
 	}

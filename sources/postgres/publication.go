@@ -131,6 +131,9 @@ func (s *settings) ensurePublication(ctx context.Context, d *db, tables []catalo
 }
 
 func publicationRefused(err error, sql string) error {
+	if sqlState(err) == "25006" {
+		return fatal("pg.publication.standby", "the server is a standby, where the publication cannot be created or changed", err, "run on the primary: "+sql)
+	}
 	if sqlState(err) != "42501" {
 		return explain(err, "preparing the publication")
 	}
