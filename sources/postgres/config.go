@@ -70,6 +70,10 @@ type settings struct {
 	statusInterval    time.Duration
 
 	filter *filter
+	// ddlPrefix is the prefix of messages about changes of schema, empty without
+	// ddl.capture; ddlSchema is where the event triggers live.
+	ddlPrefix, ddlSchema string
+	schemaRecords        bool // include.schema.changes
 	// identities is replica.identity.autoset.values.
 	identities []identityRule
 	// mostTables is guardrail.collections.max; 0: no limit. mostTablesFail tells that
@@ -183,6 +187,10 @@ func buildSettings(s connect.Settings) (*settings, error) {
 
 // derive fills what follows from several settings and returns what does not fit.
 func (set *settings) derive(s connect.Settings) (faults connect.Errors) {
+	set.ddlSchema, set.schemaRecords = s.String("ddl.capture.schema"), s.Bool("include.schema.changes")
+	if strings.EqualFold(s.String("ddl.capture"), "event_trigger") {
+		set.ddlPrefix = ddlPrefix(set.ddlSchema)
+	}
 	set.identities, _ = parseIdentities(s.String("replica.identity.autoset.values")) // It was checked with the settings.
 	for _, op := range s.List("skipped.operations") {
 		switch op = strings.ToLower(op); op {

@@ -181,6 +181,9 @@ func valueKeys() []connect.ConfigKey {
 		checked(typed("datatype.propagate.source.type", connect.TypeList, "", "The same for columns of these types, as schema.table.type."), checkPatterns),
 		choice("schema.name.adjustment.mode", "How schema names are adjusted.", "none", "avro", "avro_unicode"),
 		choice("field.name.adjustment.mode", "How field names are adjusted.", "none", "avro", "avro_unicode"),
+		choice("ddl.capture", "How changes of schema are captured: not at all (the log tells the shape of tables by itself), or by an event trigger which writes them into the log, inside their own transaction (event_trigger; a superuser must install it, or the connector does if its user may). Then NOT NULL, defaults and the order of keys are exactly those of each place in the log.", "none", "event_trigger"),
+		text("ddl.capture.schema", "tidemill", "The schema for the event trigger's functions; connectors of one database may share it."),
+		typed("include.schema.changes", connect.TypeBoolean, "true", "With ddl.capture=event_trigger: a record for each change of a captured table's shape, in the topic named like topic.prefix."),
 		typed("tombstones.on.delete", connect.TypeBoolean, "true", "A record without a value after each deletion, so that compaction removes the key."),
 		typed("extended.headers.enabled", connect.TypeBoolean, "false", "Headers that name the connector and the task on every record."),
 	}
@@ -234,7 +237,6 @@ func idleKeys() []connect.ConfigKey {
 		{"schema.refresh.mode", "the shape of a table is taken from the log itself"},
 		{"event.processing.failure.handling.mode", "a message that cannot be read always fails the task, so that nothing is lost unseen"},
 		{"include.schema.comments", "it has no effect on PostgreSQL"},
-		{"include.schema.changes", "it has no effect on PostgreSQL"},
 		{"schemas.storage.class", "schemas are held in memory"},
 		{"tables.storage.class", "schemas are held in memory"},
 		{"topic.cache.size", "topic names are made once for each table"},

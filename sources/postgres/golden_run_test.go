@@ -302,6 +302,10 @@ func (g *golden) brief(r *connect.SourceRecord) string {
 	switch env, ok := connect.EnvelopeOf(r.ValueSchema); {
 	case r.Value.IsNull():
 		text += "tombstone " + g.json(r.KeySchema, r.Key)
+	case r.ValueSchema.Name() == "io.debezium.connector.postgresql.SchemaChangeValue":
+		st := r.Value.Struct()
+		change := st.Get("tableChanges").Array()[0].Struct()
+		text += change.Get("type").Str() + " " + g.plain(change.Get("id").Str()) + ": " + st.Get("ddl").Str()
 	case ok:
 		st := r.Value.Struct()
 		text += op(r) + " " + g.json(r.KeySchema, r.Key)

@@ -51,6 +51,9 @@ func (s *stream) message(at uint64, body []byte) error {
 	if err != nil {
 		return err
 	}
+	if m.transactional && m.prefix == s.set.ddlPrefix && m.prefix != "" {
+		return s.schemaChanged(at, &m)
+	}
 	e := s.em
 	if m.prefix == markPrefix {
 		if m.transactional {

@@ -53,7 +53,7 @@ func (s *settings) check(ctx context.Context, d *db, app string) (*preflight, er
 	p.tables, p.viaRoot = s.capture(p.all, pub)
 	p.wanted, _ = s.capture(s.logged(p.all), pub)
 	for _, look := range []func(context.Context) error{
-		p.checkServer, p.checkNamed, p.checkRole, p.checkTables, p.checkCapture, p.checkPublication, p.checkSlots, p.checkLimits,
+		p.checkServer, p.checkNamed, p.checkRole, p.checkTables, p.checkCapture, p.checkDDL, p.checkPublication, p.checkSlots, p.checkLimits,
 	} {
 		if err := look(ctx); err != nil {
 			return nil, err

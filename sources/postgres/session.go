@@ -185,6 +185,9 @@ func (w *work) settle(ctx context.Context, p *preflight, rep *replication, srv s
 		w.log.Warn(warning)
 	}
 	if w.set.when.stream {
+		if err := w.set.installDDL(ctx, side); err != nil {
+			return err
+		}
 		done, err := w.set.ensurePublication(ctx, side, w.withSignals(p), p.viaRoot)
 		w.madePublication = w.madePublication || done.created
 		if err != nil {
@@ -262,6 +265,9 @@ func (w *work) newStream(pos position, srv server) error {
 		return err
 	}
 	s.beside = newBeside(s, &w.env, newNotifier(w.set, w.log))
+	if w.set.ddlPrefix != "" && w.set.schemaRecords {
+		s.changes.plan = newSchemaChangePlan(w.set, em.source)
+	}
 	s.pending = w.fresh() // A start without a snapshot is worth storing at once.
 	w.stream = s
 	w.reader.Store(s)

@@ -55,6 +55,7 @@ type stream struct {
 	holdAt uint64 // Where a blocking snapshot wants the stream to stand; 0: nowhere.
 
 	msg      changeMessage
+	changes  schemaChanges
 	msgPlan  *messagePlan
 	resume   position // Where this connection began.
 	inTx     bool
@@ -430,6 +431,7 @@ func (s *stream) learn(ctx context.Context, r *relation) error {
 		s.dropSide(ctx)
 		return err
 	}
+	t.facts = s.changes.prefer(r.oid, t.facts)
 	root := t.facts.root
 	if !s.set.filter.table(r.schema, r.name) && (root == tableName{} || !s.set.filter.table(root.schema, root.name)) {
 		return nil
