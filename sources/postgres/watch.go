@@ -246,10 +246,10 @@ func (w *watch) join(ctx context.Context, before, now *standing) error {
 // transaction ends, the tables that were added cannot be touched there by others. A
 // lock that is held for long is tried for again at the next look.
 func (w *watch) add(ctx context.Context, sql string) (later *standing, err error) {
-	if err := w.side.exec(ctx, "BEGIN; SET LOCAL lock_timeout = '3s'; "+sql); err != nil {
+	if err := w.side.exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL lock_timeout = '3s'; "+sql); err != nil {
 		return nil, errors.Join(err, w.side.exec(ctx, "ROLLBACK"))
 	}
-	if later, err = w.side.standing(ctx, w.set); err != nil {
+	if later, err = w.side.readStanding(ctx, w.set); err != nil {
 		return nil, err // The connection is given up, and with it the transaction.
 	}
 	return later, w.side.exec(ctx, "COMMIT")

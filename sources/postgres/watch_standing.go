@@ -99,8 +99,20 @@ const queryLeaves = `SELECT c.oid, c.relfilenode, pg_catalog.pg_relation_size(c.
 	FROM pg_catalog.pg_class c JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid
 	JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = -1 WHERE c.relispartition AND c.relkind = 'r'`
 
-// standing reads how everything stands.
+// standing reads how everything stands, as of one moment.
 func (d *db) standing(ctx context.Context, set *settings) (*standing, error) {
+	if err := d.exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ"); err != nil {
+		return nil, explain(err, "watching the catalogue")
+	}
+	s, err := d.readStanding(ctx, set)
+	if err != nil {
+		return nil, err // The connection is given up, and with it the transaction.
+	}
+	return s, explain(d.exec(ctx, "COMMIT"), "watching the catalogue")
+}
+
+// readStanding does so inside a transaction.
+func (d *db) readStanding(ctx context.Context, set *settings) (*standing, error) {
 	s := &standing{Publication: publicationStanding{Name: set.publication}, Tables: map[uint32]tableStanding{}}
 	info, err := d.publication(ctx, set.publication)
 	if err != nil {
