@@ -34,8 +34,31 @@
 //	snapshot_rows.go   COPY, for everybody who reads rows
 //	snapshot_progress.go  how far it is; snapshot_modes.go: when it is taken
 //
-// slot.go, publication.go and preflight.go set up the other side and say what is
-// missing there.
+// slot.go, publication.go, identity.go and preflight.go set up the other side and say
+// what is missing there.
+//
+// What the log does not tell of the other side is watched:
+//
+//	watch.go     looks at the catalogue at a steady pace and acts on what it finds
+//	watch_standing.go  how the publication, tables and partitions stand
+//	watch_compare.go   what it means that they stand otherwise
+//	ddl.go       the event triggers that write changes of schema into the log;
+//	             ddl_message.go reads them, ddl_record.go makes records of them
+//
+// # Changes of shape
+//
+// The columns of a row are those that the log tells at its place, whatever happens to
+// the table later. What the log does not tell (NOT NULL, defaults, the order of key
+// columns) comes from the catalogue of the moment in which the shape is first met, and
+// is never believed against the log: the key is what the log flags, and a null in a
+// column that is NOT NULL today makes the field optional. With
+// ddl.capture=event_trigger the log tells these too, exactly.
+//
+// A column that is added with a default has that value in old rows as well, without
+// any change of them in the log: they have it in the topic from their next change on,
+// or from a snapshot asked for by a signal. A table that is renamed goes on in the
+// topic of its new name. One that is dropped and created again is another table. The
+// event triggers are removed with DROP SCHEMA tidemill CASCADE.
 //
 // # Positions
 //

@@ -138,9 +138,9 @@ func (p *preflight) checkLimits(context.Context) error {
 	if taken := p.facts.senders; !p.ours && taken >= p.facts.settings["max_wal_senders"].number() {
 		full("max_wal_senders", "WAL senders", taken)
 	}
-	// One for the catalogue, one for new relations, one for the guard of the log, and
-	// those of the snapshot.
-	needed := int64(3 + p.set.snapshotThreads)
+	// One for the catalogue, one for new relations, one for the guard of the log, one to
+	// watch the publication, and those of the snapshot.
+	needed := int64(4 + p.set.snapshotThreads)
 	most := p.facts.settings["max_connections"].number()
 	room := most - p.facts.settings["superuser_reserved_connections"].number() - p.facts.settings["reserved_connections"].number() - p.facts.sessions
 	if room < needed && !p.ours && most > 0 {

@@ -13,6 +13,7 @@ type publicationInfo struct {
 	allTables, viaRoot bool
 	owned              bool // The user may change it.
 	ours               bool // A connector of ours made it.
+	standby            bool // The server is one, where nothing can be changed.
 	operations         []string
 	tables             map[tableName]bool
 }
@@ -24,12 +25,13 @@ const madeByUs = "Made by Tidemill"
 func (d *db) publication(ctx context.Context, name string) (*publicationInfo, error) {
 	r, err := d.row(ctx, `SELECT puballtables, coalesce((pg_catalog.to_jsonb(p)->>'pubviaroot')::boolean, false),
 		pg_catalog.pg_has_role(p.pubowner, 'USAGE'), coalesce(pg_catalog.obj_description(p.oid, 'pg_publication'), '') LIKE $2 || '%',
-		pubinsert, pubupdate, pubdelete, pubtruncate, p.oid
+		pubinsert, pubupdate, pubdelete, pubtruncate, p.oid, pg_catalog.pg_is_in_recovery()
 		FROM pg_catalog.pg_publication p WHERE pubname = $1`, name, madeByUs)
 	if err != nil || r == nil {
 		return nil, explain(err, "reading about the publication")
 	}
 	info := &publicationInfo{oid: uint32(number(r[8])), allTables: truth(r[0]), viaRoot: truth(r[1]), owned: truth(r[2]), ours: truth(r[3]), tables: map[tableName]bool{}}
+	info.standby = truth(r[9])
 	for i, op := range publicationOperations() {
 		if truth(r[4+i]) {
 			info.operations = append(info.operations, op)
@@ -131,6 +133,10 @@ func (s *settings) ensurePublication(ctx context.Context, d *db, tables []catalo
 }
 
 func publicationRefused(err error, sql string) error {
+	const readOnly = "25006"
+	if sqlState(err) == readOnly {
+		return fatal("pg.publication.standby", "the publication does not have what is needed, and nothing can be changed on a standby", err, "run this on the primary: "+sql)
+	}
 	if sqlState(err) == "25006" {
 		return fatal("pg.publication.standby", "the server is a standby, where the publication cannot be created or changed", err, "run on the primary: "+sql)
 	}
@@ -143,7 +149,7 @@ func publicationRefused(err error, sql string) error {
 
 // mayAlter tells whether an existing publication follows the settings.
 func (s *settings) mayAlter(pub *publicationInfo) bool {
-	return pub.owned && (s.publicationMode == "filtered" || s.publicationMode == "all_tables")
+	return pub.owned && !pub.standby && (s.publicationMode == "filtered" || s.publicationMode == "all_tables")
 }
 
 // alterOptions lets the options of an existing publication follow the settings:
