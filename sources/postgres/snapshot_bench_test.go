@@ -61,7 +61,7 @@ func discardSnapshot(b *testing.B, d *testDB) int {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s, side := benchSnapshot(b, d, set)
+	s, side, pool := benchSnapshot(b, d, set)
 	defer side.close(ctx)
 	out := make(chan *batch, set.queueBatches)
 	s.out = out
@@ -73,6 +73,7 @@ func discardSnapshot(b *testing.B, d *testDB) int {
 	n := 0
 	for batch := range out {
 		n += len(batch.records)
+		pool.release(batch) // As the worker's next Poll does.
 	}
 	if err := <-failed; err != nil {
 		b.Fatal(err)
@@ -82,13 +83,13 @@ func discardSnapshot(b *testing.B, d *testDB) int {
 
 // benchSnapshot makes a snapshot of a database without a slot, and the connection that
 // exports its view.
-func benchSnapshot(b *testing.B, d *testDB, set *settings) (*snapshot, *db) {
+func benchSnapshot(b *testing.B, d *testDB, set *settings) (*snapshot, *db, *pool) {
 	ctx := context.Background()
 	side, err := set.open(ctx, "bench")
 	if err != nil {
 		b.Fatal(err)
 	}
-	w, err := newWork(&task{set: set, metrics: noMetrics{}, log: slog.New(slog.DiscardHandler)}, nil)
+	w, err := newWork(&task{set: set, metrics: noMetrics{}, log: slog.New(slog.DiscardHandler), pool: newPool(set.queueBatches + 2)}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -113,7 +114,7 @@ func benchSnapshot(b *testing.B, d *testDB, set *settings) (*snapshot, *db) {
 	}
 	s.progress = &tally{log: w.log, metrics: w.metrics, tables: s.tables}
 	s.progress.start()
-	return s, side
+	return s, side, w.pool
 }
 
 // BenchmarkSnapshotRow measures what a row costs from its bytes to a record in a batch
@@ -140,9 +141,10 @@ func BenchmarkSnapshotRow(b *testing.B) {
 	ctx := context.Background()
 	b.SetBytes(int64(len(row)))
 	b.ReportAllocs()
+	r.em.pool = newPool(2)
 	each := func(t tuple) error {
 		if len(out) == cap(out) {
-			<-out
+			r.em.pool.release(<-out)
 		}
 		return r.add(ctx, t)
 	}
