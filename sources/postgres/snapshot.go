@@ -57,8 +57,8 @@ func (s *snapshot) run(ctx context.Context) error {
 	whole, wctx := errgroup.WithContext(ctx)
 	around, over := context.WithCancel(wctx)
 	readers, rctx := errgroup.WithContext(wctx)
-	for range s.connections() {
-		readers.Go(func() error { return s.reader(rctx, todo) })
+	for i := range s.connections() {
+		readers.Go(func() error { return s.reader(rctx, todo, i > 0) })
 	}
 	readers.Go(func() error {
 		defer close(todo)
@@ -210,9 +210,14 @@ func (s *snapshot) hand(ctx context.Context, b *batch) error {
 	}
 }
 
-// reader is one connection: it reads the pieces that todo gives it.
-func (s *snapshot) reader(ctx context.Context, todo <-chan piece) error {
+// reader is one connection: it reads the pieces that todo gives it. One that is not the
+// only one may be missing.
+func (s *snapshot) reader(ctx context.Context, todo <-chan piece, further bool) error {
 	d, err := s.join(ctx)
+	if further && err != nil && connect.AsError(err).Code == "pg.limit" {
+		s.log.Warn("The server has no room for another connection; the snapshot is read over fewer.", "error", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}

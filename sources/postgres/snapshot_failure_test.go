@@ -156,6 +156,10 @@ func TestSnapshotLocks(t *testing.T) {
 	if _, err := d.conn.Exec(context.Background(), `SET lock_timeout = '100ms'; ALTER TABLE b ALTER n TYPE bigint`); sqlState(err) != "55P03" {
 		t.Errorf("the table was altered: %v", err)
 	}
+	// Nobody takes rows meanwhile, so few are read.
+	if v := progressOf(t, run); v.Rows > 2000 || v.Percent > 10 || v.Status != "running" || v.Tables[0].State != "reading" || v.Tables[1].State != "waiting" {
+		t.Errorf("%+v", v)
+	}
 	d.exec(`INSERT INTO b VALUES (101, 'goes on', 1)`)
 	records := run.Take(40090)
 	if word := source(&records[len(records)-1], "snapshot").Str(); word != "last" {
@@ -271,4 +275,20 @@ func TestSnapshotOnEveryVersion(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSnapshotWithFewConnections finds that the server gives it fewer connections than
+// it wants.
+func TestSnapshotWithFewConnections(t *testing.T) {
+	t.Parallel()
+	d := newTestDB(t)
+	role := "limited_" + strings.TrimPrefix(d.url.Path, "/")
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text)` + wide + `; INSERT INTO a SELECT g, 'v' FROM generate_series(1, 5000) g; ANALYZE; CREATE PUBLICATION dbz_publication FOR TABLE a`)
+	d.exec(`CREATE ROLE ` + role + ` LOGIN REPLICATION CONNECTION LIMIT 3; GRANT SELECT ON a TO ` + role)
+	run := d.start(&connecttest.Offsets{}, append([]string{"database.user", role}, inPieces...)...)
+	if rows := rowsByTopic(t, run.Take(5000))["a"]; distinct(rows) != 5000 {
+		t.Errorf("%d rows", distinct(rows))
+	}
+	run.Stop()
+	d.exec(`DROP OWNED BY ` + role + `; DROP ROLE ` + role)
 }

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/tidemill/tidemill/connect/connecttest"
 )
 
 // readsRows makes a reader of rows over a connection of its own, and the plan of a
@@ -124,4 +127,33 @@ func FuzzRowReader(f *testing.F) {
 			t.Errorf("%d rows", rows)
 		}
 	})
+}
+
+// TestSnapshotEqualsStreamInBinary reads every type whose binary form is understood in
+// that form: a table with one other column is read as text.
+func TestSnapshotEqualsStreamInBinary(t *testing.T) {
+	t.Parallel()
+	d := newTestDB(t)
+	d.exec("CREATE DOMAIN mac_addr AS macaddr")
+	d.exec(everyType)
+	insert(t, d, 0)
+	table := d.get(`SELECT c.oid::regclass::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid WHERE c.relkind = 'r' AND relnamespace = 'public'::regnamespace GROUP BY 1 ORDER BY count(*) DESC LIMIT 1`)
+	_, p, _ := readsRows(t, d, table)
+	var others []string
+	for i := range p.columns {
+		if p.columns[i].field >= 0 && !p.readsBinary(i) {
+			others = append(others, regexp.QuoteMeta(p.table.String()+"."+p.columns[i].name))
+		}
+	}
+	if len(others) > 5 {
+		t.Errorf("read as text: %v", others)
+	}
+	run := d.start(&connecttest.Offsets{}, "column.exclude.list", strings.Join(others, ","))
+	snapshot := run.Take(4)
+	insert(t, d, 10)
+	stream := run.Take(4)
+	for i := range snapshot {
+		compareRows(t, &snapshot[i], &stream[i])
+	}
+	t.Logf("%d columns, and as text %v", len(p.columns), others)
 }
