@@ -36,11 +36,11 @@ type spillEntry struct {
 	message []byte
 }
 
-func appendEntry(dst []byte, e spillEntry) []byte {
+// appendHead adds all of an entry but its message.
+func appendHead(dst []byte, e spillEntry) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(e.message)))
 	dst = binary.BigEndian.AppendUint32(dst, e.xid)
-	dst = binary.BigEndian.AppendUint64(dst, e.at)
-	return append(dst, e.message...)
+	return binary.BigEndian.AppendUint64(dst, e.at)
 }
 
 // cutEntry takes the first entry off a block.
@@ -69,18 +69,21 @@ type spilled struct {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// flush writes what is in memory to the file.
-func (t *spilled) flush() error {
-	if len(t.buf) <= blockHead {
-		return nil
-	}
+// flush writes what is in memory to the file, and behind it large, which is the rest of
+// the last entry, or nil.
+func (t *spilled) flush(large []byte) error {
 	body := t.buf[blockHead:]
-	binary.BigEndian.PutUint32(t.buf, uint32(len(body)))
-	binary.BigEndian.PutUint32(t.buf[4:], crc32.Checksum(body, castagnoli))
-	if _, err := t.file.Write(t.buf); err != nil {
-		return err
+	binary.BigEndian.PutUint32(t.buf, uint32(len(body)+len(large)))
+	binary.BigEndian.PutUint32(t.buf[4:], crc32.Update(crc32.Checksum(body, castagnoli), castagnoli, large))
+	for _, part := range [][]byte{t.buf, large} {
+		if len(part) == 0 {
+			continue
+		}
+		if _, err := t.file.Write(part); err != nil {
+			return err
+		}
+		t.written += int64(len(part))
 	}
-	t.written += int64(len(t.buf))
 	t.buf = t.buf[:blockHead]
 	return nil
 }

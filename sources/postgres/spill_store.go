@@ -88,15 +88,21 @@ func (s *spillStore) add(t *spilled, e spillEntry) error {
 		t.buf = append(t.buf, make([]byte, blockHead)...)
 	}
 	if len(t.buf) > blockHead && int64(len(t.buf))+n > blockSize {
-		if err := s.spill(t); err != nil {
+		if err := s.spill(t, nil); err != nil {
 			return err
 		}
 	}
-	t.buf = appendEntry(t.buf, e)
 	t.bytes += n
+	t.buf = appendHead(t.buf, e)
+	if n > blockSize {
+		// It goes to the file at once, without another copy of it.
+		s.inMemory += entryHead
+		return s.spill(t, e.message)
+	}
+	t.buf = append(t.buf, e.message...)
 	s.inMemory += n
 	for s.inMemory > spillMemory {
-		if err := s.spill(s.largest()); err != nil {
+		if err := s.spill(s.largest(), nil); err != nil {
 			return err
 		}
 	}
@@ -113,9 +119,9 @@ func (s *spillStore) largest() (most *spilled) {
 	return most
 }
 
-// spill writes what a transaction has in memory to its file.
-func (s *spillStore) spill(t *spilled) error {
-	n := int64(len(t.buf))
+// spill writes what a transaction has in memory to its file, and large behind it.
+func (s *spillStore) spill(t *spilled, large []byte) error {
+	n := int64(len(t.buf) + len(large))
 	if s.onDisk+n > s.most {
 		return errSpillFull
 	}
@@ -124,14 +130,11 @@ func (s *spillStore) spill(t *spilled) error {
 			return err
 		}
 	}
-	if err := t.flush(); err != nil {
+	s.inMemory -= int64(len(t.buf) - blockHead)
+	if err := t.flush(large); err != nil {
 		return err
 	}
 	s.onDisk += n
-	s.inMemory -= n - blockHead
-	if cap(t.buf) > 2*blockSize {
-		t.buf = nil // A large value has passed.
-	}
 	return nil
 }
 

@@ -69,7 +69,7 @@ func TestSpillDamaged(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i < 2 {
-			if err := s.spill(tx); err != nil {
+			if err := s.spill(tx, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -138,7 +138,7 @@ func FuzzSpill(f *testing.F) {
 	s := newSpillStore(f.TempDir(), 1<<20)
 	tx, _ := s.begin(5, true)
 	_ = s.add(tx, spillEntry{xid: 5, at: 7, message: []byte("I some row")})
-	_ = s.spill(tx)
+	_ = s.spill(tx, nil)
 	whole, _ := os.ReadFile(tx.file.Name())
 	f.Add(whole)
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -163,20 +163,20 @@ func serverError(body []byte) error {
 
 // fill reads more, at least a byte, by the deadline.
 func (c *replication) fill(due time.Time) error {
-	if c.r == c.w {
+	pending := c.w - c.r
+	switch {
+	case len(c.buf) > 4*readSize && pending <= readSize/2:
+		c.move(make([]byte, readSize)) // A large message has passed.
+	case pending == 0:
 		c.r, c.w = 0, 0
-		if len(c.buf) > 4*readSize {
-			c.buf = make([]byte, readSize) // A large message has passed.
-		}
-	} else if c.w == len(c.buf) {
-		to := c.buf
-		if c.r == 0 {
-			// One message fills it all. The buffer grows with what has come, not with
-			// what a length promises.
-			to = make([]byte, 2*len(c.buf))
-		}
-		c.w = copy(to, c.buf[c.r:c.w])
-		c.r, c.buf = 0, to
+	case c.w < len(c.buf):
+	case c.r > 0:
+		c.move(c.buf)
+	default:
+		// One message fills it all. The buffer grows with what has come, not with what a
+		// length promises, and not beyond that.
+		size := uint64(binary.BigEndian.Uint32(c.buf[1:])) + 1
+		c.move(make([]byte, max(uint64(len(c.buf))+1, min(2*uint64(len(c.buf)), size))))
 	}
 	if !due.Equal(c.due) {
 		if err := c.conn.SetReadDeadline(due); err != nil {
@@ -192,6 +192,12 @@ func (c *replication) fill(due time.Time) error {
 	}
 	c.due = time.Time{} // It has passed, or interrupt has moved it.
 	return err
+}
+
+// move puts what is not read yet at the beginning of to, which may be the same buffer.
+func (c *replication) move(to []byte) {
+	c.w = copy(to, c.buf[c.r:c.w])
+	c.r, c.buf = 0, to
 }
 
 // interrupt makes a read that waits return; it may be called from any goroutine.
