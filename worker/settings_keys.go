@@ -25,7 +25,7 @@ func commonKeys() []connect.ConfigKey {
 		checked(key("errors.restart.max", connect.TypeInt, "-1", "How often a task is restarted before it is left FAILED; -1 is without end. An hour of running clears the count."), connect.Between(-1, 1<<31-1)),
 		checked(key("validate.timeout.ms", connect.TypeDuration, "5000", "How long a connector may take to check a configuration against its other system, in milliseconds."), connect.Between(1, 1<<40)),
 		key("plugin.state.dir", connect.TypeString, "", "Directory below which source tasks keep files on this machine, such as parts of large transactions. Default: tidemill/<group.id> in the user's cache."),
-		checked(key("producer.buffer.bytes", connect.TypeLong, "33554432", "Bytes a source task may have on their way to Kafka. When they are used up, Poll waits."), connect.Between(1<<16, 1<<40)),
+		checked(key("producer.buffer.bytes", connect.TypeLong, "16777216", "Bytes a source task may have on their way to Kafka. When they are used up, Poll waits."), connect.Between(1<<16, 1<<40)),
 	}
 }
 

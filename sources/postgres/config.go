@@ -215,7 +215,7 @@ func (set *settings) derive(s connect.Settings) (faults connect.Errors) {
 	if fault := set.deriveHosts(s.String("database.targetServerType"), strings.EqualFold(s.Config()["read.only"], "true")); fault != nil {
 		faults = append(faults, fault)
 	}
-	const defaultBytes, leastBytes = 32 << 20, 64 << 10
+	const defaultBytes, leastBytes = 16 << 20, 64 << 10
 	bytes := s.Int64("max.queue.size.in.bytes")
 	if bytes <= 0 {
 		bytes = defaultBytes

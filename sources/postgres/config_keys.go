@@ -213,7 +213,7 @@ func queueKeys() []connect.ConfigKey {
 	return []connect.ConfigKey{
 		typed("max.batch.size", connect.TypeInt, "2048", "Most records in a batch."),
 		typed("max.queue.size", connect.TypeInt, "8192", "Most records that wait for the worker."),
-		typed("max.queue.size.in.bytes", connect.TypeLong, "33554432", "Most memory that waiting records take; 0 is the default, since memory is always bounded."),
+		typed("max.queue.size.in.bytes", connect.TypeLong, "16777216", "Most memory that waiting records take; 0 is the default, since memory is always bounded."),
 		typed("poll.interval.ms", connect.TypeDuration, "500", "How long the worker waits for records before it looks around; records never wait for it."),
 		typed("errors.max.retries", connect.TypeInt, "-1", "How often in a row to connect anew after a fault that may pass; -1: without end, once the connector has run."),
 		typed("retriable.restart.connector.wait.ms", connect.TypeDuration, "10000", "The longest wait between such attempts."),
