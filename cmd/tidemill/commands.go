@@ -54,6 +54,7 @@ func (a *app) commands() *cobra.Command {
 		a.devKafkaCommand(),
 		a.workerCommand(),
 		a.doctorCommand(),
+		a.verifyCommand(),
 		a.versionCommand(),
 	)
 	usage(root)

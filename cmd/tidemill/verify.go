@@ -3,155 +3,250 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
+	"net/http"
+	"net/url"
 	"strings"
+	"time"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/tidemill/tidemill/config"
 	"github.com/tidemill/tidemill/connect"
+	pgsource "github.com/tidemill/tidemill/sources/postgres"
+	"github.com/tidemill/tidemill/worker"
 )
 
-// difference is what comparing two states of a table found.
-type difference struct {
-	Rows      int `json:"rows"` // In the database.
-	Missing   int `json:"missing"`
-	Extra     int `json:"extra"`
-	Different int `json:"different"`
-	example   string
+// verifyOptions are what verify is asked for.
+type verifyOptions struct {
+	url       string // Of the worker that runs the connector.
+	settings  string // The worker's settings file.
+	connector string // A file with the connector's configuration, for its secrets.
+	brokers   string
+	timeout   time.Duration
 }
 
-func (d difference) none() bool { return d.Missing+d.Extra+d.Different == 0 }
+func (a *app) verifyCommand() *cobra.Command {
+	var o verifyOptions
+	cmd := &cobra.Command{
+		Use:   "verify CONNECTOR",
+		Short: "Compare what a connector has written to Kafka with its tables, at one position of the log",
+		Long: `Compares the topics of a running PostgreSQL source with its tables: it opens a read-only transaction, waits until the
+connector is past it, reads the topics from their beginning, applies every change that the transaction sees to its
+row, and compares the result with the tables, row by row and column by column, whatever their types. Writers may go
+on meanwhile.
 
-// String says what differs in one sentence.
-func (d difference) String() string {
-	text := fmt.Sprintf("%d rows, %d missing, %d extra, %d different", d.Rows, d.Missing, d.Extra, d.Different)
-	if d.example != "" {
-		text += ", such as " + d.example
+The worker's settings (-c) say how to reach Kafka and which converters read the topics. Secrets that the worker does
+not show are taken from --connector, a file with the connector's configuration, or from PGPASSWORD.
+
+It exits with 0 when everything is equal, with 1 when something differs, and with 2 when it could not look.`,
+		Example: `  tidemill verify shop -c connect-distributed.properties
+  tidemill verify shop -c connect-distributed.properties --connector shop.json -o json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.verify(cmd.Context(), args[0], o)
+		},
 	}
-	return text
+	f := cmd.Flags()
+	f.StringVar(&o.url, "url", "http://127.0.0.1:8083", "address of the worker that runs the connector")
+	f.StringVarP(&o.settings, "config", "c", "", "the worker's settings")
+	f.StringVar(&o.connector, "connector", "", "file with the connector's configuration, for its secrets")
+	f.StringVar(&o.brokers, "bootstrap-servers", "", "brokers, in the place of those of the worker's settings")
+	f.DurationVar(&o.timeout, "timeout", 2*time.Minute, "how long to wait for the connector to get to the position")
+	return cmd
 }
 
-// compare holds what was derived against what is true; both map keys to rows.
-func compare(derived, truth map[string]string) difference {
-	d := difference{Rows: len(truth)}
-	show := func(what, key, have, want string) {
-		if d.example == "" {
-			d.example = fmt.Sprintf("%s %q: %q instead of %q", what, key, have, want)
-		}
-	}
-	for key, want := range truth {
-		switch have, ok := derived[key]; {
-		case !ok:
-			d.Missing++
-			show("missing", key, "", want)
-		case have != want:
-			d.Different++
-			show("different", key, have, want)
-		}
-	}
-	for key, have := range derived {
-		if _, ok := truth[key]; !ok {
-			d.Extra++
-			show("extra", key, have, "")
-		}
-	}
-	return d
+// verification is what verify says of one connector.
+type verification struct {
+	Connector string          `json:"connector"`
+	OK        bool            `json:"ok"`
+	Position  string          `json:"position"`
+	Records   int64           `json:"records"`
+	Seconds   float64         `json:"seconds"`
+	Tables    []verifiedTable `json:"tables"`
 }
 
-// tableRows reads a table as fold writes it: by the key's columns, all columns of
-// the row schema as text.
-func tableRows(ctx context.Context, conn *pgx.Conn, table pgx.Identifier, key, row *connect.Schema) (map[string]string, error) {
-	var columns []string
-	for _, s := range []*connect.Schema{key, row} {
-		for _, f := range s.Fields() {
-			columns = append(columns, sqlText(pgx.Identifier{f.Name}.Sanitize(), f.Schema))
-		}
+func (a *app) verify(ctx context.Context, name string, o verifyOptions) error {
+	began := time.Now()
+	v, err := newVerifier(ctx, name, o)
+	if err != nil {
+		return unseen(err)
 	}
-	n := len(key.Fields())
-	return queryRows(ctx, conn, n, "SELECT "+strings.Join(columns, ", ")+" FROM "+table.Sanitize())
+	defer v.close()
+	result, err := v.run(ctx, o.timeout, func(text string) {
+		if a.fancy(a.err) {
+			fmt.Fprintf(a.err, "\r\033[K%s", text)
+		}
+	})
+	if err != nil {
+		return unseen(err)
+	}
+	result.Seconds = time.Since(began).Seconds()
+	if a.json {
+		writeJSON(a.out, map[string]any{"kind": "Verification", "verification": result})
+	} else {
+		a.printVerification(result)
+	}
+	if !result.OK {
+		return &exitError{exitInternal, &connect.Error{Code: "verify.differs", Place: name, Message: "the topics do not say what the tables say",
+			Mend: "have the tables read again by an incremental snapshot: POST /connectors/" + name + `/signals {"id":"again","type":"execute-snapshot","data":{"type":"incremental","data-collections":["schema.table"]}}`}}
+	}
+	return nil
 }
 
-// queryRows runs a query of text columns; the first n are the key.
-func queryRows(ctx context.Context, conn *pgx.Conn, n int, sql string) (map[string]string, error) {
-	rows, err := conn.Query(ctx, sql)
+// verifier compares one connector.
+type verifier struct {
+	name   string
+	rest   *client
+	config connect.Config // The connector's, references resolved.
+	kafka  []kgo.Opt
+	fold   *fold
+	view   *pgsource.View
+}
+
+func newVerifier(ctx context.Context, name string, o verifyOptions) (v *verifier, err error) {
+	v = &verifier{name: name, rest: newClient(o.url)}
+	settings, err := loadSettings(o.settings)
 	if err != nil {
 		return nil, err
 	}
-	state := map[string]string{}
-	for rows.Next() {
-		texts := make([]string, len(rows.RawValues()))
-		for i, raw := range rows.RawValues() {
-			texts[i] = nullText
-			if raw != nil {
-				texts[i] = string(raw)
+	if o.brokers != "" {
+		settings["bootstrap.servers"] = o.brokers
+	}
+	resolver, err := config.NewResolver(settings, config.NewRedactor())
+	if err != nil {
+		return nil, err
+	}
+	if settings, err = resolver.Resolve(settings); err != nil {
+		return nil, err
+	}
+	if v.config, err = v.connectorConfig(ctx, o.connector); err != nil {
+		return nil, err
+	}
+	if v.config, err = resolver.Resolve(v.config); err != nil {
+		return nil, err
+	}
+	if p, err := connect.FindPlugin(plugins(nil).Sources, v.config["connector.class"]); err != nil || p.Class != pgsource.Plugin().Class {
+		return nil, &connect.Error{Code: "verify.class", Place: name, Message: "only PostgreSQL sources can be compared with their tables, and this is " + v.config["connector.class"]}
+	}
+	if v.kafka, err = worker.ClientOptions(settings); err != nil {
+		return nil, err
+	}
+	if v.fold, err = newFold(settings, v.config); err != nil {
+		return nil, err
+	}
+	v.view, err = pgsource.OpenView(ctx, v.config)
+	return v, err
+}
+
+func (v *verifier) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	v.view.Close(ctx)
+}
+
+// connectorConfig returns the connector's configuration: as the worker shows it, with
+// the secrets of a file, if there is one.
+func (v *verifier) connectorConfig(ctx context.Context, file string) (connect.Config, error) {
+	var shown connect.Config
+	if err := v.rest.call(ctx, http.MethodGet, "/connectors/"+url.PathEscape(v.name)+"/config", nil, &shown); err != nil {
+		return nil, err
+	}
+	var own connect.Config
+	if file != "" {
+		list, err := config.LoadConnectors(file)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range list {
+			if own == nil || c.Name == v.name {
+				own = c.Config
 			}
 		}
-		state[strings.Join(texts[:n], "\x1f")] = strings.Join(texts[n:], "\x1f")
 	}
-	return state, rows.Err()
+	for name, text := range shown {
+		if !config.IsSecret(name) || strings.Contains(text, "${") {
+			continue
+		}
+		if delete(shown, name); own[name] != "" {
+			shown[name] = own[name]
+		}
+	}
+	return shown, nil
 }
 
-// verifyTopic compares what a topic says of a table with the table.
-func (t *topicState) verifyTopic(ctx context.Context, conn *pgx.Conn, topic string, table pgx.Identifier) (difference, error) {
-	t.mu.Lock()
-	folded := t.tables[topic]
-	key, row, derived := folded.key, folded.row, make(map[string]string, len(folded.rows))
-	for k, v := range folded.rows {
-		derived[k] = v
-	}
-	t.mu.Unlock()
-	if row == nil || key == nil {
-		return difference{}, fmt.Errorf("topic %s has had no change yet", topic)
-	}
-	truth, err := tableRows(ctx, conn, table, key, row)
-	if err != nil {
-		return difference{}, err
-	}
-	return compare(derived, truth), nil
-}
-
-// verifySink compares a table that a sink wrote with the table it came from, both
-// read as PostgreSQL writes them. Columns are compared by name.
-func verifySink(ctx context.Context, source, sink *pgx.Conn, from, to pgx.Identifier) (difference, error) {
-	columns, err := columnsOf(ctx, source, from)
-	if err != nil {
-		return difference{}, err
-	}
-	list := make([]string, 0, len(columns))
-	for _, c := range columns {
-		list = append(list, pgx.Identifier{c}.Sanitize()+"::text")
-	}
-	truth, err := queryRows(ctx, source, 1, "SELECT "+strings.Join(list, ", ")+" FROM "+from.Sanitize())
-	if err != nil {
-		return difference{}, err
-	}
-	derived, err := queryRows(ctx, sink, 1, "SELECT "+strings.Join(list, ", ")+" FROM "+to.Sanitize())
-	if err != nil {
-		return difference{}, err
-	}
-	return compare(derived, truth), nil
-}
-
-// columnsOf returns a table's columns, the primary key's first.
-func columnsOf(ctx context.Context, conn *pgx.Conn, table pgx.Identifier) ([]string, error) {
-	rows, err := conn.Query(ctx, `
-		SELECT a.attname, coalesce(a.attnum = ANY (i.indkey), false) FROM pg_attribute a
-		LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
-		WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 2 DESC, a.attnum`, table.Sanitize())
+// run compares. It tells progress now and then.
+func (v *verifier) run(ctx context.Context, timeout time.Duration, tell func(string)) (*verification, error) {
+	defer tell("")
+	tables, err := v.view.Tables(ctx)
 	if err != nil {
 		return nil, err
 	}
-	type column struct {
-		Name string
-		Key  bool
-	}
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[column])
-	if err != nil {
+	if err := v.view.Nudge(ctx, v.config); err != nil {
 		return nil, err
 	}
-	names := make([]string, 0, len(found))
-	for _, c := range found {
-		names = append(names, c.Name)
+	tell("waiting for the connector to pass " + v.view.Position())
+	waiting, cancel := context.WithTimeoutCause(ctx, timeout, &connect.Error{Code: "verify.behind", Place: v.name,
+		Message: "the connector did not get to " + v.view.Position() + " in " + timeout.String(), Mend: "look at GET /connectors/" + v.name + "/status, or give it more --timeout"})
+	defer cancel()
+	if err := until(waiting, v.name, func() (bool, error) { return v.passed(waiting) }); err != nil {
+		if cause := context.Cause(waiting); cause != nil {
+			err = cause
+		}
+		return nil, err
 	}
-	return slices.Clip(names), nil
+	var active map[string]struct{ Topics []string }
+	if err := v.rest.call(ctx, http.MethodGet, "/connectors/"+url.PathEscape(v.name)+"/topics", nil, &active); err != nil {
+		return nil, err
+	}
+	v.fold.begin(tables, v.view.Sees)
+	if err := v.fold.read(ctx, v.kafka, active[v.name].Topics, tell); err != nil {
+		return nil, err
+	}
+	result := &verification{Connector: v.name, OK: true, Position: v.view.Position(), Records: v.fold.records}
+	for i, t := range tables {
+		tell("comparing " + t.Name)
+		if err := v.view.Rows(ctx, i, v.fold.tables[i].compare); err != nil {
+			return nil, err
+		}
+		done := v.fold.tables[i].result()
+		result.OK = result.OK && done.equal()
+		result.Tables = append(result.Tables, done)
+	}
+	return result, nil
+}
+
+// passed tells whether the connector's stored offset is behind the view.
+func (v *verifier) passed(ctx context.Context) (bool, error) {
+	status, err := v.rest.status(ctx, v.name)
+	if err != nil {
+		return false, err
+	}
+	if why, _, _ := strings.Cut(status.failed(), "\n"); why != "" {
+		return false, &connect.Error{Code: "verify.failed", Place: v.name, Message: "the connector has failed: " + why}
+	}
+	var body struct{ Offsets []worker.OffsetEntry }
+	if err := v.rest.call(ctx, http.MethodGet, "/connectors/"+url.PathEscape(v.name)+"/offsets", nil, &body); err != nil {
+		return false, err
+	}
+	for _, o := range body.Offsets {
+		if past, err := v.view.Passed(o.Offset); past || err != nil {
+			return past, err
+		}
+	}
+	return false, nil
+}
+
+func (a *app) printVerification(v *verification) {
+	for _, t := range v.Tables {
+		glyph := glyphOK
+		if !t.equal() {
+			glyph = glyphFail
+		}
+		fmt.Fprintf(a.out, " %s %-40s %s\n", a.glyph(a.out, glyph), t.Name, t.String())
+		for _, example := range t.Examples {
+			fmt.Fprintf(a.out, "      %s\n", example)
+		}
+	}
+	fmt.Fprintf(a.out, " at %s, from %d records, in %.1f s\n", v.Position, v.Records, v.Seconds)
 }
