@@ -17,7 +17,7 @@
 //	decode.go    pgoutput messages, bounds-checked, without copies
 //	relation.go  the columns as they were at that position in the log
 //	plan.go      a relation compiled: column → field, decoder, key, topic
-//	types.go     one table of types; a family of types per types_*.go file
+//	types.go     one table of types; a family of types per types_*.go file; TYPES.md lists them
 //	event.go     key, envelope, headers, tombstones (message.go, transaction.go, heartbeat.go)
 //	offset.go    the position each record carries, and how it is stored
 //	fingerprint.go  what a stored position is compared with before reading begins;
@@ -89,8 +89,10 @@
 // replica identity is not FULL, the before image of a deletion has its key and
 // nulls, and non-key columns are optional in the schema
 // (before.missing.values=fallback gives Debezium's shape). bit(n) keeps its
-// leading zero bytes. The key of a row follows the primary key as the log tells
-// it, not as the catalogue has it today.
+// leading zero bytes. Composites, multiranges and arrays of everything and of any
+// depth have values; a value that no schema holds is a fault, never a guess
+// (TYPES.md). The key of a row follows the primary key as the log tells it, not as
+// the catalogue has it today.
 //
 // # Example
 //

@@ -26,13 +26,14 @@ func sendAsStored(ctx context.Context, conn *pgconn.PgConn) error {
 
 // A type's row, with what belongs to it in other tables: an array is the type that
 // another one names as its array (the old vectors of the catalogue are none), a range
-// has a subtype and a multirange its range.
+// has a subtype and a multirange its range, in a column that versions before 14 do not
+// have.
 const queryType = `SELECT n.nspname, t.typname, t.typtype, e.oid IS NOT NULL, t.typelem, coalesce(e.typdelim, ','),
 	t.typbasetype, t.typtypmod, t.typndims, coalesce(r.rngsubtype, mr.rngtypid, 0), t.typrelid
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND e.typarray = t.oid
 LEFT JOIN pg_catalog.pg_range r ON r.rngtypid = t.oid
-LEFT JOIN pg_catalog.pg_range mr ON mr.rngmultitypid = t.oid
+LEFT JOIN pg_catalog.pg_range mr ON t.typtype = 'm' AND pg_catalog.to_jsonb(mr) ->> 'rngmultitypid' = t.oid::text
 WHERE t.oid = $1::oid`
 
 // loadType reads pg_type; nil when there is no such type.
