@@ -20,7 +20,7 @@ func TestDocumentedCommandsExist(t *testing.T) {
 	for _, c := range root.Commands() {
 		text += "\n" + c.Example
 	}
-	lines := regexp.MustCompile(`(?m)^\s*(?:bin/)?tidemill ([a-z][^#\n]*)`).FindAllStringSubmatch(text, -1)
+	lines := regexp.MustCompile(`(?m)^\s*(?:bin/)?tidemill ([a-z][^#|\n]*)`).FindAllStringSubmatch(text, -1)
 	if len(lines) < 8 {
 		t.Fatalf("only %d commands found", len(lines))
 	}

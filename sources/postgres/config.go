@@ -36,7 +36,9 @@ type modes struct {
 type settings struct {
 	host, user, password, database string
 	connector                      string            // The connector's name, for what errors advise.
+	cert, key                      string            // Files with the client's certificate and its key.
 	keyPassword                    string            // Of the key for TLS.
+	options                        string            // Settings of the session, as -c name=value.
 	port                           string            // Of each host, when there are several.
 	role                           string            // What a server must be, of several.
 	ssl                            map[string]string // sslmode and so on.
@@ -141,9 +143,9 @@ func buildSettings(s connect.Settings) (*settings, error) {
 		host:   s.String("database.hostname"), port: s.String("database.port"), user: s.String("database.user"),
 		password: s.String("database.password"), database: s.String("database.dbname"),
 		ssl: map[string]string{
-			"sslmode": strings.ToLower(s.String("database.sslmode")), "sslcert": s.String("database.sslcert"), "sslkey": s.String("database.sslkey"),
-			"sslrootcert": s.String("database.sslrootcert"),
+			"sslmode": strings.ToLower(s.String("database.sslmode")), "sslrootcert": s.String("database.sslrootcert"),
 		},
+		cert: s.String("database.sslcert"), key: s.String("database.sslkey"),
 		keyPassword:       s.String("database.sslpassword"),
 		initialStatements: splitStatements(s.String("database.initial.statements")), connectTimeout: s.Duration("connection.timeout.ms"),
 		prefix: s.String("topic.prefix"), delimiter: s.String("topic.delimiter"),
@@ -192,6 +194,7 @@ func (set *settings) derive(s connect.Settings) (faults connect.Errors) {
 		set.ddlPrefix = ddlPrefix(set.ddlSchema)
 	}
 	set.identities, _ = parseIdentities(s.String("replica.identity.autoset.values")) // It was checked with the settings.
+	faults = append(faults, set.passThrough(s.Config())...)
 	for _, op := range s.List("skipped.operations") {
 		switch op = strings.ToLower(op); op {
 		case "c", "u", "d", "t", "none":

@@ -43,17 +43,22 @@ func (s *settings) connect(ctx context.Context, application string, replication 
 	for name, value := range s.ssl {
 		add(name, value)
 	}
+	// What the settings do not name is not taken from the surroundings of the worker,
+	// which are not the connector's: its owner could have it sent anywhere.
+	dsn.WriteString("passfile='' sslcert='' sslkey='' ")
 	// Passwords are no part of the text, which errors may show.
-	config, err := pgconn.ParseConfigWithOptions(dsn.String(), pgconn.ParseConfigOptions{
-		GetSSLPassword: func(context.Context) string { return s.keyPassword },
-	})
+	config, err := pgconn.ParseConfig(dsn.String())
 	if err != nil {
 		return nil, fatal("pg.config", "the connection's settings do not fit together", err, "check the settings that begin with database.")
 	}
-	if s.password != "" {
-		config.Password = s.password
+	if err := s.identity(config); err != nil {
+		return nil, err
 	}
+	config.Password = s.password
 	config.RuntimeParams = sessionSettings()
+	if s.options != "" {
+		config.RuntimeParams["options"] = s.options
+	}
 	config.RuntimeParams["application_name"] = application
 	if replication {
 		config.RuntimeParams["replication"] = "database"
@@ -65,7 +70,7 @@ func (s *settings) connect(ctx context.Context, application string, replication 
 		if e := wrongRole(err, doing); e != nil {
 			return nil, e
 		}
-		return nil, explain(err, doing)
+		return nil, s.refused(err, doing)
 	}
 	return conn, sendAsStored(ctx, conn)
 }

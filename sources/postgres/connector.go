@@ -124,8 +124,10 @@ func (c *connector) Validate(ctx context.Context, config connect.Config, values 
 // connectionKey returns the setting that an error of connecting has to do with.
 func connectionKey(err error) string {
 	switch connect.AsError(err).Code {
-	case "pg.auth":
+	case "pg.auth", "pg.role.connect":
 		return "database.user"
+	case "pg.tls.certificate":
+		return connect.AsError(err).Place
 	case "pg.database.missing":
 		return "database.dbname"
 	case "pg.tls":

@@ -83,6 +83,9 @@ func Diagnose(ctx context.Context, config connect.Config) ([]Finding, error) {
 func unopened(err error) Finding {
 	e := connect.AsError(err)
 	f := Finding{Code: e.Code, Severity: severityError, Setting: connectionKey(err), Place: e.Place, What: e.Message, Mend: e.Mend}
+	if strings.HasPrefix(e.Mend, "GRANT ") || strings.HasPrefix(e.Mend, "ALTER ROLE ") {
+		f.SQL, f.Mend = []string{e.Mend}, ""
+	}
 	if e.Cause != nil {
 		f.What = strings.TrimPrefix(f.What+": "+e.Cause.Error(), ": ")
 	}
