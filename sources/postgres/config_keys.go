@@ -4,7 +4,6 @@ import (
 	"errors"
 	"math"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/tidemill/tidemill/connect"
@@ -21,7 +20,25 @@ func configDef() *connect.ConfigDef {
 	} {
 		keys = append(keys, group...)
 	}
+	for i := range keys {
+		keys[i].Check = atLeast(keys[i])
+	}
 	return connect.NewConfigDef(keys...).OpenTo(open)
+}
+
+// atLeast is the check of a number that has none of its own: it is not negative,
+// unless its default is.
+func atLeast(k connect.ConfigKey) connect.Check {
+	switch k.Type {
+	case connect.TypeInt, connect.TypeLong, connect.TypeShort, connect.TypeDuration:
+		if k.Check == nil && strings.HasPrefix(k.Default, "-") {
+			return connect.Between(-1, math.MaxInt64)
+		}
+		if k.Check == nil {
+			return connect.Between(0, math.MaxInt64)
+		}
+	}
+	return k.Check
 }
 
 // open accepts names that are not declared: the worker's own, those passed through
@@ -93,6 +110,7 @@ func connectionKeys() []connect.ConfigKey {
 		typed("database.sslpassword", connect.TypePassword, "", "Password of that key."),
 		text("database.sslrootcert", "", "File with the certificates to trust."),
 		text("database.initial.statements", "", "SQL run on each ordinary connection, separated by semicolons (;; stands for one)."),
+		numeric("connection.validation.timeout.ms", connect.TypeDuration, "60000", 1, "How long a validation may look at the server."),
 		former(typed("connection.timeout.ms", connect.TypeDuration, "30000", "How long to wait for a connection."), "database.connection.timeout.ms"),
 	}
 }
@@ -211,74 +229,11 @@ func topicKeys() []connect.ConfigKey {
 
 func queueKeys() []connect.ConfigKey {
 	return []connect.ConfigKey{
-		typed("max.batch.size", connect.TypeInt, "2048", "Most records in a batch."),
-		typed("max.queue.size", connect.TypeInt, "8192", "Most records that wait for the worker."),
+		numeric("max.batch.size", connect.TypeInt, "2048", 1, "Most records in a batch."),
+		numeric("max.queue.size", connect.TypeInt, "8192", 1, "Most records that wait for the worker."),
 		typed("max.queue.size.in.bytes", connect.TypeLong, "16777216", "Most memory that waiting records take; 0 is the default, since memory is always bounded."),
 		typed("poll.interval.ms", connect.TypeDuration, "500", "How long the worker waits for records before it looks around; records never wait for it."),
 		typed("errors.max.retries", connect.TypeInt, "-1", "How often in a row to connect anew after a fault that may pass; -1: without end, once the connector has run."),
 		typed("retriable.restart.connector.wait.ms", connect.TypeDuration, "10000", "The longest wait between such attempts."),
 	}
-}
-
-// idleKeys are accepted and have no effect; each says why that is harmless.
-func idleKeys() []connect.ConfigKey {
-	var keys []connect.ConfigKey
-	for _, k := range []struct{ name, why string }{
-		{"database.tcpKeepAlive", "keepalives are always on"},
-		{"database.sslfactory", "it names a Java class; the other ssl settings suffice"},
-		{"database.query.timeout.ms", "statements end with the task, and the snapshot's must not be cut short"},
-		{"connection.validation.timeout.ms", "the caller's deadline bounds validation"},
-		{"lsn.flush.timeout.ms", "confirming never blocks"},
-		{"lsn.flush.timeout.action", "confirming never blocks"},
-		{"internal.log.position.check.enable", "the position is always checked"},
-		{"internal.create.slot.command.timeout", "creating a slot ends with the task"},
-		{"internal.offset.activity.monitor.interval.ms", "metrics tell the lag"},
-		{"table.ignore.builtin", "system tables cannot be published"},
-		{"schema.refresh.mode", "the shape of a table is taken from the log itself"},
-		{"event.processing.failure.handling.mode", "a message that cannot be read always fails the task, so that nothing is lost unseen"},
-		{"include.schema.comments", "it has no effect on PostgreSQL"},
-		{"schemas.storage.class", "schemas are held in memory"},
-		{"tables.storage.class", "schemas are held in memory"},
-		{"topic.cache.size", "topic names are made once for each table"},
-		{"query.fetch.size", "rows are streamed"},
-		{"queue.provider.type", "the buffer is in memory and bounded in bytes"},
-		{"poll.dispatch.interval.ms", "batches grow by themselves when there is much to send"},
-		{"executor.shutdown.timeout.ms", "the worker's own time limit holds"},
-		{"statistics.metrics.enabled", "metrics are always on"},
-		{"custom.metric.tags", "the worker labels the metrics"},
-		{"custom.sanitize.pattern", "secrets are always hidden"},
-	} {
-		keys = append(keys, connect.ConfigKey{Name: k.name, Optional: true, Importance: connect.Low, Doc: "Accepted, no effect: " + k.why + "."})
-	}
-	return keys
-}
-
-// refusedKeys would change results if they were left out of account. The values
-// listed with each are those that ask for nothing.
-func refusedKeys() []connect.ConfigKey {
-	var keys []connect.ConfigKey
-	for _, k := range []struct {
-		name, why string
-		harmless  []string
-	}{
-		{"transaction.metadata.factory", "Java classes cannot be loaded", nil},
-		{"database.connection.factory.class", "Java classes cannot be loaded; name a user and a password", nil},
-		{"sourceinfo.struct.maker", "Java classes cannot be loaded", nil},
-		{"converters", "custom converters are Java classes, which cannot be loaded; use a transform", nil},
-		{"post.processors", "post processors are Java classes, which cannot be loaded; REPLICA IDENTITY FULL gives unchanged large values", nil},
-		{"snapshot.mode.custom.name", "Java classes cannot be loaded", nil},
-		{"snapshot.locking.mode.custom.name", "Java classes cannot be loaded", nil},
-		{"snapshot.query.mode", "only select_all is supported; see snapshot.select.statement.overrides", []string{"select_all"}},
-		{"snapshot.query.mode.custom.name", "Java classes cannot be loaded", nil},
-		{"openlineage.integration.enabled", "OpenLineage is not supported", []string{"false"}},
-	} {
-		keys = append(keys, connect.ConfigKey{Name: k.name, Optional: true, Importance: connect.Low, Doc: "Refused: " + k.why + ".",
-			Check: connect.CheckText(func(s string) error {
-				if s == "" || slices.Contains(k.harmless, strings.ToLower(s)) {
-					return nil
-				}
-				return errors.New(k.why)
-			})})
-	}
-	return keys
 }

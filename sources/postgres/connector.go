@@ -91,6 +91,8 @@ func (c *connector) Validate(ctx context.Context, config connect.Config, values 
 		values.AddError("topic.prefix", err.Error())
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, parsed.Duration("connection.validation.timeout.ms"))
+	defer cancel()
 	app := application(config["name"])
 	d, err := set.open(ctx, app+" (validation)")
 	if err != nil {

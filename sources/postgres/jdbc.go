@@ -66,7 +66,6 @@ func driverInner() []string {
 		"adaptiveFetchMinimum", "adaptiveFetchMaximum", "maxResultBuffer", "maxSendBufferSize", "receiveBufferSize", "sendBufferSize", "reWriteBatchedInserts", "unknownLength",
 		"stringtype", "autosave", "cleanupSavepoints", "readOnly", "readOnlyMode", "replication", "disableColumnSanitiser", "escapeSyntaxCallMode", "quoteReturningIdentifiers",
 		"hideUnprivilegedObjects", "allowEncodingChanges", "logLevel", "gssEncMode", "gssResponseTimeout", "sslResponseTimeout", "hostRecheckSeconds", "loadBalanceHosts",
-		"connection.validation.timeout.ms",
 	}
 }
 

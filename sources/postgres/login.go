@@ -16,7 +16,7 @@ func (s *settings) refused(err error, doing string) error {
 	pg, _ := errors.AsType[*pgconn.PgError](err)
 	user, database := quoteIdent(s.user), quoteIdent(s.database)
 	switch {
-	case pg == nil && (strings.Contains(err.Error(), "channel binding required") || strings.Contains(err.Error(), "require_auth")):
+	case pg == nil && (strings.Contains(err.Error(), "channel binding required") || strings.Contains(err.Error(), "authentication method requirement")):
 		return fatal("pg.auth", "the server does not log in as the settings demand, "+doing, err, "channel binding needs a connection with TLS and SCRAM-SHA-256; see the settings channelBinding and requireAuth of the driver")
 	case pg == nil:
 	case pg.Code == "42501" && pg.Routine == "CheckMyDatabase":

@@ -270,7 +270,7 @@ func TestRefusedSettingsAreNamed(t *testing.T) {
 		"key.converter", "io.confluent.connect.avro.AvroConverter", "key.converter.schema.registry.url", "http://r", "transforms", "unwrap",
 		"transforms.unwrap.type", "io.debezium.transforms.ExtractNewRecordState", "snapshot.mode", "initial", "errors.tolerance", "all",
 		"topic.creation.default.partitions", "3", "database.tcpKeepAlive", "true", "snapshot.fetch.size", "2000", "schema.refresh.mode", "columns_diff",
-		"producer.override.linger.ms", "5", "publication.autocreate.mode", "filtered", "heartbeat.interval.ms", "10000", "database.ssl.mode", "x", "signal.enabled.channels", "source")
+		"producer.override.linger.ms", "5", "publication.autocreate.mode", "filtered", "heartbeat.interval.ms", "10000", "driver.socketTimeout", "30", "signal.enabled.channels", "source")
 	if _, err := newSettings(unchanged); err != nil {
 		t.Error(err)
 	}
