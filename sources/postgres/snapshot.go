@@ -52,13 +52,19 @@ type tableTail struct {
 // are no rows, carries the position behind the snapshot.
 func (s *snapshot) run(ctx context.Context) error {
 	s.arrange()
+	first, err := s.join(ctx)
+	if err != nil {
+		s.progress.end(err)
+		return err
+	}
 	s.tails = make(chan tableTail)
 	todo := make(chan piece)
 	whole, wctx := errgroup.WithContext(ctx)
 	around, over := context.WithCancel(wctx)
 	readers, rctx := errgroup.WithContext(wctx)
-	for i := range s.connections() {
-		readers.Go(func() error { return s.reader(rctx, todo, i > 0) })
+	readers.Go(func() error { return s.reader(rctx, first, todo) })
+	for range s.connections() - 1 {
+		readers.Go(func() error { return s.further(rctx, todo) })
 	}
 	readers.Go(func() error {
 		defer close(todo)
@@ -74,7 +80,7 @@ func (s *snapshot) run(ctx context.Context) error {
 	})
 	whole.Go(func() error { return s.keep(around) })
 	whole.Go(func() error { return s.progress.run(around) })
-	err := whole.Wait()
+	err = whole.Wait()
 	over()
 	s.progress.end(err)
 	return err
@@ -210,17 +216,21 @@ func (s *snapshot) hand(ctx context.Context, b *batch) error {
 	}
 }
 
-// reader is one connection: it reads the pieces that todo gives it. One that is not the
-// only one may be missing.
-func (s *snapshot) reader(ctx context.Context, todo <-chan piece, further bool) error {
+// further is another reader. The snapshot does without it when the server has no room.
+func (s *snapshot) further(ctx context.Context, todo <-chan piece) error {
 	d, err := s.join(ctx)
-	if further && err != nil && connect.AsError(err).Code == "pg.limit" {
+	if err != nil && connect.AsError(err).Code == "pg.limit" {
 		s.log.Warn("The server has no room for another connection; the snapshot is read over fewer.", "error", err)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
+	return s.reader(ctx, d, todo)
+}
+
+// reader reads the pieces that todo gives it over a connection, which it closes.
+func (s *snapshot) reader(ctx context.Context, d *db, todo <-chan piece) error {
 	r := newTableReader(s, d)
 	defer r.close(context.WithoutCancel(ctx))
 	for p := range todo {

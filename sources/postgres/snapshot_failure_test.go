@@ -283,11 +283,14 @@ func TestSnapshotWithFewConnections(t *testing.T) {
 	t.Parallel()
 	d := newTestDB(t)
 	role := "limited_" + strings.TrimPrefix(d.url.Path, "/")
-	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text)` + wide + `; INSERT INTO a SELECT g, 'v' FROM generate_series(1, 5000) g; ANALYZE; CREATE PUBLICATION dbz_publication FOR TABLE a`)
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text)` + wide + `; INSERT INTO a SELECT g, repeat('v', 200) FROM generate_series(1, 5000) g; ANALYZE; CREATE PUBLICATION dbz_publication FOR TABLE a`)
 	d.exec(`CREATE ROLE ` + role + ` LOGIN REPLICATION CONNECTION LIMIT 3; GRANT SELECT ON a TO ` + role)
 	run := d.start(&connecttest.Offsets{}, append([]string{"database.user", role}, inPieces...)...)
 	if rows := rowsByTopic(t, run.Take(5000))["a"]; distinct(rows) != 5000 {
 		t.Errorf("%d rows", distinct(rows))
+	}
+	if n := run.Metrics.Counter("reconnects_total"); n != 0 {
+		t.Errorf("the snapshot began anew %d times", n)
 	}
 	run.Stop()
 	d.exec(`DROP OWNED BY ` + role + `; DROP ROLE ` + role)

@@ -134,7 +134,7 @@ func checkProgress(t *testing.T, run *connecttest.SourceRun) {
 func TestHandOverInPieces(t *testing.T) {
 	t.Parallel()
 	d := newTestDB(t)
-	d.exec(`CREATE TABLE a (id int PRIMARY KEY, n int, pad text)` + wide + `; INSERT INTO a SELECT g, 0, 'p' FROM generate_series(1, 8000) g`)
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY, n int, pad text)` + wide + `; INSERT INTO a SELECT g, 0, repeat('p', 150) FROM generate_series(1, 8000) g`)
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	var writers sync.WaitGroup
