@@ -218,6 +218,7 @@ func (set *settings) derive(s connect.Settings) (faults connect.Errors) {
 	if fault := set.deriveHosts(s.String("database.targetServerType"), strings.EqualFold(s.Config()["read.only"], "true")); fault != nil {
 		faults = append(faults, fault)
 	}
+	faults = append(faults, set.resumableFaults()...)
 	const defaultBytes, leastBytes = 16 << 20, 64 << 10
 	bytes := s.Int64("max.queue.size.in.bytes")
 	if bytes <= 0 {

@@ -23,6 +23,7 @@
 //	fingerprint.go  what a stored position is compared with before reading begins;
 //	             history.go acts on it, remedy.go mends it, takeover.go reads Debezium's
 //	batch.go     the memory the rows of one batch share
+//	incremental.go  tables that are read beside the log, exactly; signal.go what users ask for
 //
 // A snapshot goes another way to the same plans, so that a column has one value
 // whichever way it came:

@@ -66,6 +66,7 @@ type beside struct {
 	asks   time.Time // When the server was last asked for its position.
 	hold   *blocking // A blocking snapshot under way.
 	tries  int       // Of it, that failed.
+	fault  error     // Ends the task.
 	types  *typeTable
 
 	signals chan signal
@@ -98,6 +99,7 @@ func newBeside(s *stream, env *connect.SourceTaskEnv, notes *notifier) *beside {
 func (b *beside) begin(srv server) {
 	b.server = srv
 	b.scans, b.s.watch, b.resolve, b.asked, b.cleared, b.hold = nil, nil, nil, 0, 0, nil
+	b.fault, b.s.holdAt = nil, 0
 	b.todo, b.back = make(chan *chunk, 64), make(chan *chunk, 64)
 	b.types = newTypeTable(exactModes(), nil)
 	b.due = true
@@ -232,10 +234,10 @@ func (b *beside) serve(ctx context.Context, c *replication) error {
 	if err := b.resend(ctx, c); err != nil {
 		return err
 	}
-	b.collect()
-	if err := b.listen(); err != nil {
-		return err
+	if b.collect(); b.fault != nil {
+		return b.fault
 	}
+	b.listen()
 	b.notes.tell(b.s)
 	if b.hold != nil {
 		return b.hold.serve(ctx, c)
@@ -327,9 +329,12 @@ func (b *beside) took(ch *chunk) {
 	case ch.err != nil:
 		b.abandon(sc, ch.err)
 	case ch.gone:
-		b.s.log.Warn("A table that was to be read is not there any more.", "table", ch.table.table().String())
+		b.s.log.Warn("A table that was to be read is not there any more, or not captured.", "table", ch.table.table().String())
 		b.finish(sc, "UNKNOWN_SCHEMA")
 	case ch.stale:
+		if ch.renamed != (tableName{}) {
+			sc.table.Schema, sc.table.Name = ch.renamed.schema, ch.renamed.name
+		}
 		b.restart(sc)
 	case ch.kind == chunkMeasure:
 		b.measured(sc, ch)
@@ -386,6 +391,11 @@ func (b *beside) restart(sc *scan) {
 
 // abandon gives up reading a table. Invariant 5: that is told.
 func (b *beside) abandon(sc *scan, err error) {
+	if sc.table.Initial {
+		// Without this table the snapshot would not be one.
+		b.fault = err
+		return
+	}
 	b.s.log.Error("A table cannot be read beside the log; it is left out.", "table", sc.table.table().String(), "error", err)
 	b.s.metrics.Add("incremental_tables_failed_total", 1)
 	b.finish(sc, "SQL_EXCEPTION")

@@ -119,6 +119,9 @@ func (r *chunkReader) measure(ctx context.Context, ch *chunk) error {
 	if err := r.view(ctx, ch); err != nil {
 		return err
 	}
+	if ch.gone || ch.stale {
+		return r.db.exec(ctx, "COMMIT")
+	}
 	rel, facts := ch.shape.rel, ch.shape.facts
 	t.Key, t.Last, t.End, t.Heaps, t.Page = slices.Clone(facts.primary), nil, nil, nil, 0
 	if t.Key == nil {
@@ -322,7 +325,11 @@ func (r *chunkReader) clear(ctx context.Context, ch *chunk) error {
 	if err != nil {
 		return err
 	}
-	left := slices.DeleteFunc(slices.Clone(first.xip), func(x uint64) bool { return slices.Contains(ch.recent, uint32(x)) })
+	left, err := r.inProgress(ctx, &first)
+	if err != nil {
+		return err
+	}
+	left = slices.DeleteFunc(left, func(x uint32) bool { return slices.Contains(ch.recent, x) })
 	wait := backoff{first: 50 * time.Millisecond, most: time.Second}
 	told := time.Now()
 	for began := told; len(left) > 0; {
@@ -343,9 +350,28 @@ func (r *chunkReader) clear(ctx context.Context, ch *chunk) error {
 	return nil
 }
 
+// inProgress returns the transactions that have a number and are not over. A snapshot
+// does not list those behind the newest that is over.
+func (r *chunkReader) inProgress(ctx context.Context, now *pgSnapshot) (list []uint32, err error) {
+	rows, err := r.db.rows(ctx, `SELECT backend_xid::text FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL
+		UNION SELECT transaction::text FROM pg_catalog.pg_prepared_xacts`)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range rows {
+		list = append(list, uint32(number(row[0])))
+	}
+	for _, x := range now.xip {
+		if !slices.Contains(list, uint32(x)) {
+			list = append(list, uint32(x))
+		}
+	}
+	return list, nil
+}
+
 // suspects returns which transactions may still be in the middle of their commit; late
 // tells that they were looked at more than a second ago for the first time.
-func (r *chunkReader) suspects(ctx context.Context, list []uint64, late bool) ([]uint64, error) {
+func (r *chunkReader) suspects(ctx context.Context, list []uint32, late bool) ([]uint32, error) {
 	now, err := r.snapshot(ctx)
 	if err != nil {
 		return nil, err
@@ -359,11 +385,11 @@ func (r *chunkReader) suspects(ctx context.Context, list []uint64, late bool) ([
 		waiting = waiting || string(s[2]) == "SyncRep"
 		sessions[uint32(number(s[0]))] = [2]string{string(s[1]), string(s[2])}
 	}
-	return slices.DeleteFunc(list, func(x uint64) bool {
-		if _, running := slices.BinarySearch(now.xip, x); !running {
+	return slices.DeleteFunc(list, func(x uint32) bool {
+		if now.sees(x) {
 			return true
 		}
-		s, known := sessions[uint32(x)]
+		s, known := sessions[x]
 		if !known { // Prepared; another session commits it.
 			return late && !waiting
 		}

@@ -38,9 +38,11 @@ type chunk struct {
 	final bool     // There are no rows behind it.
 	gone  bool     // There is no such table.
 	stale bool     // The table has another shape than when it was measured.
-	lsn   uint64   // Stands for the mark when none could be written.
-	took  time.Duration
-	err   error
+	// renamed is the name that a stale table has now, as far as it is known.
+	renamed tableName
+	lsn     uint64 // Stands for the mark when none could be written.
+	took    time.Duration
+	err     error
 
 	back, reached bool // It came back; the stream has reached its mark.
 }
@@ -119,7 +121,7 @@ func (r *chunkReader) work(ctx context.Context, ch *chunk) {
 			continue
 		}
 		if code := sqlState(err); code == "42P01" || code == "42703" || code == "3F000" {
-			ch.stale = true
+			ch.stale, ch.renamed = true, r.nameNow(ctx, ch.table.OID)
 			return
 		}
 		ch.err = explain(err, "reading "+ch.table.table().String())
@@ -134,6 +136,18 @@ func (r *chunkReader) work(ctx context.Context, ch *chunk) {
 			return
 		}
 	}
+}
+
+// nameNow returns the name of a table that is known by its number.
+func (r *chunkReader) nameNow(ctx context.Context, oid uint32) (t tableName) {
+	if oid == 0 || r.open(ctx) != nil {
+		return t
+	}
+	rel, _, err := r.db.describe(ctx, oid)
+	if err != nil {
+		return t // It is looked for by its former name, then.
+	}
+	return rel.table()
 }
 
 // errLarge says that a chunk has too many bytes.
@@ -166,8 +180,11 @@ func (r *chunkReader) do(ctx context.Context, ch *chunk) error {
 	case chunkMeasure:
 		return r.measure(ctx, ch)
 	}
-	if err := r.view(ctx, ch); err != nil || ch.gone {
+	if err := r.view(ctx, ch); err != nil {
 		return err
+	}
+	if ch.gone {
+		return r.db.exec(ctx, "COMMIT")
 	}
 	ch.stale = !r.fits(ch)
 	if !ch.stale {
@@ -261,8 +278,12 @@ func (r *chunkReader) describe(ctx context.Context, ch *chunk) error {
 	if err != nil {
 		return err
 	}
-	if rel.table() != ch.table.table() {
-		ch.stale = true // Renamed, or dropped and made anew.
+	if ch.stale = rel.table() != ch.table.table(); ch.stale {
+		return nil // Dropped and made anew.
+	}
+	if f := r.set.filter; !f.table(rel.schema, rel.name) && (facts.root == tableName{} || !f.table(facts.root.schema, facts.root.name)) {
+		ch.gone = true
+		return nil
 	}
 	limits, err := r.limits(ctx, ch.table.OID)
 	if err != nil {

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/connect/connecttest"
-	"github.com/tidemill/tidemill/internal/devstack"
 )
 
 // signalled is the connector with the doors of a worker: signals in, documents out.
@@ -73,6 +73,18 @@ type versions struct {
 	ops   map[string]int
 	// moving are the large values of rows on their way to another key.
 	moving map[string]string
+	// kept is what was stored when the offsets were; a restart goes back there.
+	kept *versions
+}
+
+// snapshot returns a copy of the state.
+func (v *versions) snapshot() *versions {
+	return &versions{rows: maps.Clone(v.rows), big: maps.Clone(v.big), seen: maps.Clone(v.seen), moving: maps.Clone(v.moving)}
+}
+
+// restore goes back to what was kept.
+func (v *versions) restore() {
+	v.rows, v.big, v.seen, v.moving = maps.Clone(v.kept.rows), maps.Clone(v.kept.big), maps.Clone(v.kept.seen), maps.Clone(v.kept.moving)
 }
 
 func newVersions(tb testing.TB, table string) *versions {
@@ -192,7 +204,7 @@ func storm(t *testing.T, d *testDB, table string, sessions, rows int) (stop func
 						return
 					}
 				}
-				pause(ctx, time.Millisecond)
+				pause(ctx, 4*time.Millisecond)
 			}
 		})
 	}
@@ -269,7 +281,7 @@ func TestIncrementalSnapshotInAStorm(t *testing.T) {
 }
 
 // drainUntil takes everything up to a marker row, which it deletes again.
-func drainUntil(t *testing.T, d *testDB, run *connecttest.SourceRun, v *versions) {
+func drainUntil(t *testing.T, d *testDB, run *connecttest.SourceRun, v *versions, others ...*versions) {
 	t.Helper()
 	d.exec(`INSERT INTO ` + v.table + ` VALUES (-1, 1, 'end')`)
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
@@ -279,9 +291,10 @@ func drainUntil(t *testing.T, d *testDB, run *connecttest.SourceRun, v *versions
 				return
 			}
 			v.take(&r, false)
+			for _, o := range others {
+				o.take(&r, false)
+			}
 		}
 	}
 	t.Fatal("the end did not come")
 }
-
-var _ = devstack.TestPostgres

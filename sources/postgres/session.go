@@ -208,6 +208,9 @@ func (w *work) settle(ctx context.Context, p *preflight, rep *replication, srv s
 	if wanted || w.fresh() {
 		w.watched().keep.forget() // Nothing of before counts.
 	}
+	if wanted && w.set.snapshotKind == kindResumable {
+		return w.beginResumable(ctx, rep, snapshotJob{check: p, slot: info, srv: srv})
+	}
 	if wanted {
 		return w.takeSnapshot(ctx, rep, snapshotJob{check: p, slot: info, srv: srv})
 	}

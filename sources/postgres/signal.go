@@ -127,7 +127,7 @@ func (sig *signal) request() snapshotRequest {
 }
 
 // listen takes in the signals that came by other ways than the log.
-func (b *beside) listen() error {
+func (b *beside) listen() {
 	for {
 		select {
 		case sig := <-b.signals:
@@ -136,7 +136,7 @@ func (b *beside) listen() error {
 				sig.applied <- b.s.em.pos.backlog.version()
 			}
 		default:
-			return nil
+			return
 		}
 	}
 }

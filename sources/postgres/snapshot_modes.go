@@ -65,7 +65,7 @@ func snapshotKeys() []connect.ConfigKey {
 	locking.Check = refuses("custom", "Java classes cannot be loaded", []string{"none", "shared"})
 	return []connect.ConfigKey{
 		mode,
-		choice("snapshot.kind", "How the tables are read: all as of one point of the log (consistent).", "consistent"),
+		choice("snapshot.kind", "How the tables are read: all as of one point of the log, before it is read (consistent), or in pieces beside it (resumable): then changes come from the first moment, the server keeps neither log nor old rows for the snapshot, and a restart goes on where it was. Records of one row never go back to an older version in either.", "consistent", kindResumable),
 		checked(typed("snapshot.include.collection.list", connect.TypeList, "", "Captured tables to read in the snapshot; default: all."), checkPatterns),
 		typed("snapshot.select.statement.overrides", connect.TypeList, "", "Tables whose rows a statement of one's own selects, each given in snapshot.select.statement.overrides.<schema>.<table>."),
 		typed("snapshot.max.threads", connect.TypeInt, "2", "Connections that read tables at once, all with one view of the data. They share large tables piece by piece, so that two of them keep one core of the server and one of ours busy."),
