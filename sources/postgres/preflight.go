@@ -124,6 +124,19 @@ func (p *preflight) add(key string, err error) {
 	p.problems = append(p.problems, problem{key: key, err: connect.AsError(err)})
 }
 
+// bearable tells whether a connector that has read everything once can go on: a table
+// that was dropped since is no reason to stop reading the others, and the log is read
+// without the rights that a snapshot needs.
+func (pr *problem) bearable(when snapshotWhen) bool {
+	switch pr.err.Code {
+	case "pg.table.missing", "pg.table.unlogged", "pg.table.kind":
+		return true
+	case "pg.role.select", "pg.role.usage", "pg.row_security":
+		return !when.always && !when.needed
+	}
+	return false
+}
+
 // fault reports what stands in the way.
 func (p *preflight) fault(f Finding) {
 	f.Severity = severityError

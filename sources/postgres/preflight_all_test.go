@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/connect/connecttest"
 	"github.com/tidemill/tidemill/internal/devstack"
 )
 
@@ -185,4 +186,49 @@ func mustSettings(t *testing.T, config connect.Config) *settings {
 		t.Fatal(err)
 	}
 	return set
+}
+
+// TestRevokedRightsDoNotStopTheStream takes away what only a snapshot needs, from a
+// connector that runs and is started again: it goes on, and the rights are named.
+func TestRevokedRightsDoNotStopTheStream(t *testing.T) {
+	t.Parallel()
+	d := newTestDB(t)
+	role := "revoked_" + d.slot
+	d.exec("CREATE ROLE " + role + " LOGIN REPLICATION; CREATE TABLE a (id int PRIMARY KEY); GRANT SELECT ON a TO " + role + "; CREATE PUBLICATION dbz_publication FOR TABLE a")
+	t.Cleanup(func() { d.exec("DROP OWNED BY " + role + "; DROP ROLE " + role) })
+	var offsets connecttest.Offsets
+	run := d.start(&offsets, "database.user", role)
+	d.streaming()
+	d.exec("INSERT INTO a VALUES (1)")
+	run.Take(1)
+	run.Commit()
+	d.exec("REVOKE SELECT ON a FROM " + role)
+	d.exec("INSERT INTO a VALUES (2)")
+	run.Take(1)
+	run.Commit()
+	run.Stop()
+	d.exec("INSERT INTO a VALUES (3)")
+	again := d.start(&offsets, "database.user", role)
+	if got := after(&again.Take(1)[0], "id").Int(); got != 3 {
+		t.Errorf("the row %d comes", got)
+	}
+	if found, _ := diagnose(t, d.config("database.user", role, "name", "conformance")); found["pg.role.select"].Code == "" {
+		t.Errorf("it is not named: %v", found)
+	}
+	again.Stop()
+	d.exec("REVOKE CONNECT ON DATABASE " + d.get("SELECT current_database()") + " FROM PUBLIC")
+	found, list := diagnose(t, d.config("database.user", role))
+	if f := found["pg.role.connect"]; len(f.SQL) != 1 || len(list) != 1 {
+		t.Fatalf("found %v", found)
+	}
+	d.mendAll(list)
+	d.exec("ALTER ROLE " + role + " NOLOGIN")
+	found, list = diagnose(t, d.config("database.user", role))
+	if f := found["pg.auth"]; len(f.SQL) != 1 {
+		t.Fatalf("found %v", found)
+	}
+	d.mendAll(list)
+	if found, _ = diagnose(t, d.config("database.user", role, "snapshot.mode", "no_data", "signal.data.collection", "public.signals")); len(codes(found, severityError)) > 0 || found["pg.signal.table"].Code == "" {
+		t.Errorf("after mending there is %v", found)
+	}
 }

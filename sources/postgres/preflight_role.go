@@ -86,9 +86,9 @@ func (p *preflight) checkOwnership(ctx context.Context, exists *publicationInfo)
 	if p.set.publicationMode != "filtered" {
 		return nil
 	}
-	needed := p.wanted
+	needed := p.published()
 	if exists != nil {
-		needed = exists.lacks(p.wanted)
+		needed = exists.lacks(needed)
 	}
 	if len(needed) == 0 {
 		return nil
@@ -110,7 +110,7 @@ func (p *preflight) checkOwnership(ctx context.Context, exists *publicationInfo)
 			}
 		}
 	}
-	sql := p.set.createPublication(p.wanted, p.viaRoot)
+	sql := p.set.createPublication(p.published(), p.viaRoot)
 	if exists != nil {
 		sql = "ALTER PUBLICATION " + quoteIdent(p.set.publication) + " ADD TABLE " + tableList(needed)
 	}
@@ -123,6 +123,19 @@ func (p *preflight) checkOwnership(ctx context.Context, exists *publicationInfo)
 			SQL: []string{sql}, Mend: "as its owner or a superuser"})
 	}
 	return nil
+}
+
+// published are the tables that the publication must have: those that are captured,
+// and the one that signals are written into.
+func (p *preflight) published() []catalogTable {
+	name := p.set.signals.table
+	same := func(t catalogTable) bool { return t.name == name }
+	if i := slices.IndexFunc(p.all, same); i >= 0 && p.set.signals.channels["source"] && !slices.ContainsFunc(p.wanted, same) {
+		t := p.all[i]
+		t.publish = t.name
+		return append(slices.Clone(p.wanted), t)
+	}
+	return p.wanted
 }
 
 const queryHiddenSchemas = `SELECT nspname FROM pg_catalog.pg_namespace WHERE NOT pg_catalog.has_schema_privilege(oid, 'USAGE')`

@@ -18,6 +18,7 @@ var literal = regexp.MustCompile(`^[\w$-]+(\\?\.[\w$-]+)+$`)
 func (p *preflight) checkTables(context.Context) error {
 	p.checkPolicies()
 	p.checkIdentities()
+	p.checkSignals()
 	return nil
 }
 
@@ -113,6 +114,16 @@ func (p *preflight) checkIdentities() {
 		p.warn(Finding{Setting: "table.include.list", Code: "pg.replica_identity", What: "no primary key and no other replica identity: " + joinNames(names),
 			Why: "PostgreSQL refuses UPDATE and DELETE on such tables while they are published", SQL: sql, Mend: "or ADD PRIMARY KEY, which costs less"})
 	}
+}
+
+// checkSignals looks whether the table for signals is there.
+func (p *preflight) checkSignals() {
+	name := p.set.signals.table
+	if name == (tableName{}) || !p.set.signals.channels["source"] || slices.ContainsFunc(p.all, func(t catalogTable) bool { return t.name == name }) {
+		return
+	}
+	p.warn(Finding{Setting: "signal.data.collection", Code: "pg.signal.table", Place: name.String(), What: "the table for signals does not exist", Why: "signals that are to be written into it cannot be",
+		SQL: []string{"CREATE TABLE " + name.quoted() + " (id varchar(42) PRIMARY KEY, type varchar(32) NOT NULL, data varchar(2048))"}})
 }
 
 func (p *preflight) tableKey() string {

@@ -225,12 +225,12 @@ func (w *work) passable(p *preflight) error {
 		p.problems = slices.DeleteFunc(p.problems, func(pr problem) bool { return pr.err.Code == "pg.slot.lost" })
 	}
 	if !w.fresh() {
-		// A table that was dropped since is no reason to stop reading the others.
 		p.problems = slices.DeleteFunc(p.problems, func(pr problem) bool {
-			if pr.err.Code == "pg.table.missing" {
-				w.log.Warn("A captured table is missing.", "error", pr.err)
+			if !pr.bearable(w.set.when) {
+				return false
 			}
-			return pr.err.Code == "pg.table.missing"
+			w.log.Warn("Something is wrong that does not hinder the reading of the log.", "error", pr.err)
+			return true
 		})
 	}
 	if len(p.problems) == 1 {
