@@ -31,8 +31,11 @@ type SourceTaskEnv struct {
 	// StoredOffset returns the offset last stored for a partition, as the JSON object
 	// it was stored as, and nil when there is none.
 	StoredOffset func(ctx context.Context, p SourcePartition) ([]byte, error)
-	Log          *slog.Logger
-	Metrics      Metrics
+	// Refresh returns the task's configuration anew, its references to secrets read
+	// again, for a task that logs in anew somewhere. Nil when there are no references.
+	Refresh func() (Config, error)
+	Log     *slog.Logger
+	Metrics Metrics
 	// Signals brings what users send to the running task (POST
 	// /connectors/<name>/signals): JSON objects with id, type and data. It is never
 	// closed. Nil when the worker has no such door.

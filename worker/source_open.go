@@ -103,7 +103,7 @@ func (t *sourceTask) env(life context.Context) connect.SourceTaskEnv {
 			t.storedPart = max(t.storedPart, nextPart(offset))
 			return offset, ctx.Err()
 		},
-		Signals: t.door.signals, Show: t.door.show, Consume: t.consume, StateDir: t.rt.stateDir(t.id),
+		Refresh: t.refresh, Signals: t.door.signals, Show: t.door.show, Consume: t.consume, StateDir: t.rt.stateDir(t.id),
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -103,13 +104,16 @@ func (r *taskRun) once(ctx, life context.Context) error {
 	if err != nil {
 		return fmt.Errorf("resolve the connector's secrets: %w", err)
 	}
-	task, err := r.rt.resolve(r.stored)
+	task, err := r.taskConfig()
 	if err != nil {
-		return fmt.Errorf("resolve the task's secrets: %w", err)
+		return err
 	}
-	task = maps.Clone(task)
-	delete(task, "task.class") // The runtime's own mark, which no plugin declares.
 	setup := taskSetup{rt: r.rt, id: r.id, config: config, task: task, gate: r.gate, report: r.report, metrics: r.metrics}
+	for _, text := range r.stored {
+		if strings.Contains(text, "${") {
+			setup.refresh = r.taskConfig
+		}
+	}
 	class := config["connector.class"]
 	if !r.source {
 		p, err := connect.FindPlugin(r.rt.plugins.Sinks, class)
@@ -128,6 +132,17 @@ func (r *taskRun) once(ctx, life context.Context) error {
 		t.boundaries = x.DefinesBoundaries(config)
 	}
 	return t.run(ctx, life)
+}
+
+// taskConfig is the task's configuration with its secrets as they are now.
+func (r *taskRun) taskConfig() (connect.Config, error) {
+	task, err := r.rt.resolve(r.stored)
+	if err != nil {
+		return nil, fmt.Errorf("resolve the task's secrets: %w", err)
+	}
+	task = maps.Clone(task)
+	delete(task, "task.class") // The runtime's own mark, which no plugin declares.
+	return task, nil
 }
 
 // stopTasks stops tasks together and waits, all in all, for the graceful time. Those

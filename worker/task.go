@@ -36,8 +36,9 @@ func (rt *runtime) trackTopic(id TaskID, topic string) {
 type taskSetup struct {
 	rt      *runtime
 	id      TaskID
-	config  connect.Config // The connector's, secrets resolved.
-	task    connect.Config // The task's, secrets resolved.
+	config  connect.Config                 // The connector's, secrets resolved.
+	task    connect.Config                 // The task's, secrets resolved.
+	refresh func() (connect.Config, error) // Resolves the task's anew; nil when it has no secrets to resolve.
 	gate    *gate
 	report  func(state, trace string)
 	metrics *taskMetrics

@@ -34,16 +34,16 @@ type modes struct {
 
 // settings are a task's settings, parsed once.
 type settings struct {
-	host, user, password, database string
-	connector                      string            // The connector's name, for what errors advise.
-	cert, key                      string            // Files with the client's certificate and its key.
-	keyPassword                    string            // Of the key for TLS.
-	options                        string            // Settings of the session, as -c name=value.
-	port                           string            // Of each host, when there are several.
-	role                           string            // What a server must be, of several.
-	ssl                            map[string]string // sslmode and so on.
-	initialStatements              []string
-	connectTimeout                 time.Duration
+	host, user, database string
+	secrets              *secrets
+	connector            string            // The connector's name, for what errors advise.
+	cert, key            string            // Files with the client's certificate and its key.
+	options              string            // Settings of the session, as -c name=value.
+	port                 string            // Of each host, when there are several.
+	role                 string            // What a server must be, of several.
+	ssl                  map[string]string // sslmode and so on.
+	initialStatements    []string
+	connectTimeout       time.Duration
 
 	prefix, delimiter string
 	naming            topicNaming
@@ -141,12 +141,12 @@ func buildSettings(s connect.Settings) (*settings, error) {
 	set := &settings{
 		naming: naming,
 		host:   s.String("database.hostname"), port: s.String("database.port"), user: s.String("database.user"),
-		password: s.String("database.password"), database: s.String("database.dbname"),
+		database: s.String("database.dbname"),
 		ssl: map[string]string{
 			"sslmode": strings.ToLower(s.String("database.sslmode")), "sslrootcert": s.String("database.sslrootcert"),
 		},
 		cert: s.String("database.sslcert"), key: s.String("database.sslkey"),
-		keyPassword:       s.String("database.sslpassword"),
+		secrets:           &secrets{password: s.String("database.password"), keyPassword: s.String("database.sslpassword")},
 		initialStatements: splitStatements(s.String("database.initial.statements")), connectTimeout: s.Duration("connection.timeout.ms"),
 		prefix: s.String("topic.prefix"), delimiter: s.String("topic.delimiter"),
 		slot: s.String("slot.name"), publication: s.String("publication.name"), publicationMode: strings.ToLower(s.String("publication.autocreate.mode")),

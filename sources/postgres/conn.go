@@ -54,7 +54,7 @@ func (s *settings) connect(ctx context.Context, application string, replication 
 	if err := s.identity(config); err != nil {
 		return nil, err
 	}
-	config.Password = s.password
+	config.Password, _ = s.secrets.now()
 	config.RuntimeParams = sessionSettings()
 	if s.options != "" {
 		config.RuntimeParams["options"] = s.options

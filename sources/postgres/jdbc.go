@@ -40,7 +40,7 @@ func driverFollowed() map[string]func(set *settings, value string) error {
 		"sslmode": word("sslmode", "disable", "allow", "prefer", "require", "verify-ca", "verify-full"), "sslrootcert": tls("sslrootcert"),
 		"sslcert":        func(set *settings, value string) error { set.cert = value; return nil },
 		"sslkey":         func(set *settings, value string) error { set.key = value; return nil },
-		"sslpassword":    func(set *settings, value string) error { set.keyPassword = value; return nil },
+		"sslpassword":    func(set *settings, value string) error { set.secrets.keyPassword = value; return nil },
 		"sslNegotiation": func(set *settings, value string) error { set.ssl["sslnegotiation"] = value; return nil },
 		"channelBinding": func(set *settings, value string) error {
 			return word("channel_binding", "prefer", "require", "disable")(set, value)

@@ -4,11 +4,51 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tidemill/tidemill/connect"
 )
+
+// secrets are what may change while a task runs.
+type secrets struct {
+	mu                    sync.Mutex // Guards what follows.
+	password, keyPassword string
+}
+
+// now returns the password of the user and that of the key for TLS.
+func (s *secrets) now() (password, keyPassword string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.password, s.keyPassword
+}
+
+// relogin has the secrets read again after a login was refused that had worked
+// before: they may have been changed, here or at the server, and not at both at once.
+// The next attempt then comes after the usual wait, and there are only a few.
+func (w *work) relogin(err error) error {
+	refused := connect.AsError(err)
+	if refused == nil || refused.Code != "pg.auth" || !w.settled || w.env.Refresh == nil {
+		return err
+	}
+	config, fault := w.env.Refresh()
+	if fault != nil {
+		w.log.Warn("The secrets cannot be read again.", "error", fault)
+		return err
+	}
+	set, fault := newSettings(config)
+	if fault != nil {
+		return err
+	}
+	own := w.set.secrets
+	own.mu.Lock()
+	own.password, own.keyPassword = set.secrets.password, set.secrets.keyPassword
+	own.mu.Unlock()
+	again := *refused
+	again.Class = connect.ClassRetriable
+	return &again
+}
 
 // refused turns what came of a login into a coded error. Routines of the server tell
 // more than its messages, which may be in any language.

@@ -46,7 +46,7 @@ func (w *work) forced() bool {
 // exhausted tells whether an error that may pass has had its chances. What never
 // worked gets a few; what did has as many as errors.max.retries says.
 func (w *work) exhausted(failures int, err error) bool {
-	const firstAttempts, sameAttempts = 5, 3
+	const firstAttempts, sameAttempts, loginAttempts = 5, 3, 5
 	if w.set.retries >= 0 && failures > w.set.retries {
 		return true
 	}
@@ -58,6 +58,8 @@ func (w *work) exhausted(failures int, err error) bool {
 			w.inUseSince = time.Now()
 		}
 		return failures > w.set.slotRetries && time.Since(w.inUseSince) >= time.Duration(w.set.slotRetries)*w.set.slotRetryWait
+	case "pg.auth":
+		return failures >= loginAttempts
 	case "pg.publication.missing_at_lsn":
 		// The log is decoded with the catalogue as it was, so this does not pass.
 		return failures >= sameAttempts

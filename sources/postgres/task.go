@@ -90,7 +90,7 @@ func (t *task) run(ctx context.Context, stored *position) error {
 	defer w.release(ctx)
 	wait := backoff{first: 200 * time.Millisecond, most: t.set.retryWait}
 	for failures := 0; ; {
-		err := w.remedied(w.session(ctx))
+		err := w.relogin(w.remedied(w.session(ctx)))
 		if ctx.Err() != nil {
 			return nil
 		}

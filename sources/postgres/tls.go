@@ -54,7 +54,8 @@ func (s *settings) certificate() (tls.Certificate, error) {
 	if err != nil {
 		return none, certificateError("database.sslkey", "the key cannot be read", err, "name a file that the worker may read")
 	}
-	if key, err = plainKey(key, s.keyPassword); err != nil {
+	_, password := s.secrets.now()
+	if key, err = plainKey(key, password); err != nil {
 		return none, certificateError("database.sslkey", "the key cannot be used", err, "check database.sslpassword; PEM and PKCS #8 are understood: openssl pkcs8 -topk8 -in <key> -out <file>")
 	}
 	own, err := tls.X509KeyPair(text, key)

@@ -324,3 +324,47 @@ func TestWrongPasswordIsTriedOnce(t *testing.T) {
 		t.Errorf("there were %d attempts", n)
 	}
 }
+
+// TestChangedPasswordIsReadAgain changes the password at the server while the task
+// runs, and where the configuration refers to it: the task goes on by itself, with a
+// few attempts at most.
+func TestChangedPasswordIsReadAgain(t *testing.T) {
+	t.Parallel()
+	s := newSecured(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	config := s.config("snapshot.mode", "no_data", "database.user", "plain", "database.password", "Canary-plain")
+	task := Plugin().New().NewTask()
+	defer func() {
+		if err := task.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	refreshed := 0
+	env := connect.SourceTaskEnv{Connector: "test", Config: config, StoredOffset: (&connecttest.Offsets{}).Get, StateDir: t.TempDir(), Refresh: func() (connect.Config, error) {
+		// The first time the secret's file is not renewed yet.
+		if refreshed++; refreshed > 1 {
+			config["database.password"] = "Canary-new"
+		}
+		return config, nil
+	}}
+	if err := task.Start(ctx, env); err != nil {
+		t.Fatal(err)
+	}
+	s.streaming()
+	s.exec("ALTER ROLE plain PASSWORD 'Canary-new'")
+	s.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'plain'")
+	s.exec("INSERT INTO a VALUES (1)")
+	for {
+		records, err := task.Poll(ctx)
+		if err != nil && (connect.AsError(err).Class != connect.ClassRetriable || strings.Contains(err.Error(), "Canary")) || ctx.Err() != nil {
+			t.Fatalf("it does not go on: %v", err)
+		}
+		if len(records) > 0 && records[0].Topic != "" {
+			break
+		}
+	}
+	if refreshed != 2 {
+		t.Errorf("the secrets were read %d times", refreshed)
+	}
+}
