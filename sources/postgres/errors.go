@@ -69,6 +69,9 @@ func explainServer(pg *pgconn.PgError, err error, doing string) error {
 		return publicationGap(doing, err)
 	case pg.Code == "42704" && strings.Contains(pg.Message, "replication slot"):
 		return fatal("pg.slot.missing", "the replication slot is gone, "+doing, err, mendSlotGone)
+	case pg.Code == "0A000" && strings.Contains(pg.Message, "column list"):
+		return fatal("pg.publication.columns", "the publication has different column lists for one table and its partitions, "+doing, err,
+			"give them the same columns: ALTER PUBLICATION … SET TABLE … (…)")
 	case pg.Code == "53400" || pg.Code == "53300":
 		e := retriable("pg.limit", "the server has no room for another slot or connection, "+doing, err)
 		e.Mend = "raise max_replication_slots, max_wal_senders or max_connections, or drop what is not needed: SELECT slot_name, active FROM pg_replication_slots"

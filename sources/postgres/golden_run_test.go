@@ -282,7 +282,14 @@ func (g *golden) show(form []string) string {
 	} else {
 		g.last = g.collect()
 	}
+	var of []string
+	if len(form) > 0 && form[0] == "of" {
+		of, form = form[1:], nil
+	}
 	for _, r := range g.last {
+		if of != nil && !slices.ContainsFunc(of, func(topic string) bool { return r.Topic == topic || r.Topic == "shop."+topic }) {
+			continue
+		}
 		switch {
 		case len(form) == 0 || form[0] == "brief":
 			out.WriteString(g.brief(&r) + "\n")

@@ -34,6 +34,7 @@ import (
 //	                      Forms: brief (default), one record a line: topic op key before after headers;
 //	                      value, the whole value as JSON; until <table> <op> <id>, brief up to the
 //	                      event of that row, leaving out records that are no events and repetitions
+//	                      of <topic>..., brief, those of the topics named (without shop.)
 //	schemas               the schemas of those records, each once in a script
 //	commit                stores the positions of what came and tells the task
 //	stop                  stops the task; what it has not handed over is lost, as after a kill
