@@ -17,7 +17,7 @@ func (p *preflight) checkCapture(ctx context.Context) error {
 		if p.set.mostTablesFail {
 			report = p.fault
 		}
-		report(Finding{Setting: "guardrail.collections.max", Code: "pg.tables.limit", What: fmt.Sprintf("%d tables are captured, and guardrail.collections.max allows %d", n, p.set.mostTables),
+		report(Finding{Setting: "guardrail.collections.max", Code: codeTablesLimit, What: fmt.Sprintf("%d tables are captured, and guardrail.collections.max allows %d", n, p.set.mostTables),
 			Mend: "capture fewer with table.include.list, or raise guardrail.collections.max"})
 	}
 	wants, err := p.set.identityChanges(ctx, p.db, p.all)
@@ -36,4 +36,10 @@ func (p *preflight) checkCapture(ctx context.Context) error {
 			What: "the user does not own " + joinNames(foreign) + ", and only the owner of a table can set its replica identity"})
 	}
 	return nil
+}
+
+// tooMany is the error for a limit that new tables have passed.
+func (s *settings) tooMany(n int) error {
+	return fatal(codeTablesLimit, fmt.Sprintf("%d tables are captured, and guardrail.collections.max allows %d", n, s.mostTables), nil,
+		"capture fewer with table.include.list, or raise guardrail.collections.max")
 }

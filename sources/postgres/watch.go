@@ -165,6 +165,9 @@ func (w *watch) noticed(changes []watchChange) error {
 		w.event(c)
 		if !c.gap {
 			w.log.Warn(c.what, "table", c.place(w.set))
+			if c.fresh && w.set.newTables {
+				w.await(c.table, "the table is new")
+			}
 			continue
 		}
 		w.metrics.Add("publication_gaps_total", 1)
@@ -212,6 +215,12 @@ func (w *watch) join(ctx context.Context, before, now *standing) error {
 	lacks := now.missing()
 	if len(lacks) == 0 {
 		return nil
+	}
+	if n := len(now.tables); w.set.mostTables > 0 && n > w.set.mostTables {
+		if w.set.mostTablesFail {
+			return w.set.tooMany(n)
+		}
+		w.warnOnce(w.set.tooMany(n).Error())
 	}
 	sql := w.set.addTables(lacks)
 	if w.set.publicationMode != "filtered" {

@@ -10,12 +10,13 @@ import (
 const (
 	codePublicationGap     = "pg.publication.gap"
 	codePublicationDropped = "pg.publication.dropped"
+	codeTablesLimit        = "pg.tables.limit"
 )
 
 // isGrave tells an error with which reading must not go on.
 func isGrave(err error) bool {
 	code := connect.AsError(err).Code
-	return code == codePublicationGap || code == codePublicationDropped
+	return code == codePublicationGap || code == codePublicationDropped || code == codeTablesLimit
 }
 
 // watchChange is one difference between two looks.
@@ -24,6 +25,7 @@ type watchChange struct {
 	what  string
 	gap   bool // Changes are missing in the topic.
 	heals bool // Reading the table again makes up for them.
+	fresh bool // It is captured from now on; new.tables.snapshot asks for its rows.
 	grave bool // Whatever publication.gap.action says.
 }
 
@@ -187,6 +189,8 @@ func (t tableStanding) came(before tableStanding, old bool) []watchChange {
 	switch {
 	case t.RootName != "" && t.Filled && (t.Attached || old && before.RootName == ""):
 		return []watchChange{{table: t.root(), what: "the partition " + t.name().String() + " was attached with rows in it, which did not arrive", gap: true, heals: true}}
+	case old && before.Published && before.name() == t.name() && t.RootName == "":
+		return []watchChange{{table: t.name(), what: "the table is captured now, which it was not before; rows that it has already did not arrive", fresh: true}}
 	case old && before.name() != t.name() && t.RootName == "":
 		return []watchChange{{table: t.name(), what: "the table " + before.name().String() + " was renamed and is captured now; rows it had before did not arrive", gap: true, heals: true}}
 	}
