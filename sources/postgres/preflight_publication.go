@@ -61,7 +61,7 @@ func (p *preflight) checkOptions(ctx context.Context, info *publicationInfo) err
 			all = append(all, op)
 		}
 	}
-	if len(lacks) > 0 {
+	if len(lacks) > 0 && !p.set.mayAlter(info) { // Otherwise the start adds them.
 		p.warn(Finding{Setting: "publication.name", Code: "pg.publication.operations", Place: p.set.publication, What: "the publication does not publish " + joinNames(lacks),
 			Why: "such changes never arrive, and nothing tells of them", SQL: []string{"ALTER PUBLICATION " + name + " SET (publish = '" + strings.Join(all, ", ") + "')"}, Mend: "or name them in skipped.operations"})
 	}

@@ -60,7 +60,7 @@ func (s *standing) compare(now *standing, set *settings) (list []watchChange) {
 		return []watchChange{{what: "the publication was dropped", gap: true, grave: true}}
 	}
 	anew := s.Publication.OID != 0 && s.Publication.OID != now.Publication.OID
-	list = s.compareOptions(now)
+	list = s.compareOptions(now, set.publishedOperations())
 	for _, oid := range s.oids() {
 		before, after := s.Tables[oid], now.Tables[oid]
 		if !before.Captured {
@@ -88,10 +88,10 @@ func (s *standing) compare(now *standing, set *settings) (list []watchChange) {
 	return list
 }
 
-func (s *standing) compareOptions(now *standing) (list []watchChange) {
+func (s *standing) compareOptions(now *standing, wanted []string) (list []watchChange) {
 	var lost []string
 	for _, op := range s.Publication.Operations {
-		if !slices.Contains(now.Publication.Operations, op) {
+		if slices.Contains(wanted, op) && !slices.Contains(now.Publication.Operations, op) {
 			lost = append(lost, op)
 		}
 	}
