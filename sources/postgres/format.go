@@ -100,6 +100,10 @@ func (w *work) answer(err error) error {
 	}
 	f.faults++
 	switch {
+	case f.binary && code == "42883":
+		// An array or a composite of a type that the server has no binary form of.
+		f.unread, f.unreadAt = "of an array or composite type", w.stream.em.pos.end
+		return &reconnect{why: "The server has no binary form of a value; values are read as text.", err: err}
 	case f.faults < times:
 		return err
 	case oversize(err):

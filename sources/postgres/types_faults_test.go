@@ -186,3 +186,23 @@ func TestPlaceholders(t *testing.T) {
 		}
 	}
 }
+
+// TestArraysWithoutBinaryForm streams in binary form what the server has no binary
+// form of: it says so at the first value, and text is asked for.
+func TestArraysWithoutBinaryForm(t *testing.T) {
+	t.Parallel()
+	d := newTestDB(t)
+	d.exec("CREATE EXTENSION isn; CREATE TYPE book AS (i isbn, t text)")
+	d.exec("CREATE TABLE t (id int PRIMARY KEY, many isbn[], one book, q tsquery)")
+	insert := "INSERT INTO t SELECT count(*), '{0-393-04002-X}', '(0-393-04002-X,x)', 'a & b' FROM t"
+	d.exec(insert)
+	run := d.start(&connecttest.Offsets{}, "stream.format", "binary", "include.unknown.datatypes", "true", "retriable.restart.connector.wait.ms", "100")
+	rows := run.Take(1)
+	d.exec(insert)
+	rows = append(rows, run.Take(1)...)
+	for _, r := range rows {
+		if got := after(&r, "many").String() + after(&r, "one").String(); got != `["0-393-04002-X"]{"i":"0-393-04002-X","t":"x"}` {
+			t.Error(got)
+		}
+	}
+}

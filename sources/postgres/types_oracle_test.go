@@ -13,43 +13,9 @@ import (
 	"github.com/tidemill/tidemill/connect/connecttest"
 )
 
-// TestValuesGiveTheServersText writes values back as SQL and has the server read
-// them: it must find what it has stored. The calendar used here is that of package
-// time, so that an error of ours does not cancel out.
-func TestValuesGiveTheServersText(t *testing.T) {
-	t.Parallel()
-	d := newTestDB(t)
-	d.exec(formTypes)
-	for _, mode := range [][]string{{}, {"decimal.handling.mode", "string", "time.precision.mode", "isostring", "interval.handling.mode", "string", "hstore.handling.mode", "map"}} {
-		set, err := newSettings(d.config(mode...))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx := context.Background()
-		db, err := set.open(ctx, "oracle")
-		if err != nil {
-			t.Fatal(err)
-		}
-		asked := 0
-		for i, c := range formCases() {
-			table := fmt.Sprintf("oracle%d_%d", len(mode), i)
-			rel, facts, texts, _ := formRows(t, db, table, c)
-			types := newTypeTable(set.modes, func(oid uint32) (*typeInfo, error) { return db.loadType(ctx, oid) })
-			cd, err := types.compile(rel.columns[0].typ, rel.columns[0].mod, facts.columns["v"].dims)
-			if err != nil {
-				t.Fatal(err)
-			}
-			asked += askServer(t, db, c.typ, cd, texts)
-		}
-		if asked < 1000 {
-			t.Errorf("only %d values were compared", asked)
-		}
-		db.close(ctx)
-	}
-}
-
 // askServer compares the texts with what the server makes of the values, and returns
-// how many of them could be written back.
+// how many of them could be written back. The calendar used here is that of package
+// time, so that an error of ours does not cancel out.
 func askServer(t *testing.T, db *db, typ string, cd codec, texts [][][]byte) int {
 	t.Helper()
 	var want, back []string
@@ -68,9 +34,12 @@ func askServer(t *testing.T, db *db, typ string, cd codec, texts [][][]byte) int
 		}
 		want, back = append(want, string(row[0])), append(back, text)
 	}
-	same := "x::" + typ + "::text = regexp_replace(y, '^\\[[-0-9:\\]\\[]*=', '')::" + typ + "::text"
+	same := "x::" + typ + "::text = regexp_replace(y, '^\\[-?[0-9][-0-9:\\]\\[]*=', '')::" + typ + "::text"
 	if strings.HasPrefix(typ, "numeric") && !strings.HasSuffix(typ, "]") || typ == "numrange" {
 		same = "x::" + typ + " = y::" + typ
+	}
+	if len(want) == 0 {
+		return 0
 	}
 	rows, err := db.rows(context.Background(), "SELECT x, y, x::"+typ+"::text FROM unnest($1::text[], $2::text[]) u(x, y) WHERE NOT ("+same+")", sqlArray(back), sqlArray(want))
 	if err != nil {
