@@ -186,7 +186,7 @@ func TestServerShutsDownUnderPressure(t *testing.T) {
 	d := openTestDB(t, pg.DSN("postgres"))
 	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text)`)
 	run := d.begun("max.queue.size.in.bytes", "1000000", "shutdown.patience.ms", "1000", "status.update.interval.ms", "500", "retriable.restart.connector.wait.ms", "100")
-	d.exec(`INSERT INTO a SELECT g, repeat('x', 1000) FROM generate_series(1, 30000) g`)
+	d.exec(`INSERT INTO a SELECT g, repeat('x', 1000) FROM generate_series(1, 15000) g`)
 	run.Take(1)
 	began := time.Now()
 	if err := pg.Restart(context.Background()); err != nil {
@@ -196,7 +196,7 @@ func TestServerShutsDownUnderPressure(t *testing.T) {
 	if took := time.Since(began); took > 9*time.Second {
 		t.Errorf("the restart took %v", took)
 	}
-	for i, r := range run.Take(29999) {
+	for i, r := range run.Take(14999) {
 		if after(&r, "id").Int() != int64(i+2) {
 			t.Fatalf("record %d is %v", i, r.Key)
 		}

@@ -64,7 +64,7 @@ func (d *testDB) disturb() {
 	d.on(two, "BEGIN", "SAVEPOINT s", bulk("b", 1, 400, "undone"), "ROLLBACK TO s", bulk("b", 1, 400, "two"))
 	d.on(one, "SAVEPOINT s", "ALTER TABLE a ADD COLUMN w int DEFAULT 7", bulk("a", 501, 300, "undone"), "ROLLBACK TO s", bulk("a", 501, 400, "one"))
 	d.on(two, "SELECT pg_logical_emit_message(true, 'p', 'within')", "SELECT pg_logical_emit_message(false, 'p', 'outside')")
-	d.on(two, "UPDATE b SET v = 'short' WHERE id < 300", "UPDATE b SET id = id + 10000 WHERE id BETWEEN 10 AND 20", "DELETE FROM b WHERE id > 390 AND id < 400")
+	d.on(two, "UPDATE b SET v = 'short' WHERE id < 300", "UPDATE b SET id = id + 10000 WHERE id BETWEEN 10 AND 20", "UPDATE b SET v = v WHERE id BETWEEN 300 AND 350", "DELETE FROM b WHERE id > 390 AND id < 400")
 	d.exec("INSERT INTO c VALUES (1, 'between')")
 	d.on(one, "SAVEPOINT t", bulk("a", 2000, 200, "one"), "RELEASE t", "UPDATE a SET v = 'x' WHERE id < 100")
 	d.on(two, "COMMIT")
@@ -143,7 +143,7 @@ func streamedEqualsOrdinary(t *testing.T, d *testDB) {
 	t.Helper()
 	ordinary, streamed := d.twoSlots()
 	d.disturb()
-	settings := []string{"snapshot.mode", "no_data", "provide.transaction.metadata", "true", "skipped.operations", "none", "max.batch.size", "97"}
+	settings := []string{"snapshot.mode", "no_data", "provide.transaction.metadata", "true", "skipped.operations", "none", "skip.messages.without.change", "true", "max.batch.size", "97"}
 	read := func(slot, streaming string) ([]connect.SourceRecord, *connecttest.SourceRun) {
 		run := d.start(&connecttest.Offsets{}, append(settings, "slot.name", slot, "transaction.streaming", streaming)...)
 		return untilEnd(t, run), run
