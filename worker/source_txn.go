@@ -47,6 +47,9 @@ type transactions struct {
 	ended  chan error
 	ending bool
 	brisk  bool // The last poll was.
+	// producer and epoch are the producer's identity in the newest transaction.
+	producer int64
+	epoch    int16
 	// since is when the newest transaction was begun, in nanoseconds since the epoch.
 	since atomic.Int64
 
@@ -250,6 +253,10 @@ func (x *transactions) begin(ctx context.Context) error {
 		return err
 	}
 	if err := x.t.producer.BeginTransaction(); err != nil {
+		return brokerError("kafka.transaction", "a transaction cannot be begun", err)
+	}
+	var err error
+	if x.producer, x.epoch, err = x.t.producer.ProducerID(ctx); err != nil {
 		return brokerError("kafka.transaction", "a transaction cannot be begun", err)
 	}
 	now := time.Now()

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -98,8 +99,6 @@ func (x *transactions) acked(out *kgo.Record, err error) {
 			c.record.Topic, c.record.partition, c.record.offset = out.Topic, out.Partition, out.Offset
 		}
 	case errors.Is(err, kgo.ErrAborting): // As rollback wants it.
-	case x.shutOut(err):
-		x.t.failOn(fencedError(err))
 	case !x.t.tolerated(out.Context, out, err):
 		// Whatever the reason, what is missing here must not be committed.
 		x.t.failOn(produceError(out, err))
@@ -108,33 +107,32 @@ func (x *transactions) acked(out *kgo.Record, err error) {
 
 // stored is acked for offsets.
 func (x *transactions) stored(_ *kgo.Record, err error) {
-	switch {
-	case err == nil, errors.Is(err, kgo.ErrAborting):
-	case x.shutOut(err):
-		x.t.failOn(fencedError(err))
-	default:
+	if err != nil && !errors.Is(err, kgo.ErrAborting) {
 		x.t.failOn(brokerError("offsets.store", "offsets cannot be stored", err))
 	}
 }
 
 // shutOut tells whether err says that another producer has taken over this one's
-// identity. Brokers also turn away a producer whose transaction has lasted for too
-// long, in the same words; then the task may try again.
-func (x *transactions) shutOut(err error) bool {
-	if errors.Is(err, kerr.ProducerFenced) {
-		return true
+// identity. Brokers turn away a producer in much the same words when its transaction
+// has lasted for too long, and after a crash of theirs; then the task may try again.
+// In doubt they are asked: another that is at work has moved the epoch far on.
+func (x *transactions) shutOut(ctx context.Context, err error) bool {
+	fenced := errors.Is(err, kerr.ProducerFenced) && time.Since(time.Unix(0, x.since.Load())) < x.t.txnTimeout
+	if fenced || !errors.Is(err, kerr.ProducerFenced) && !errors.Is(err, kerr.InvalidProducerEpoch) && !errors.Is(err, kerr.InvalidTxnState) {
+		return fenced
 	}
-	return errors.Is(err, kerr.InvalidProducerEpoch) && time.Since(time.Unix(0, x.since.Load())) < x.t.txnTimeout
+	id := transactionalID(x.t.rt.groupID, x.t.id)
+	list, err := kadm.NewClient(x.t.producer).DescribeTransactions(ctx, id)
+	now := list[id]
+	// The abort of a transaction that was open moves it on by one or two.
+	return err == nil && now.Err == nil && now.ProducerID == x.producer && now.ProducerEpoch > x.epoch+2
 }
-
-// codeFenced is the code of fencedError.
-const codeFenced = "kafka.transaction.fenced"
 
 // fencedError is final: the other one is right, and trying again would shut it out in
 // its turn.
 func fencedError(err error) error {
 	return &connect.Error{
-		Code: codeFenced, Class: connect.ClassFatal, Message: "another task with this one's identity has taken over",
+		Code: "kafka.transaction.fenced", Class: connect.ClassFatal, Message: "another task with this one's identity has taken over",
 		Cause: err, Mend: "look for a second worker with the same group.id; restart the task to take over again",
 	}
 }
@@ -142,9 +140,6 @@ func fencedError(err error) error {
 // lost is the error of a transaction that could not be ended, or of which that is not
 // known.
 func (x *transactions) lost(tx *transaction, how string, err error) error {
-	if errors.Is(err, kerr.ProducerFenced) {
-		return fencedError(err)
-	}
 	return &connect.Error{
 		Code: "kafka.transaction", Class: connect.ClassRetriable,
 		Message: fmt.Sprintf("a transaction of %d records, open for %s, could not be %s, or only the brokers know", tx.records, time.Since(tx.began).Round(time.Millisecond), how),
@@ -202,7 +197,10 @@ func (x *transactions) finish(life context.Context) error {
 	case failure == nil && !x.midway():
 		x.commit()
 		return x.awaitEnd(ctx)
-	case failure != nil && connect.AsError(failure).Code == codeFenced:
+	case failure != nil && x.shutOut(ctx, failure):
+		x.t.mu.Lock()
+		x.t.failure = fencedError(failure)
+		x.t.mu.Unlock()
 		return nil // What was open is no longer ours.
 	}
 	tx := x.open
