@@ -81,7 +81,7 @@ func (r *tableReader) readSurely(ctx context.Context, p *piece) error {
 // and gives the same rows then.
 func (r *tableReader) repeatable(err error, p *piece) bool {
 	switch connect.AsError(err).Code {
-	case "pg.snapshot.altered", "pg.snapshot.gone":
+	case codeAltered, "pg.snapshot.gone":
 		return false
 	}
 	// Statements of one's own, and those with conditions, may be answered in any order.
@@ -138,10 +138,12 @@ func (r *tableReader) failed(err error, p *piece) error {
 	return explain(err, doing)
 }
 
+const codeAltered = "pg.snapshot.altered"
+
 // altered says that the shape of a table changed under the snapshot: the next attempt
 // looks anew.
 func altered(cause error, place string) error {
-	e := retriable("pg.snapshot.altered", "a table was altered, emptied or dropped while the snapshot was taken, which begins anew", cause)
+	e := retriable(codeAltered, "a table was altered, emptied or dropped while the snapshot was taken, which begins anew", cause)
 	e.Place = place
 	e.Mend = "nothing, if that does not happen again; snapshot.locking.mode=shared holds such changes back during the snapshot"
 	return e

@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"time"
+
+	"github.com/tidemill/tidemill/connect"
 )
 
 // snapshotJob is what a snapshot needs to know.
@@ -43,8 +45,10 @@ func (w *work) takeSnapshot(ctx context.Context, rep *replication, job snapshotJ
 		},
 	}
 	if err := w.readTables(ctx, s, job); err != nil {
-		// A snapshot that lasted may last again: what cut it short is not there for good.
-		w.worked = w.worked || time.Since(time.UnixMicro(start.micros)) > w.set.retryWait
+		// A snapshot that lasted may last again: what cut it short is not there for good,
+		// unless somebody keeps altering tables.
+		lasted := time.Since(time.UnixMicro(start.micros)) > w.set.retryWait
+		w.worked = w.worked || lasted && connect.AsError(err).Code != codeAltered
 		return err
 	}
 	start.snapshot, start.forced = snapshotDone, false
