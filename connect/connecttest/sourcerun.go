@@ -68,6 +68,12 @@ type SourceRun struct {
 // the end of the test at the latest.
 func StartSource(tb testing.TB, c connect.SourceConnector, config connect.Config, offsets *Offsets) *SourceRun {
 	tb.Helper()
+	return StartSourceIn(tb, c, config, offsets, tb.TempDir())
+}
+
+// StartSourceIn is StartSource with a state directory that outlives the run.
+func StartSourceIn(tb testing.TB, c connect.SourceConnector, config connect.Config, offsets *Offsets, dir string) *SourceRun {
+	tb.Helper()
 	ctx, end := context.WithCancel(context.Background())
 	r := &SourceRun{
 		tb: tb, connector: c, offsets: offsets, end: end, Metrics: &Figures{},
@@ -78,7 +84,7 @@ func StartSource(tb testing.TB, c connect.SourceConnector, config connect.Config
 	r.Task = c.NewTask()
 	env := sourceEnv(tb, taskConfig, offsets, r.Metrics)
 	signals := make(chan []byte, 16)
-	r.Signals, env.Signals, env.Show, env.StateDir = signals, signals, r.shown.show, tb.TempDir()
+	r.Signals, env.Signals, env.Show, env.StateDir = signals, signals, r.shown.show, dir
 	if err := r.Task.Start(ctx, env); err != nil {
 		tb.Fatalf("the task does not start: %v", err)
 	}

@@ -86,6 +86,7 @@ type settings struct {
 	tableEntries []string
 	modes        *modes
 	skipped      map[string]bool // Operations left out.
+	fills        bool            // unavailable.value.mode=fill
 	// skipUnchanged leaves out updates that change nothing.
 	skipUnchanged bool
 	tombstones    bool
@@ -167,6 +168,7 @@ func buildSettings(s connect.Settings) (*settings, error) {
 			xmin: s.Duration("xmin.fetch.interval.ms"),
 		},
 		filter: f, modes: newModes(s), skipped: map[string]bool{},
+		fills:         strings.EqualFold(s.String("unavailable.value.mode"), "fill"),
 		skipUnchanged: s.Bool("skip.messages.without.change"), tombstones: s.Bool("tombstones.on.delete"), headers: s.Bool("extended.headers.enabled"),
 		transactionMetadata: s.Bool("provide.transaction.metadata"), transactionTopic: s.String("topic.transaction"),
 		heartbeat: s.Duration("heartbeat.interval.ms"), heartbeatTopic: s.String("topic.heartbeat.name"), heartbeatQuery: s.String("heartbeat.action.query"),

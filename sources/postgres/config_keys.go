@@ -192,6 +192,7 @@ func valueKeys() []connect.ConfigKey {
 		choice("binary.handling.mode", "bytea as bytes or as text.", "bytes", "base64", "base64-url-safe", "hex"),
 		typed("money.fraction.digits", connect.TypeShort, "2", "Digits after the point that the server writes for money."),
 		typed("include.unknown.datatypes", connect.TypeBoolean, "false", "Columns of types without a mapping as opaque bytes instead of leaving them out with a warning."),
+		choice("unavailable.value.mode", "What stands for a large value that the log does not hold because it did not change: the placeholder, or, with fill, the value itself, from copies kept below the worker's plugin.state.dir.", "placeholder", "fill"),
 		former(text("unavailable.value.placeholder", "__debezium_unavailable_value", "Stands for a large value that the log does not hold because it did not change; hex: before it gives bytes."), "toasted.value.placeholder"),
 		choice("before.missing.values", "What the before image of a deletion has for columns that the log does not hold, when the replica identity is not FULL: null, with non-key columns optional in the schema, or made-up zeros, as Debezium has them.", "null", "fallback"),
 		choice("event.converting.failure.handling.mode", "When a value cannot be converted: fail, or null with a warning (warn), or null (skip).", "warn", "fail", "skip"),

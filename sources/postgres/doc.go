@@ -22,8 +22,10 @@
 //	offset.go    the position each record carries, and how it is stored
 //	fingerprint.go  what a stored position is compared with before reading begins;
 //	             history.go acts on it, remedy.go mends it, takeover.go reads Debezium's
-//	batch.go     the memory the rows of one batch share
+//	batch.go     the memory the rows of one batch share, used again
 //	incremental.go  tables that are read beside the log, exactly; signal.go what users ask for
+//	fill.go      large values that the log does not repeat, kept on this machine
+//	view.go      the tables at one moment, to compare topics with
 //
 // A snapshot goes another way to the same plans, so that a column has one value
 // whichever way it came:

@@ -43,6 +43,7 @@ type emitter struct {
 	tx        *transactions    // Nil without provide.transaction.metadata.
 
 	pool  *pool // Nil: batches are not used again.
+	fill  *fill // Nil: unavailable values have the placeholder.
 	batch *batch
 	// pos is behind everything that was seen so far, before behind the change
 	// before: the records of one change but the last carry before.
@@ -111,6 +112,9 @@ type change struct {
 
 // envelope adds the record of a change.
 func (e *emitter) envelope(c *change, last bool) {
+	if e.fill != nil {
+		e.fill.follow(c, &e.pos)
+	}
 	a := &e.batch.arena
 	values := a.row(8)
 	values[0], values[1] = c.before, c.after
@@ -153,6 +157,9 @@ func (e *emitter) insert(p *plan, op connect.Value, t tuple) error {
 // update adds a changed row. When its key changed, the old key is deleted and the
 // new one created, each event naming the other's key.
 func (e *emitter) update(p *plan, m *changeMessage) error {
+	if e.fill != nil {
+		e.fill.wants = e.fill.wants[:0]
+	}
 	after, err := e.row(p, m.new, m.old)
 	if err != nil {
 		return err
@@ -163,6 +170,11 @@ func (e *emitter) update(p *plan, m *changeMessage) error {
 	}
 	var before connect.Value
 	changed := m.oldKind != 0 && p.key != nil && p.keyChanged(m)
+	if e.fill != nil && len(e.fill.wants) > 0 {
+		if err := e.complete(p, m, key, after); err != nil {
+			return err
+		}
+	}
 	if m.oldKind == 'O' || changed {
 		if before, err = e.oldRow(p, m); err != nil {
 			return err
@@ -187,6 +199,20 @@ func (e *emitter) update(p *plan, m *changeMessage) error {
 	e.envelope(&change{plan: p, op: opCreate, key: key, after: after,
 		headers: []connect.Header{{Key: headerOldKey, Schema: p.key, Value: oldKey}}}, true)
 	return nil
+}
+
+// complete puts the values that the log does not hold into an updated row; see fill.
+func (e *emitter) complete(p *plan, m *changeMessage, key, after connect.Value) (err error) {
+	if m.oldKind != 0 && p.key != nil && p.keyChanged(m) {
+		if key, err = e.key(p, m.old, nil, connect.Value{}); err != nil {
+			return err
+		}
+	}
+	unknown, err := e.fill.complete(&e.batch.arena, p, key, after, &e.pos)
+	if unknown > 0 {
+		e.metrics.Add("values_unavailable_total", unknown)
+	}
+	return err
 }
 
 // delete adds a deletion and its tombstone.
@@ -252,6 +278,9 @@ func (e *emitter) row(p *plan, t, old tuple) (connect.Value, error) {
 		if raw.kind == columnUnchanged {
 			if len(old) != len(t) || !old[i].held() {
 				values[cp.field] = cp.missing
+				if e.fill != nil {
+					e.fill.wants = append(e.fill.wants, cp.field)
+				}
 				continue
 			}
 			raw = old[i]

@@ -25,25 +25,31 @@ func (s *stream) waiting() bool { return len(s.em.batch.records) > s.holds() }
 // just before: a single change goes out at once, those of a burst together. It
 // returns until when to read on before the next look; the zero time means that
 // nothing waits.
-func (s *stream) offer(now time.Time) time.Time {
+func (s *stream) offer(now time.Time) (time.Time, error) {
 	if !s.waiting() {
-		return time.Time{}
+		return time.Time{}, nil
 	}
 	if rest := s.lastOffer.Add(linger); now.Before(rest) {
-		return rest
+		return rest, nil
 	}
 	if len(s.out) == cap(s.out) {
-		return now.Add(linger)
+		return now.Add(linger), nil
 	}
 	s.lastOffer = now
+	if err := s.em.fill.reached(s.em.pos.end); err != nil {
+		return time.Time{}, err
+	}
 	// Only this goroutine sends, so the room that was there is there.
 	s.out <- s.cut()
-	return time.Time{}
+	return time.Time{}, nil
 }
 
 // push hands the batch over, waiting for room. Meanwhile nothing is read, which is
 // what slows the server down; reports go on, so that it does not take us for dead.
 func (s *stream) push(ctx context.Context, c *replication) error {
+	if err := s.em.fill.reached(s.em.pos.end); err != nil {
+		return err
+	}
 	b := s.unsent
 	if b == nil {
 		if !s.waiting() {

@@ -108,6 +108,11 @@ func (b *beside) sendChunk(ctx context.Context, c *replication, sc *scan, ch *ch
 		return nil
 	}
 	s.pending = false
+	if f := s.em.fill; f != nil {
+		for i := range kept {
+			f.note(f.put(ch.shape.plan, kept[i].Key, kept[i].Value.Struct().At(1), &s.em.pos))
+		}
+	}
 	at := ch.batch.at(before)
 	for i := range kept {
 		kept[i].SourceOffset = at

@@ -18,6 +18,7 @@ type work struct {
 	settled bool
 	worked  bool // The last session has read something.
 	line    *lineage
+	fill    *fill // Nil unless unavailable.value.mode=fill.
 	// failover tells that new slots are to be copied to standbys.
 	failover bool
 	watch    *watch // From the first session on that reads the log.
@@ -273,7 +274,10 @@ func (w *work) newStream(pos position, srv server) error {
 	if w.set.ddlPrefix != "" && w.set.schemaRecords {
 		s.changes.plan = newSchemaChangePlan(w.set, em.source)
 	}
-	s.pending = w.fresh() // A start without a snapshot is worth storing at once.
+	if err := w.checkFill(s, pos.end); err != nil {
+		return err
+	}
+	s.pending = w.fresh() || s.pending // A start without a snapshot is worth storing at once.
 	w.stream = s
 	w.reader.Store(s)
 	return nil
@@ -281,7 +285,7 @@ func (w *work) newStream(pos position, srv server) error {
 
 func (w *work) newEmitter(pos position) *emitter {
 	e := &emitter{
-		set: w.set, log: w.log, metrics: w.metrics, partition: w.partition, source: sourceSchema(), pool: w.pool,
+		set: w.set, log: w.log, metrics: w.metrics, partition: w.partition, source: sourceSchema(), pool: w.pool, fill: w.fill,
 		context: contextHeaders(w.set, w.env.Connector, w.env.Task), pos: pos, warned: map[string]bool{},
 		now: time.Now().UnixMicro(),
 	}

@@ -155,6 +155,9 @@ func (s *snapshot) finish(ctx context.Context) error {
 	if s.after != nil {
 		e.pos = *s.after
 	}
+	if err := e.fill.reached(e.pos.end); err != nil {
+		return err
+	}
 	if last.batch == nil {
 		e.mark()
 		return s.hand(ctx, e.batch)

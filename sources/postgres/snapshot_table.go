@@ -281,6 +281,9 @@ func (r *tableReader) record(row tuple) error {
 	if err != nil {
 		return err
 	}
+	if e.fill != nil {
+		e.fill.note(e.fill.put(p, key, after, r.at))
+	}
 	a := &e.batch.arena
 	values := a.row(8)
 	values[1], values[2], values[4] = after, r.block, opRead

@@ -125,11 +125,15 @@ func (s *stream) run(ctx context.Context, c *replication) error {
 			}
 		}
 		due := s.nextTick
-		if rest := s.offer(now); !rest.IsZero() && rest.Before(due) {
+		rest, err := s.offer(now)
+		if err != nil {
+			return err
+		}
+		if !rest.IsZero() && rest.Before(due) {
 			due = rest
 		}
 		s.pace.rest()
-		err := c.fill(due)
+		err = c.fill(due)
 		now = time.Now()
 		s.pace.read(c.got, now)
 		s.em.now = now.UnixMicro()

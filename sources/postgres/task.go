@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -82,12 +83,18 @@ func (t *task) Start(ctx context.Context, env connect.SourceTaskEnv) (err error)
 }
 
 // run works until ctx is done, which is no error, or something fails for good.
-func (t *task) run(ctx context.Context, stored *position) error {
+func (t *task) run(ctx context.Context, stored *position) (err error) {
 	w, err := newWork(t, stored)
 	if err != nil {
 		return err
 	}
 	defer w.release(ctx)
+	if t.set.fills {
+		if w.fill, err = openFill(t.env.StateDir, &t.safe); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, w.fill.close()) }()
+	}
 	wait := backoff{first: 200 * time.Millisecond, most: t.set.retryWait}
 	for failures := 0; ; {
 		err := w.relogin(w.remedied(w.session(ctx)))
