@@ -38,10 +38,17 @@
 //	snapshot_progress.go  how far it is; snapshot_modes.go: when it is taken
 //
 // slot.go, publication.go, identity.go and preflight.go set up the other side and say
-// what is missing there.
+// what is missing there; finding.go is how it is said, also to tidemill doctor, and a
+// preflight_*.go file looks at one thing each. conn.go opens connections: hosts.go,
+// login.go, tls.go (keys: tls_pkcs8.go) and jdbc.go, the properties of the Java driver.
+// config_keys.go declares the settings, config_refusals.go those that have no effect
+// or are refused.
 //
 // What the log does not tell of the other side is watched:
 //
+//	guard.go     how much log the server keeps for the slot, and what follows of that
+//	guard_report.go  what one look finds, and what holds the log; guard_transaction.go
+//	figures.go   what the reader of the log tells those who watch it
 //	watch.go     looks at the catalogue at a steady pace and acts on what it finds
 //	watch_standing.go  how the publication, tables and partitions stand
 //	watch_compare.go   what it means that they stand otherwise

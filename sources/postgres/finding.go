@@ -52,7 +52,9 @@ func (f *Finding) String() string { return f.error().Error() }
 
 func (f *Finding) error() *connect.Error {
 	e := fatal(f.Code, f.What, nil, f.mend())
-	e.Place = f.Place
+	if e.Place = f.Place; f.Code == "pg.limit" {
+		e.Class = connect.ClassRetriable // Somebody may make room.
+	}
 	return e
 }
 
