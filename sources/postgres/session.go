@@ -98,6 +98,10 @@ type faultPlace struct {
 
 // session connects and works until something fails or ctx is done.
 func (w *work) session(ctx context.Context) (err error) {
+	if w.stream != nil {
+		// What fails before the log is read again is no fault of how it was read.
+		w.stream.reading = false
+	}
 	side, err := w.set.open(ctx, w.app)
 	if err != nil {
 		return err
@@ -307,7 +311,6 @@ func (w *work) follow(ctx context.Context, side *db, rep *replication, srv serve
 	if s.em.pos.end == 0 {
 		s.em.pos.end, s.em.pos.lsn = info.safe, info.safe
 	}
-	s.reading = false
 	if s.patience, err = side.senderTimeout(ctx); err != nil {
 		return err
 	}
