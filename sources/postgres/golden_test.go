@@ -4,8 +4,11 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/tidemill/tidemill/internal/devstack"
 )
 
 // Golden scripts, testdata/golden/*.test, say what comes of what is done to a real
@@ -21,7 +24,8 @@ import (
 // comments. go test ./sources/postgres -run TestGolden -rewrite puts what came in the place of what
 // was expected; read the difference before believing it.
 //
-//	server 17             the rest runs on this version (first block of the file; 15, 17 or 18)
+//	server 15 18          the rest runs on these versions, one after the other (first block of the
+//	                      file; 15, 17 or 18; 15 without it)
 //	config                name=value lines that hold for all starts after; name= takes a setting away
 //	sql [session]         runs statements, each line or group of lines up to a ; at a line's end by
 //	                      itself; what comes of it is the error, if any. Sessions with a name are opened
@@ -59,18 +63,31 @@ func TestGolden(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".test"), func(t *testing.T) {
 			t.Parallel()
-			runGolden(t, file)
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			versions := []string{"15"}
+			if blocks := parseGolden(string(text)); blocks[0].directive == "server" {
+				versions = blocks[0].args
+			}
+			for _, version := range versions {
+				t.Run(version, func(t *testing.T) { runGolden(t, file, version) })
+			}
 		})
 	}
 }
 
-func runGolden(t *testing.T, file string) {
+func runGolden(t *testing.T, file, version string) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	blocks := parseGolden(string(text))
 	g := newGolden(t)
+	if major, _ := strconv.Atoi(version); major > 15 {
+		g.db = openTestDB(t, devstack.TestPostgresVersion(t, major))
+	}
 	var out strings.Builder
 	for i := range blocks {
 		b := &blocks[i]

@@ -124,6 +124,7 @@ func (w *watch) look(ctx context.Context) error {
 	before := w.known
 	w.known, w.again = now, false
 	if before != nil {
+		now.inherit(before)
 		// What is noticed is noticed once, also when it ends the task.
 		err := w.noticed(before.compare(now, w.set))
 		w.store()

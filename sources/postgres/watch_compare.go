@@ -81,6 +81,10 @@ func (s *standing) compare(now *standing, set *settings) (list []watchChange) {
 	}
 	for _, oid := range now.oids() {
 		if after := now.Tables[oid]; after.Captured && !s.Tables[oid].Captured {
+			if slices.Contains(s.Gone, after.name().String()) {
+				list = append(list, madeAgain(after.name()))
+				continue
+			}
 			_, old := s.Tables[oid]
 			list = append(list, after.came(s.Tables[oid], old)...)
 		}
@@ -113,10 +117,15 @@ func (s *standing) gone(before tableStanding, now *standing) watchChange {
 	}
 	for _, t := range now.tables {
 		if t.name == before.name() {
-			c.what, c.gap, c.heals = "the table was dropped and created again: it is another table, and rows of the former are not deleted in the topic", true, true
+			return madeAgain(t.name)
 		}
 	}
 	return c
+}
+
+func madeAgain(t tableName) watchChange {
+	return watchChange{table: t, gap: true, heals: true,
+		what: "the table was dropped and created again: it is another table, and rows of the former are not deleted in the topic"}
 }
 
 // compare returns what has changed of one captured table.

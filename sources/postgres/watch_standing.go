@@ -44,6 +44,9 @@ type standing struct {
 	Print       string                   `json:"print"`
 	Publication publicationStanding      `json:"publication"`
 	Tables      map[uint32]tableStanding `json:"tables"` // All of the database, by their oid.
+	// Gone are the names of captured tables that were dropped, schema.table: one that
+	// comes under such a name is another table.
+	Gone []string `json:"gone,omitempty"`
 	// Waiting are tables whose rows are still to be asked for.
 	Waiting []waitingTable `json:"waiting,omitempty"`
 	tables  []catalogTable // Those that are captured.
@@ -194,6 +197,27 @@ func (s *standing) missing() (list []catalogTable) {
 		}
 	}
 	return list
+}
+
+// inherit takes over the names of tables that are gone.
+func (s *standing) inherit(before *standing) {
+	names := map[string]bool{}
+	for _, t := range s.tables {
+		names[t.name.String()] = true
+	}
+	list := before.Gone
+	for _, oid := range before.oids() {
+		if t := before.Tables[oid]; t.Captured && t.RootName == "" && s.Tables[oid].Name == "" {
+			list = append(list, t.name().String())
+		}
+	}
+	for _, name := range list {
+		if !names[name] && !slices.Contains(s.Gone, name) {
+			s.Gone = append(s.Gone, name)
+		}
+	}
+	const most = 1000
+	s.Gone = s.Gone[max(0, len(s.Gone)-most):]
 }
 
 // adopt takes over from a later standing how some tables stand.
