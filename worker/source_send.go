@@ -13,6 +13,7 @@ import (
 
 // send hands a batch to the producer, in order.
 func (t *sourceTask) send(ctx, life context.Context, records []connect.SourceRecord) error {
+	t.now = time.Now()
 	slab := make([]kgo.Record, len(records))
 	carriers := make([]inflight, len(records))
 	t.mu.Lock()
@@ -96,7 +97,8 @@ func (t *sourceTask) prepare(ctx context.Context, r *connect.SourceRecord, out *
 	keep, bad := t.chain.transform(ctx, &r.Record)
 	if bad == nil && keep {
 		t.nameTopic(&r.Record)
-		out.Topic, out.Partition = r.Topic, r.Partition
+		// The client would look at the clock for each record.
+		out.Topic, out.Partition, out.Timestamp = r.Topic, r.Partition, t.now
 		if r.Timestamp != connect.NoTimestamp && r.Timestamp != 0 {
 			out.Timestamp = time.UnixMilli(r.Timestamp)
 		}

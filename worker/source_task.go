@@ -43,6 +43,7 @@ type sourceTask struct {
 	waiting   atomic.Bool
 	sent      int
 	lastTopic string            // The topic last made sure of.
+	now       time.Time         // When the batch being sent came, which stamps its records.
 	names     map[string]string // Of topics; see nameTopic.
 
 	mu        sync.Mutex // Guards what follows.

@@ -183,6 +183,7 @@ var spent = func() context.Context {
 
 // take prepares records for Kafka. On an error those before the bad one are taken.
 func (x *transactions) take(ctx context.Context, records []connect.SourceRecord) (err error) {
+	x.t.now = time.Now()
 	slab := make([]outgoing, len(records))
 	for i := range records {
 		r, o := &records[i], &slab[i]
