@@ -150,7 +150,7 @@ func replicationKeys() []connect.ConfigKey {
 		typed("publish.via.partition.root", connect.TypeBoolean, "", "Changes of partitions under the name of the partitioned table. Default: when a partitioned table is captured."),
 		choice("lsn.flush.mode", "Whether positions are confirmed to the server. connector_and_driver is the same as connector, which confirms keepalives as well.", "connector", "manual", "connector_and_driver"),
 		typed("flush.lsn.source", connect.TypeBoolean, "true", "Former name of lsn.flush.mode: false is manual."),
-		choice("offset.mismatch.strategy", "What to do when the slot is ahead of the stored offset: fail (trust_offset), or go on from the slot and accept the gap.", "trust_offset", "no_validation", "trust_slot", "trust_greater_lsn"),
+		choice("offset.mismatch.strategy", "What to do when the slot is ahead of the stored offset, so that changes are missing. trust_offset: fail, and name the range and the remedies. trust_slot, trust_greater_lsn and no_validation: go on from the slot, with an error in the log and the gap on record in the offset. A slot behind the offset is moved on to it in all four, and an offset of another server or history always fails.", "trust_offset", "no_validation", "trust_slot", "trust_greater_lsn"),
 		numeric("wal.guard.max.bytes", connect.TypeLong, "0", 0, "Most log that the server may hold back for the slot before wal.guard.action follows; 0: any amount."),
 		choice("wal.guard.action", "What follows when the slot holds back more: a warning, the task fails and the slot stays (fail), or the slot is dropped and the task fails (drop_slot).", "warn", "fail", "drop_slot"),
 		numeric("wal.guard.interval.ms", connect.TypeDuration, "5000", 50, "How often the server is asked how much log it holds back."),

@@ -23,7 +23,7 @@ func (w *work) takeSnapshot(ctx context.Context, rep *replication, job snapshotJ
 		return nil
 	}
 	if job.slot != nil && job.slot.lost() {
-		// Only when_needed comes here: the slot is of no use to anybody.
+		// It is of no use to anybody: the server has let go of what it needs.
 		if err := side.dropSlot(ctx, w.set.slot); err != nil {
 			return err
 		}

@@ -118,6 +118,9 @@ func (t *task) run(ctx context.Context, stored *position) (err error) {
 		t.trouble.Store(connect.AsError(err))
 		t.metrics.Add("reconnects_total", 1)
 		pausing := wait.next()
+		if connect.AsError(err).Code == "pg.slot.in_use" {
+			pausing = min(pausing, t.set.slotRetryWait)
+		}
 		t.log.Warn("The connection to PostgreSQL is lost or cannot be used; it is tried again.", "error", err, "in", pausing.Round(time.Millisecond))
 		if !pause(ctx, pausing) {
 			return nil
