@@ -7,7 +7,19 @@ import "fmt"
 type Struct struct {
 	schema *Schema
 	values []Value
+	frozen bool
 }
+
+// Freeze says that nobody will write to the struct or to anything in it any more, and
+// that its memory is never used for another one, so that a converter may remember what
+// it has made of it. It is for structs that many records share. It returns st.
+func (st *Struct) Freeze() *Struct {
+	st.frozen = true
+	return st
+}
+
+// Frozen tells whether Freeze was called.
+func (st *Struct) Frozen() bool { return st.frozen }
 
 // NewStruct returns an empty struct of the schema: all fields null.
 func (s *Schema) NewStruct() *Struct {

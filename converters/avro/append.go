@@ -1,6 +1,7 @@
 package avro
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -88,6 +89,27 @@ func (e *encoder) appendStruct(dst []byte, st *connect.Struct) ([]byte, error) {
 	if !e.owns(st) {
 		return dst, fmt.Errorf("it is a %s, not a %s", st.Schema(), e.schema)
 	}
+	if st.Frozen() {
+		return e.appendFrozen(dst, st)
+	}
+	return e.appendFields(dst, st)
+}
+
+// appendFrozen writes a struct that many records share once, and copies that for the
+// others. The pointer held here keeps its memory from being used for another struct.
+func (e *encoder) appendFrozen(dst []byte, st *connect.Struct) ([]byte, error) {
+	if last := e.frozen.Load(); last != nil && last.st == st {
+		return append(dst, last.text...), nil
+	}
+	from := len(dst)
+	dst, err := e.appendFields(dst, st)
+	if err == nil {
+		e.frozen.Store(&frozen{st: st, text: bytes.Clone(dst[from:])})
+	}
+	return dst, err
+}
+
+func (e *encoder) appendFields(dst []byte, st *connect.Struct) ([]byte, error) {
 	values := st.Values()
 	var err error
 	for i := range e.fields {

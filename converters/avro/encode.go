@@ -3,6 +3,7 @@ package avro
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/tidemill/tidemill/connect"
 )
@@ -52,6 +53,13 @@ type detail struct {
 	size     int
 	symbols  map[string]int64
 	raw      []byte
+	frozen   *atomic.Pointer[frozen] // Of a struct: the frozen one that was written last.
+}
+
+// frozen is a struct that does not change any more, and how it was written.
+type frozen struct {
+	st   *connect.Struct
+	text []byte
 }
 
 // maxUnion is the number of types in a union whose index is one byte.
@@ -208,7 +216,7 @@ func (c *compiler) record(s *connect.Schema, n *node) (*detail, error) {
 	if d := c.done[key]; d != nil {
 		return d, nil
 	}
-	d := &detail{schema: s, required: s.AsRequired(), fields: make([]encoder, 0, len(n.fields))}
+	d := &detail{schema: s, required: s.AsRequired(), frozen: new(atomic.Pointer[frozen]), fields: make([]encoder, 0, len(n.fields))}
 	places := map[string]int{}
 	for i, f := range s.Fields() {
 		name := f.Name

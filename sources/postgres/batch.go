@@ -13,7 +13,7 @@ const (
 	firstBytes, mostBytes     = 1 << 10, 256 << 10
 	firstValues, mostValues   = 64, 16 << 10
 	firstStructs, mostStructs = 8, 2 << 10
-	valueSize, structSize     = 24, 32
+	valueSize, structSize     = 24, 40
 )
 
 // arena is the memory that the rows of one batch share. What it gave out belongs to

@@ -349,6 +349,7 @@ func (r *chunkReader) read(ctx context.Context, ch *chunk) error {
 	block[sourceSnapshot] = connect.String("incremental")
 	block[sourceTsMs], block[sourceTsUs], block[sourceTsNs] = connect.Int64(e.now/1000), connect.Int64(e.now), connect.Int64(e.now*1000)
 	sh.block = (&arena{}).structure(e.source, block)
+	sh.block.Struct().Freeze()
 	q := rowQuery{plan: sh.plan, own: r.columns(ch) + " " + rest}
 	err = r.rows.read(ctx, q, func(t tuple) error {
 		if e.batch.bytes() > 4*r.most && ch.limit > 1 {

@@ -180,6 +180,7 @@ func (r *tableReader) compile(rel *relation) (err error) {
 	}
 	r.plan.source[sourceSnapshot] = connect.String("true")
 	r.block = sourceBlock(&arena{}, r.em.source, r.plan.source, &r.em.stamp, r.slot.begin)
+	r.block.Struct().Freeze()
 	return nil
 }
 
