@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,7 +52,7 @@ type beside struct {
 
 	scans   []*scan
 	resolve *chunk // In the readers' hands.
-	cleared int    // 0: to be asked for, 1: asked for, 2: done.
+	clear   *chunk // In the readers' hands, or back; nil: to be asked for.
 	asked   int    // Chunks in the readers' hands.
 	due     bool   // Something may be done at the next end of a transaction.
 	server  server
@@ -98,7 +97,7 @@ func newBeside(s *stream, env *connect.SourceTaskEnv, notes *notifier) *beside {
 // begin readies it for a connection: windows begin anew, since the stream does.
 func (b *beside) begin(srv server) {
 	b.server = srv
-	b.scans, b.s.watch, b.resolve, b.asked, b.cleared, b.hold = nil, nil, nil, 0, 0, nil
+	b.scans, b.s.watch, b.resolve, b.asked, b.clear, b.hold = nil, nil, nil, 0, nil, nil
 	b.fault, b.s.holdAt = nil, 0
 	b.todo, b.back = make(chan *chunk, 64), make(chan *chunk, 64)
 	b.types = newTypeTable(exactModes(), nil)
@@ -169,7 +168,11 @@ func (b *beside) run(ctx context.Context, stream func(context.Context) error) er
 	}
 	err := stream(ctx)
 	stop()
-	return errors.Join(err, group.Wait())
+	// They end without an error of their own.
+	if ended := group.Wait(); err == nil {
+		err = ended
+	}
+	return err
 }
 
 // busy tells whether something may have changed since the stream last looked.
@@ -250,6 +253,8 @@ func (b *beside) serve(ctx context.Context, c *replication) error {
 		return err
 	}
 	if b.s.em.pos.backlog.Paused {
+		b.show(time.Now())
+		b.forget()
 		return nil
 	}
 	b.s.recent.held = true
@@ -262,9 +267,14 @@ func (b *beside) serve(ctx context.Context, c *replication) error {
 
 // rest is for when there is nothing to do.
 func (b *beside) rest() {
-	b.scans, b.s.watch, b.cleared, b.s.recent.held = nil, nil, 0, false
+	b.scans, b.s.watch = nil, nil
+	b.forget()
 	b.show(time.Time{})
 }
+
+// forget lets go of what was streamed; before anything is read again, what may not be
+// visible yet is looked for anew.
+func (b *beside) forget() { b.clear, b.s.recent.held = nil, false }
 
 // hurry asks the server how far it has come, when a chunk waits for a position.
 func (b *beside) hurry(c *replication) error {
@@ -308,7 +318,6 @@ func (b *beside) collect() {
 func (b *beside) took(ch *chunk) {
 	switch ch.kind {
 	case chunkClear:
-		b.cleared = 2
 		return
 	case chunkResolve:
 		b.resolved(ch)
@@ -454,9 +463,13 @@ func (b *beside) resolved(ch *chunk) {
 // plan gives out what can be done now.
 func (b *beside) plan() {
 	p := b.s.em.pos.backlog
-	if b.cleared == 0 {
-		b.cleared = 1
-		b.give(&chunk{kind: chunkClear, recent: slices.Clone(b.s.recent.list)})
+	if b.clear == nil || b.s.recent.lost {
+		b.s.recent.lost = false
+		b.clear = &chunk{kind: chunkClear, recent: slices.Clone(b.s.recent.list)}
+		b.give(b.clear)
+	}
+	if len(p.Requests) > 0 && p.Requests[0].Blocking {
+		return // What is under way comes to its end first.
 	}
 	if b.resolve == nil && len(p.Requests) > 0 {
 		b.resolve = &chunk{kind: chunkResolve, ask: p.Requests[0]}
@@ -471,7 +484,7 @@ func (b *beside) plan() {
 			b.addScan(t)
 		}
 	}
-	if b.cleared == 2 {
+	if b.clear.back {
 		for _, sc := range slices.Clone(b.scans) {
 			b.advance(sc)
 		}
@@ -512,6 +525,7 @@ func (b *beside) advance(sc *scan) {
 func (b *beside) open(sc *scan, ch *chunk) {
 	b.marks++
 	ch.mark, ch.from, ch.recent = b.marks, sc.touches.next(), slices.Clone(b.s.recent.list)
+	ch.told = b.told(sc.table.OID)
 	b.give(ch)
 }
 

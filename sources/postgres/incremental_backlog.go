@@ -3,6 +3,7 @@ package postgres
 import (
 	"encoding/json"
 	"slices"
+	"sync"
 
 	"github.com/tidemill/tidemill/connect"
 )
@@ -17,7 +18,7 @@ type backlog struct {
 	// Count is how many tables were ever taken in, which gives each its number.
 	Count uint64 `json:"count,omitempty"`
 
-	text   string // Rendered, as a JSON string.
+	text   *rendered
 	number uint64 // Grows with each backlog of one life of a task.
 }
 
@@ -75,12 +76,26 @@ func (p *backlog) with(change func(*backlog)) *backlog {
 	}
 	change(&next)
 	next.number++
-	next.text = ""
-	if text, err := json.Marshal(&next); err == nil {
-		quoted, _ := json.Marshal(string(text)) // A string always has a JSON form.
-		next.text = string(quoted)
-	}
+	next.text = &rendered{}
 	return &next
+}
+
+// rendered is the text of a backlog, made when it is first asked for: few of them are
+// ever stored. Any goroutine may ask.
+type rendered struct {
+	once sync.Once
+	text []byte
+}
+
+// appendJSON appends the backlog as a JSON string that holds JSON, since offsets are
+// flat.
+func (p *backlog) appendJSON(dst []byte) []byte {
+	p.text.once.Do(func() {
+		if text, err := json.Marshal(p); err == nil {
+			p.text.text, _ = json.Marshal(string(text)) // A string always has a JSON form.
+		}
+	})
+	return append(dst, p.text.text...)
 }
 
 // version grows with each backlog of one life of a task.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/connect/connecttest"
+	"github.com/tidemill/tidemill/internal/devstack"
 )
 
 // TestBlockingSnapshot takes one in a storm: the stream stands still for it, and no row
@@ -56,6 +57,27 @@ func TestBlockingSnapshot(t *testing.T) {
 	d.exec(`INSERT INTO a VALUES (-5, 1, 'x')`)
 	if r := again.Take(2)[1]; op(&r) != "c" && op(&r) != "d" && op(&r) != "" {
 		t.Error(brief(&r))
+	}
+}
+
+// TestBlockingSnapshotWithinAnIncrementalOne has one in the middle of the other, on a
+// server that flushes messages by itself.
+func TestBlockingSnapshotWithinAnIncrementalOne(t *testing.T) {
+	t.Parallel()
+	d := openTestDB(t, devstack.TestPostgresVersion(t, 17))
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text); INSERT INTO a SELECT g, 'x' FROM generate_series(1, 2000) g; CREATE TABLE b (id int PRIMARY KEY); INSERT INTO b VALUES (1), (2)`)
+	c := newSignalled()
+	run := d.startSignalled(c, &connecttest.Offsets{}, "snapshot.mode", "no_data", "incremental.snapshot.chunk.size", "5", "max.batch.size", "10", "max.queue.size", "10")
+	d.streaming()
+	c.send("execute-snapshot", `{"data-collections":["public.a"]}`)
+	run.Take(10)
+	c.send("execute-snapshot", `{"type":"blocking","data-collections":["public.b"]}`)
+	last := ""
+	for _, r := range run.Take(1992) {
+		last = r.Topic
+	}
+	if last != "shop.public.a" {
+		t.Error("the blocking snapshot waited for the end of the incremental one")
 	}
 }
 
@@ -245,13 +267,18 @@ func TestAlteredWhileRead(t *testing.T) {
 	run := d.startSignalled(c, &connecttest.Offsets{}, "snapshot.kind", "resumable", "incremental.snapshot.chunk.size", "10", "max.batch.size", "10", "max.queue.size", "10",
 		"incremental.snapshot.max.threads", "4")
 	run.Take(200)
-	d.exec(`ALTER TABLE t0 ADD more int NOT NULL DEFAULT 7; UPDATE t0 SET v = 'y' WHERE id = 1900`)
+	d.exec(`UPDATE t0 SET v = 'z' WHERE id = 1901`)
+	d.exec(`ALTER TABLE t0 ADD more int NOT NULL DEFAULT 7`)
 	d.exec(`ALTER TABLE t1 RENAME TO renamed`)
 	d.exec(`DROP TABLE t2`)
 	d.exec(`ALTER TABLE t3 ALTER id TYPE bigint; INSERT INTO t3 VALUES (5000, 'new')`)
 	rows := map[string]map[int64]*connect.SourceRecord{}
-	begun := false
-	for deadline := time.Now().Add(30 * time.Second); !begun || c.reading(); {
+	begun, marked := false, false
+	for deadline := time.Now().Add(30 * time.Second); rows["t0"][9999] == nil; {
+		if begun && !c.reading() && !marked {
+			marked = true
+			d.exec(`INSERT INTO t0 VALUES (9999, 'end')`)
+		}
 		if time.Now().After(deadline) {
 			t.Fatal("the snapshot does not end")
 		}
@@ -272,7 +299,7 @@ func TestAlteredWhileRead(t *testing.T) {
 	if last := rows["t0"][2000]; last == nil || after(last, "more").Int() != 7 {
 		t.Errorf("the new column is missing: %v", last)
 	}
-	if n := rows["t0"][1900]; n == nil || after(n, "v").Str() != "y" {
+	if n := rows["t0"][1901]; n == nil || after(n, "v").Str() != "z" {
 		t.Error("the changed row is not as it is now")
 	}
 	if rows["t3"][5000] == nil || rows["t3"][2000] == nil || rows["t3"][2000].KeySchema.Fields()[0].Schema.Kind() != connect.KindInt64 {

@@ -29,6 +29,7 @@ type chunk struct {
 	ask    snapshotRequest
 	recent []uint32 // Streamed before the window began.
 	from   int64    // The first change of the window.
+	told   *relation
 
 	found []tableBacklog // Of chunkResolve.
 	shape *shape

@@ -48,8 +48,17 @@ func (b *beside) outgrown(sc *scan, ch *chunk) bool {
 	if ch.from < sc.touches.first {
 		return true
 	}
-	t := b.s.tables[ch.table.OID]
-	return t != nil && t.rel != nil && !sameColumns(t.rel, ch.shape.rel)
+	// What it knew before the window is older than what the reader saw.
+	told := b.told(ch.table.OID)
+	return told != nil && told != ch.told && !sameColumns(told, ch.shape.rel)
+}
+
+// told returns the shape of a table as the log has told it last, nil when it has not.
+func (b *beside) told(oid uint32) *relation {
+	if t := b.s.tables[oid]; t != nil {
+		return t.rel
+	}
+	return nil
 }
 
 // repeat reads a table again from behind what was sent.

@@ -69,15 +69,17 @@ func (p *pgSnapshot) sees(xid uint32) bool {
 // streamed by an earlier process.
 type recentXids struct {
 	list []uint32
-	// held: nothing may be dropped but what a snapshot has seen.
-	held bool
+	// held: nothing should be dropped but what a snapshot has seen; lost: it was.
+	held, lost bool
 }
 
-const recentMost = 1 << 14
+// How many are kept while nobody asks, and while somebody does.
+const recentMost, recentHeld = 1 << 14, 1 << 20
 
 func (r *recentXids) add(xid uint32) {
-	if len(r.list) >= recentMost && !r.held {
+	if len(r.list) >= recentMost && (!r.held || len(r.list) >= recentHeld) {
 		r.list = r.list[:copy(r.list, r.list[len(r.list)/2:])]
+		r.lost = r.held
 	}
 	r.list = append(r.list, xid)
 }

@@ -111,7 +111,7 @@ func (p *position) AppendJSON(dst []byte) []byte {
 		num("lsn_message", p.message)
 	}
 	if !p.backlog.empty() {
-		dst = append(append(append(dst, `"incremental":`...), p.backlog.text...), ',')
+		dst = append(p.backlog.appendJSON(append(dst, `"incremental":`...)), ',')
 	}
 	if p.lineage != nil {
 		dst = p.lineage.appendJSON(dst)

@@ -79,7 +79,8 @@ func newSignalSettings(s connect.Settings) signalSettings {
 // holds one.
 func parseSignal(id, kind string, data []byte) (signal, error) {
 	sig := signal{id: id, kind: kind}
-	data = bytes.TrimSpace(data)
+	// The binary form of jsonb begins with its version.
+	data = bytes.TrimSpace(bytes.TrimPrefix(data, []byte{1}))
 	if len(data) > 0 && data[0] == '"' {
 		var text string
 		if err := json.Unmarshal(data, &text); err != nil {
@@ -267,7 +268,11 @@ func (b *beside) channels() (list []func(context.Context) error) {
 	if b.env.Signals != nil {
 		list = append(list, b.fromREST)
 	}
-	if set.channels["kafka"] && b.env.Consume != nil {
+	switch {
+	case !set.channels["kafka"]:
+	case b.env.Consume == nil:
+		b.s.log.Warn("signal.enabled.channels names kafka, but this worker cannot read topics for a connector.", "code", "pg.signal.channel")
+	default:
 		list = append(list, b.fromKafka)
 	}
 	if set.channels["file"] {
