@@ -90,7 +90,7 @@ CREATE PUBLICATION shop FOR TABLE hidden.a, hidden.split WITH (publish = 'insert
 	}
 	codes, _, exit := found(t, file)
 	want := []string{
-		"pg.decoding_memory", "pg.limit", "pg.limit", "pg.limit.role", "pg.publication.operations", "pg.publication.via_root", "pg.replica_identity",
+		"pg.decoding_memory", "pg.limit", "pg.limit", "pg.limit.role", "pg.publication.operations", "pg.replica_identity",
 		"pg.role.owner", "pg.role.replication", "pg.role.select", "pg.role.statistics", "pg.role.usage", "pg.row_security", "pg.slot_limit", "pg.table.unlogged",
 		"pg.wal_level", "pg.wal_sender_timeout",
 	}
