@@ -110,7 +110,7 @@ const queryColumns = `SELECT a.attname, a.atttypid, a.atttypmod, a.attnotnull,
 	a.attgenerated <> '' AND NOT (a.attgenerated = 's' AND current_setting('server_version_num')::int >= 180000 AND EXISTS (
 		SELECT FROM pg_catalog.pg_publication_tables t WHERE t.pubname = $2 AND pg_catalog.to_jsonb(t)->'attnames' ? a.attname::text
 			AND pg_catalog.format('%I.%I', t.schemaname, t.tablename)::regclass IN (a.attrelid, pg_catalog.pg_partition_root(a.attrelid)))), a.attndims,
-	coalesce(pg_catalog.col_description(a.attrelid, a.attnum), '')
+	coalesce(pg_catalog.col_description(a.attrelid, a.attnum), ''), a.attnum
 FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`
 
@@ -146,7 +146,7 @@ func (d *db) describe(ctx context.Context, oid uint32) (*relation, *tableFacts, 
 		if generated := truth(c[5]); generated {
 			continue // The log does not have them.
 		}
-		facts.columns[string(c[0])] = columnFacts{notNull: truth(c[3]), expression: string(c[4]), dims: int(number(c[6])), comment: string(c[7])}
+		facts.columns[string(c[0])] = columnFacts{notNull: truth(c[3]), expression: string(c[4]), dims: int(number(c[6])), comment: string(c[7]), number: uint16(number(c[8]))}
 		rel.columns = append(rel.columns, relationColumn{name: string(c[0]), typ: uint32(number(c[1])), mod: int32(number(c[2]))})
 	}
 	indexes, err := d.rows(ctx, queryIndexes, id)

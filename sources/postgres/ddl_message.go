@@ -75,6 +75,10 @@ type schemaChanges struct {
 // catalogue.
 func (c *schemaChanges) prefer(oid uint32, today *tableFacts) *tableFacts {
 	if told := c.facts[oid]; told != nil {
+		for name, column := range told.columns {
+			column.number = today.columns[name].number // The log does not tell it.
+			told.columns[name] = column
+		}
 		return told
 	}
 	return today

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -24,11 +26,14 @@ import (
 //
 // What was kept up to which position is kept as well, and before any position is handed
 // over. When that is behind a stored offset, because the directory is another or the
-// machine lost its last writes, all is forgotten, and the tables are read again beside
-// the log; until a row is read its unavailable values have the placeholder.
+// machine lost its last writes, or of another history or from before a gap, all is
+// forgotten, and the tables are read again beside the log; until a row is read its
+// unavailable values have the placeholder.
 //
-// Keys of the store: table and key of the row, each behind its length, commit LSN and
-// ordinal as big-endian numbers, column.
+// Keys of the store: the server's number of the table, the key of the row behind its
+// length, commit LSN and ordinal as big-endian numbers, the name of the column. Values
+// begin with the server's number of the column: names may pass to other tables and
+// columns, whose values must not be taken for theirs.
 type fill struct {
 	db     *state.Disk
 	values state.ID
@@ -45,7 +50,10 @@ type fill struct {
 	batch   state.Batch
 	prefix  []byte
 	value   []byte
-	dropped []dropping
+	dropped []dropping // In the order of the log.
+	// end and ordinal are those of the mark.
+	end     uint64
+	ordinal int64
 }
 
 // dropping is what becomes unreachable once its position is safe: a row, or all of a
@@ -96,27 +104,45 @@ func (f *fill) close() error {
 	return f.db.Close()
 }
 
-// covers tells whether nothing is missing up to a stored position.
-func (f *fill) covers(end uint64) (bool, error) {
+// covers tells whether nothing is missing up to a position.
+func (f *fill) covers(p *position) (bool, error) {
 	mark, found, err := f.db.Reader(f.marks).Get(nil, fillMark)
-	if err != nil || !found || len(mark) != 8 {
+	const places = 16
+	if err != nil || !found || len(mark) < places || string(mark[places:]) != p.line().history() {
 		return false, err
 	}
-	return binary.BigEndian.Uint64(mark) >= end, nil
+	end, ordinal := binary.BigEndian.Uint64(mark), int64(binary.BigEndian.Uint64(mark[8:]))
+	return end > p.end || end == p.end && ordinal >= p.within(), nil
+}
+
+// history names the history that values belong to: one server, and no gap.
+func (l *lineage) history() string {
+	if l == nil {
+		return ""
+	}
+	return strconv.FormatInt(l.gapAt, 10) + " " + l.systemID
+}
+
+// within is how many changes a position has of the transaction it stands in.
+func (p *position) within() int64 {
+	if p.commit == 0 {
+		return 0
+	}
+	return p.ordinal
 }
 
 // forget begins anew at a position.
-func (f *fill) forget(end uint64) error {
+func (f *fill) forget(p *position) error {
 	f.mu.Lock()
 	f.batch.DeleteRange(f.values, state.Range{})
-	f.dropped, f.fault = nil, nil
+	f.dropped, f.fault, f.end = nil, nil, 0
 	f.mu.Unlock()
-	return f.reached(end)
+	return f.reached(p)
 }
 
 // reached notes, and makes lasting, that all values up to a position are kept. It comes
 // before the position is handed over.
-func (f *fill) reached(end uint64) error {
+func (f *fill) reached(p *position) error {
 	if f == nil {
 		return nil
 	}
@@ -128,7 +154,12 @@ func (f *fill) reached(end uint64) error {
 	if f.fault != nil {
 		return f.fault
 	}
-	f.batch.Put(f.marks, fillMark, binary.BigEndian.AppendUint64(nil, end))
+	ordinal := p.within()
+	if p.end == f.end {
+		ordinal = max(ordinal, f.ordinal) // What was seen is passed over after a connection broke.
+	}
+	f.end, f.ordinal = p.end, ordinal
+	f.batch.Put(f.marks, fillMark, append(appendVersion(nil, f.end, f.ordinal), p.line().history()...))
 	return f.commit()
 }
 
@@ -146,12 +177,9 @@ func (f *fill) commit() error {
 
 // drop drops what rows that are gone have left, once no restart comes before that.
 func (f *fill) drop() error {
-	safe, kept := f.safe.Load(), f.dropped[:0]
-	for _, d := range f.dropped {
-		if d.commit >= safe {
-			kept = append(kept, d)
-			continue
-		}
+	safe := f.safe.Load()
+	for ; len(f.dropped) > 0 && f.dropped[0].commit < safe; f.dropped = f.dropped[1:] {
+		d := f.dropped[0]
 		if !d.table {
 			f.batch.DeleteRange(f.values, state.Range{Lo: d.prefix, Hi: appendVersion(bytes.Clone(d.prefix), d.commit, d.ordinal+1)})
 			continue
@@ -166,7 +194,6 @@ func (f *fill) drop() error {
 			return fillFault("large values cannot be read", err)
 		}
 	}
-	f.dropped = kept
 	return nil
 }
 
@@ -200,7 +227,7 @@ func splitTail(b []byte) (commit uint64, ordinal int64, column string, ok bool) 
 // row returns where the values of a row are kept, without their versions. The caller
 // holds mu.
 func (f *fill) row(p *plan, key connect.Value) []byte {
-	f.prefix = appendLengthy(f.prefix[:0], p.table.String())
+	f.prefix = binary.BigEndian.AppendUint32(f.prefix[:0], p.relation.oid)
 	text := connect.AppendJSON(f.value[:0], p.key, key)
 	f.prefix = appendLengthy(f.prefix, string(text))
 	f.value = text[:0]
@@ -241,7 +268,8 @@ func (f *fill) note(err error) {
 }
 
 // put keeps the values of a row as of a position. Rows so small that the server never
-// stores a part of them apart, which it does with those over two kilobytes, are left out.
+// stores a part of them apart, which it does with those over two kilobytes, are left out,
+// unless a mask hides how large they are.
 func (f *fill) put(p *plan, key, row connect.Value, pos *position) error {
 	const small, batchBytes = 512, 1 << 20
 	if key.IsNull() || row.IsNull() {
@@ -256,7 +284,7 @@ func (f *fill) put(p *plan, key, row connect.Value, pos *position) error {
 			size += sizeOf(st.At(i))
 		}
 	}
-	if size < small {
+	if size < small && !slices.ContainsFunc(p.columns, func(c columnPlan) bool { return c.masked }) {
 		return nil
 	}
 	commit, ordinal := pos.version()
@@ -269,7 +297,8 @@ func (f *fill) put(p *plan, key, row connect.Value, pos *position) error {
 		if c.field < 0 || !kept(fields[c.field].Schema) || st.At(c.field).Equal(c.missing) {
 			continue
 		}
-		f.value = appendStored(appendLengthy(append(f.value[:0], byte(fields[c.field].Schema.Kind())), fields[c.field].Schema.Name()), st.At(c.field))
+		f.value = binary.BigEndian.AppendUint16(f.value[:0], c.number)
+		f.value = appendStored(appendLengthy(append(f.value, byte(fields[c.field].Schema.Kind())), fields[c.field].Schema.Name()), st.At(c.field))
 		f.batch.Put(f.values, append(at, c.name...), f.value)
 	}
 	if f.batch.Size() >= batchBytes {
@@ -324,7 +353,7 @@ func (f *fill) emptied(p *plan, pos *position) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	commit, ordinal := pos.version()
-	f.dropped = append(f.dropped, dropping{commit: commit, ordinal: ordinal, prefix: appendLengthy(nil, p.table.String()), table: true})
+	f.dropped = append(f.dropped, dropping{commit: commit, ordinal: ordinal, prefix: binary.BigEndian.AppendUint32(nil, p.relation.oid), table: true})
 }
 
 // complete puts the values that the log does not hold into a row, from the newest
@@ -342,51 +371,57 @@ func (f *fill) complete(a *arena, p *plan, key, row connect.Value, pos *position
 	commit, ordinal := pos.version()
 	prefix := f.row(p, key)
 	it := f.reader.Scan(state.Range{Lo: prefix, Hi: appendVersion(bytes.Clone(prefix), commit, ordinal), Reverse: true})
-	missing := map[string]int{}
+	missing := map[uint16]int{}
 	for i := range p.columns {
-		for _, field := range f.wants {
-			if p.columns[i].field == field {
-				missing[p.columns[i].name] = field
-			}
+		if c := &p.columns[i]; c.number != 0 && slices.Contains(f.wants, c.field) {
+			missing[c.number] = c.field
 		}
 	}
+	unknown = int64(len(f.wants))
 	for len(missing) > 0 && it.Next() {
-		_, _, column, ok := splitTail(it.Key()[len(prefix):])
-		field, wanted := missing[column]
-		if !ok || !wanted {
+		const size = 2
+		stored := it.Value()
+		if len(stored) < size {
 			continue
 		}
-		delete(missing, column)
-		if v, ok := readStored(a, p.row.Fields()[field].Schema, it.Value()); ok {
+		number := binary.BigEndian.Uint16(stored)
+		if number == 0 {
+			break // Whose values these are is not known, so nothing older can be trusted.
+		}
+		field, wanted := missing[number]
+		if !wanted {
+			continue
+		}
+		delete(missing, number)
+		if v, ok := readStored(a, p.row.Fields()[field].Schema, stored[size:]); ok {
 			row.Struct().Set(field, v)
-		} else {
-			unknown++
+			unknown--
 		}
 	}
 	if err := it.Close(); err != nil {
 		return 0, fillFault("large values cannot be read", err)
 	}
-	return unknown + int64(len(missing)), nil
+	return unknown, nil
 }
 
 // checkFill makes sure that the values kept reach as far as the stream's position, and
 // otherwise has the tables read again.
-func (w *work) checkFill(s *stream, end uint64) error {
+func (w *work) checkFill(s *stream, p *position) error {
 	if w.fill == nil {
 		return nil
 	}
-	covered, err := w.fill.covers(end)
+	covered, err := w.fill.covers(p)
 	if err != nil || covered {
 		return err
 	}
-	if err := w.fill.forget(end); err != nil {
+	if err := w.fill.forget(p); err != nil {
 		return err
 	}
-	if w.stored == nil {
+	if line := p.line(); w.stored == nil && (line == nil || line.gapAt == 0) {
 		return nil // Nothing was ever read, so there is nothing to be missing.
 	}
-	w.log.Warn("The large values kept on this machine do not reach to the stored offset. The tables are read again beside the log; until then, values that it does not hold have the placeholder.",
-		"offset", lsnText(end))
+	w.log.Warn("The large values kept on this machine do not reach to the offset, or are from before a gap. The tables are read again beside the log; until then, values that it does not hold have the placeholder.",
+		"offset", lsnText(p.end))
 	s.askSnapshot(snapshotRequest{ID: "fill", Tables: []string{".*"}})
 	return nil
 }

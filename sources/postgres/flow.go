@@ -36,7 +36,7 @@ func (s *stream) offer(now time.Time) (time.Time, error) {
 		return now.Add(linger), nil
 	}
 	s.lastOffer = now
-	if err := s.em.fill.reached(s.em.pos.end); err != nil {
+	if err := s.em.fill.reached(&s.em.pos); err != nil {
 		return time.Time{}, err
 	}
 	// Only this goroutine sends, so the room that was there is there.
@@ -47,7 +47,7 @@ func (s *stream) offer(now time.Time) (time.Time, error) {
 // push hands the batch over, waiting for room. Meanwhile nothing is read, which is
 // what slows the server down; reports go on, so that it does not take us for dead.
 func (s *stream) push(ctx context.Context, c *replication) error {
-	if err := s.em.fill.reached(s.em.pos.end); err != nil {
+	if err := s.em.fill.reached(&s.em.pos); err != nil {
 		return err
 	}
 	b := s.unsent

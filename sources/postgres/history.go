@@ -61,6 +61,9 @@ func (w *work) checkPlace(ctx context.Context, rep *replication, info *slotInfo,
 		pos.accept(g, info.safe, srv, w.set.slot, time.Now().UnixMicro())
 		w.line = pos.lineage
 		w.stream.pending = true
+		if err := w.checkFill(w.stream, pos); err != nil {
+			return err
+		}
 	case g != nil:
 		return g.err(w.env.Connector, w.set.slot)
 	}

@@ -167,6 +167,11 @@ func (b *beside) run(ctx context.Context, stream func(context.Context) error) er
 		group.Go(func() error { return listen(gctx) })
 	}
 	err := stream(ctx)
+	if b.hold != nil {
+		// It waited for its place in the log, which this connection does not come to any more.
+		b.hold.close(ctx)
+		b.hold = nil
+	}
 	stop()
 	// They end without an error of their own.
 	if ended := group.Wait(); err == nil {

@@ -28,6 +28,7 @@ type plan struct {
 // columnPlan is what becomes of one column.
 type columnPlan struct {
 	name     string
+	number   uint16 // By which the server knows it, whatever its name; 0: not known.
 	masked   bool
 	field    int // Where it stands in the row; -1 when the row does not have it.
 	decode   decodeFunc
@@ -96,10 +97,27 @@ func (c *compiler) compile(r *relation, facts *tableFacts) (*plan, error) {
 		p.columns[i].field = len(fields)
 		fields = append(fields, field)
 	}
+	p.number(facts)
 	if err := c.schemas(p, fields); err != nil {
 		return nil, err
 	}
 	return p, c.key(p, keys, codecs, facts)
+}
+
+// number takes in which columns of the table those of the log are. The catalogue may have
+// moved on: it is believed when it has all of their names, in their order.
+func (p *plan) number(facts *tableFacts) {
+	last := uint16(0)
+	for i := range p.columns {
+		n := facts.columns[p.columns[i].name].number
+		if n <= last {
+			for i := range p.columns {
+				p.columns[i].number = 0
+			}
+			return
+		}
+		p.columns[i].number, last = n, n
+	}
 }
 
 // adapts tells whether a plan compiled anew can read what gave this error, and takes

@@ -67,6 +67,7 @@ type columnFacts struct {
 	expression string // Of the default; empty for none.
 	dims       int    // Of an array, as it was declared.
 	comment    string
+	number     uint16 // By which the server knows it, whatever its name; 0: not known.
 }
 
 // keyColumns returns the columns that a row's key has, in order. The flags of the

@@ -278,7 +278,7 @@ func (w *work) newStream(pos position, srv server) error {
 	if w.set.ddlPrefix != "" && w.set.schemaRecords {
 		s.changes.plan = newSchemaChangePlan(w.set, em.source)
 	}
-	if err := w.checkFill(s, pos.end); err != nil {
+	if err := w.checkFill(s, &pos); err != nil {
 		return err
 	}
 	s.pending = w.fresh() || s.pending // A start without a snapshot is worth storing at once.

@@ -155,7 +155,7 @@ func (s *snapshot) finish(ctx context.Context) error {
 	if s.after != nil {
 		e.pos = *s.after
 	}
-	if err := e.fill.reached(e.pos.end); err != nil {
+	if err := e.fill.reached(&e.pos); err != nil {
 		return err
 	}
 	if last.batch == nil {

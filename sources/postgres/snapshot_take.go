@@ -34,12 +34,12 @@ func (w *work) takeSnapshot(ctx context.Context, rep *replication, job snapshotJ
 	if err != nil {
 		return err
 	}
+	start := position{lsn: slot.begin, end: slot.begin, snapshot: snapshotRunning, forced: w.forced(), micros: time.Now().UnixMicro(), lineage: w.line}
 	if w.fill != nil {
-		if err := w.fill.forget(slot.begin); err != nil {
+		if err := w.fill.forget(&start); err != nil {
 			return err
 		}
 	}
-	start := position{lsn: slot.begin, end: slot.begin, snapshot: snapshotRunning, forced: w.forced(), micros: time.Now().UnixMicro(), lineage: w.line}
 	s := &snapshot{
 		set: w.set, log: w.log, metrics: w.metrics, out: w.batches, app: w.app, slot: slot, version: Version,
 		keep: rep.keep,
