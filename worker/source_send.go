@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
@@ -184,6 +185,10 @@ func (t *sourceTask) tolerated(c context.Context, out *kgo.Record, err error) bo
 		return false
 	}
 	t.metrics.fail()
+	if refusedTogether(err) {
+		t.failOn(refusedError(out, err))
+		return false
+	}
 	err = produceError(out, err)
 	bad := &fault{site: site{stageProduce, "producer"}, err: err}
 	if err := t.faults.skip(c, bad, nil, "topic='"+out.Topic+"'"); err != nil {
@@ -191,6 +196,22 @@ func (t *sourceTask) tolerated(c context.Context, out *kgo.Record, err error) bo
 		return false
 	}
 	return true
+}
+
+// refusedTogether tells whether the brokers found a batch too large: the client gives
+// that error to all records of the partition that it has, and which of them is too large
+// by itself is not known. A record that the client finds too large is refused alone, and
+// never has a compressed size.
+func refusedTogether(err error) bool {
+	return errors.Is(err, kerr.MessageTooLarge) && (err == error(kerr.MessageTooLarge) || strings.Contains(err.Error(), " compressed_bytes="))
+}
+
+// refusedError ends a task even if it tolerates errors: leaving out all that was refused
+// together would lose records that nothing is wrong with.
+func refusedError(out *kgo.Record, err error) error {
+	e := produceError(out, err).(*connect.Error)
+	e.Mend = "raise the topic's max.message.bytes, or set producer.override.max.request.size to no more than that: then errors.tolerance=all leaves out just the records that are too large by themselves"
+	return e
 }
 
 // finish marks a record as finished, and asks for a commit when there are many.
