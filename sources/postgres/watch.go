@@ -29,6 +29,7 @@ type watch struct {
 	side    *db
 	known   *standing // As it was when last looked; nil: not yet looked.
 	again   bool      // Something is to be tried again although nothing changed.
+	failed  bool      // The last look did.
 	events  []watchEvent
 	waiting []awaited
 	told    map[string]bool // Warnings that are not repeated.
@@ -81,13 +82,19 @@ func (w *watch) begin(ctx context.Context) error {
 	}
 	err := w.look(ctx)
 	if err == nil || ctx.Err() != nil {
+		w.failed = false
 		return nil
 	}
 	w.drop(ctx)
 	if isGrave(err) {
 		return err
 	}
-	w.warnOnce("The catalogue cannot be watched for new tables and changes of the publication; it is tried again.", "error", err.Error())
+	// A table that is dropped while its entry is read is an error as well, and not worth a
+	// word: the next look will tell.
+	if w.failed {
+		w.warnOnce("The catalogue cannot be watched for new tables and changes of the publication; it is tried again.", "error", err.Error())
+	}
+	w.failed = true
 	return nil
 }
 
