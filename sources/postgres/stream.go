@@ -107,6 +107,7 @@ func (s *stream) run(ctx context.Context, c *replication) error {
 	now := time.Now()
 	s.lastHeard, s.lastSent, s.nextTick, s.shutdown = now, time.Time{}, now, shutdownWatch{}
 	s.em.now = now.UnixMicro()
+	s.pace = pace{quiet: quieter(c.conn)}
 	s.conn.Store(c)
 	defer s.conn.Store(nil)
 	s.reading = true
@@ -132,8 +133,7 @@ func (s *stream) run(ctx context.Context, c *replication) error {
 		if !rest.IsZero() && rest.Before(due) {
 			due = rest
 		}
-		s.pace.rest()
-		err = c.fill(due)
+		err = c.fill(s.pace.rest(due))
 		now = time.Now()
 		s.pace.read(c.got, now)
 		s.em.now = now.UnixMicro()

@@ -75,7 +75,8 @@ func FuzzFrame(f *testing.F) {
 }
 
 func TestPacing(t *testing.T) {
-	var p pace
+	var told []int
+	p := pace{quiet: func(bytes int) { told = append(told, bytes) }}
 	now := time.Now()
 	for range 100 {
 		now = now.Add(time.Millisecond)
@@ -97,5 +98,15 @@ func TestPacing(t *testing.T) {
 	}
 	if p.resting {
 		t.Error("the stream is quiet again")
+	}
+	if len(told)%2 != 0 || told[0] != paceQuiet || told[len(told)-1] != 1 {
+		t.Errorf("the socket was told %v", told)
+	}
+	if due := now.Add(time.Hour); p.rest(due) != due {
+		t.Error("a quiet stream waits for as long as nothing is due")
+	}
+	p.resting, p.last = true, paceMuch
+	if p.rest(now.Add(time.Hour)).After(time.Now().Add(paceRest)) {
+		t.Error("a read that rests must look again soon: the socket does not tell of little")
 	}
 }
