@@ -45,14 +45,17 @@ type emitter struct {
 	pool  *pool // Nil: batches are not used again.
 	fill  *fill // Nil: unavailable values have the placeholder.
 	batch *batch
-	// pos is behind everything that was seen so far, before behind the change
-	// before: the records of one change but the last carry before.
+	// pos is behind everything that was seen so far, before behind the change before.
 	pos, before position
-	stamp       stamp
-	now         int64 // Microseconds since the epoch, of the last look at the clock.
-	hint        int   // Records of the last batch.
-	warned      map[string]bool
-	events      eventCounts
+	// sent is the position of the transaction's last record that ends a change, nil
+	// before there is one. The records of one change but the last carry it, or before:
+	// who divides a transaction sees that nobody can resume behind them.
+	sent   *position
+	stamp  stamp
+	now    int64 // Microseconds since the epoch, of the last look at the clock.
+	hint   int   // Records of the last batch.
+	warned map[string]bool
+	events eventCounts
 }
 
 func (e *emitter) newBatch() { e.batch = e.pool.take(e.hint) }
@@ -70,9 +73,15 @@ func (e *emitter) carry(held []connect.SourceRecord) {
 
 // append adds a record. last tells whether the change ends with it.
 func (e *emitter) append(r connect.Record, last bool) {
-	pos := &e.pos
-	if !last {
-		pos = &e.before
+	var pos *position
+	switch {
+	case last:
+		pos = e.batch.at(e.pos)
+		e.sent = pos
+	case e.sent != nil:
+		pos = e.sent
+	default:
+		pos = e.batch.at(e.before)
 	}
 	r.Partition, r.Timestamp = connect.AnyPartition, connect.NoTimestamp
 	switch {
@@ -83,7 +92,7 @@ func (e *emitter) append(r connect.Record, last bool) {
 		r.Headers = append(r.Headers, e.context...)
 	}
 	e.batch.records = append(e.batch.records, connect.SourceRecord{
-		Record: r, SourcePartition: e.partition, SourceOffset: e.batch.at(*pos),
+		Record: r, SourcePartition: e.partition, SourceOffset: pos,
 	})
 }
 

@@ -268,7 +268,7 @@ func (s *stream) begin(body []byte) error {
 	if m.commit == s.resume.commit && !s.skipTx {
 		s.skip = s.resume.ordinal
 	} else if !s.skipTx {
-		s.txBegan = 0
+		s.txBegan, e.sent = 0, nil
 	}
 	if s.skipTx {
 		return nil
