@@ -268,7 +268,7 @@ func (w *work) newStream(pos position, srv server) error {
 	types := newTypeTable(w.set.modes, nil)
 	s := &stream{
 		set: w.set, log: w.log, metrics: w.metrics, em: em, comp: newCompiler(w.set, types, Version), out: w.batches,
-		app: w.app, safe: &w.safe, figures: &w.figures, beats: newHeartbeats(), spill: w.newSpill(), progress: progress{show: w.env.Show}, asked: make(chan snapshotRequest, 16),
+		app: w.app, safe: &w.safe, figures: &w.figures, beats: newHeartbeats(), spill: w.newSpill(), progress: progress{show: w.env.Show}, asked: make(chan *watchAsk, 16), asking: map[tableName]*watchAsk{},
 	}
 	var err error
 	if s.msgPlan, err = newMessagePlan(w.set, Version, em.source); err != nil {

@@ -79,7 +79,8 @@ type stream struct {
 	pace       pace
 	beats      heartbeats
 	shutdown   shutdownWatch
-	asked      chan snapshotRequest // By the watch, for this goroutine to take in.
+	asked      chan *watchAsk          // By the watch, for this goroutine to take in.
+	asking     map[tableName]*watchAsk // The watch's own: what is not known to be stored.
 }
 
 // planned is what is known of a relation of this connection.

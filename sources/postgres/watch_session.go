@@ -37,23 +37,46 @@ func (w *work) readAndWatch(ctx context.Context, rep *replication) error {
 	return both.Wait()
 }
 
-// ask hands a request over to the stream's goroutine; it may be called from any
-// goroutine. False: there is no room now.
+// watchAsk is what the watch asks of the stream, which tells the number of the backlog
+// that has it.
+type watchAsk struct {
+	request snapshotRequest
+	applied chan uint64
+	number  uint64 // As it was told; 0: not yet.
+}
+
+// ask hands a request over to the stream's goroutine, and tells whether it is stored with
+// the position: until then whoever asks must not forget it. It belongs to the goroutine
+// of the watch, which asks again.
 func (s *stream) ask(t tableName, why string) bool {
-	select {
-	case s.asked <- snapshotRequest{ID: why, Tables: []string{exactly(t)}}:
-		return true
-	default:
+	a := s.asking[t]
+	if a == nil {
+		a = &watchAsk{request: snapshotRequest{ID: why, Tables: []string{exactly(t)}}, applied: make(chan uint64, 1)}
+		select {
+		case s.asked <- a:
+			s.asking[t] = a
+		default: // There is no room now.
+		}
 		return false
 	}
+	select {
+	case a.number = <-a.applied:
+	default:
+	}
+	if a.number == 0 || s.beside.stored.Load() < a.number {
+		return false
+	}
+	delete(s.asking, t)
+	return true
 }
 
 // takeAsked takes in what was asked for.
 func (s *stream) takeAsked() {
 	for {
 		select {
-		case r := <-s.asked:
-			s.askSnapshot(r)
+		case a := <-s.asked:
+			s.askSnapshot(a.request)
+			a.applied <- s.em.pos.backlog.version()
 		default:
 			return
 		}
