@@ -65,6 +65,9 @@ type dropping struct {
 	table   bool
 }
 
+// fillBatch is how many bytes wait to be written at most.
+const fillBatch = 1 << 20
+
 // fillMark is under which key the position is kept up to which nothing is missing.
 var fillMark = []byte("complete")
 
@@ -271,7 +274,7 @@ func (f *fill) note(err error) {
 // stores a part of them apart, which it does with those over two kilobytes, are left out,
 // unless a mask hides how large they are.
 func (f *fill) put(p *plan, key, row connect.Value, pos *position) error {
-	const small, batchBytes = 512, 1 << 20
+	const small = 512
 	if key.IsNull() || row.IsNull() {
 		return nil
 	}
@@ -301,7 +304,7 @@ func (f *fill) put(p *plan, key, row connect.Value, pos *position) error {
 		f.value = appendStored(appendLengthy(append(f.value, byte(fields[c.field].Schema.Kind())), fields[c.field].Schema.Name()), st.At(c.field))
 		f.batch.Put(f.values, append(at, c.name...), f.value)
 	}
-	if f.batch.Size() >= batchBytes {
+	if f.batch.Size() >= fillBatch {
 		return f.commit()
 	}
 	return nil
@@ -337,7 +340,8 @@ func (f *fill) tidy(at []byte) error {
 	return nil
 }
 
-// gone notes that a row was deleted.
+// gone notes that a row was deleted, or left what is published: what it had is not what
+// it has when it comes back.
 func (f *fill) gone(p *plan, key connect.Value, pos *position) {
 	if key.IsNull() {
 		return
@@ -345,7 +349,12 @@ func (f *fill) gone(p *plan, key connect.Value, pos *position) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	commit, ordinal := pos.version()
-	f.dropped = append(f.dropped, dropping{commit: commit, ordinal: ordinal, prefix: bytes.Clone(f.row(p, key))})
+	prefix := bytes.Clone(f.row(p, key))
+	f.dropped = append(f.dropped, dropping{commit: commit, ordinal: ordinal, prefix: prefix})
+	f.batch.Put(f.values, appendVersion(bytes.Clone(prefix), commit, ordinal), []byte{0, 0})
+	if f.batch.Size() >= fillBatch && f.fault == nil {
+		f.fault = f.commit()
+	}
 }
 
 // emptied notes that all rows of a table are gone.
@@ -386,7 +395,7 @@ func (f *fill) complete(a *arena, p *plan, key, row connect.Value, pos *position
 		}
 		number := binary.BigEndian.Uint16(stored)
 		if number == 0 {
-			break // Whose values these are is not known, so nothing older can be trusted.
+			break // Whose values these are is not known, or the row was gone: nothing older can be trusted.
 		}
 		field, wanted := missing[number]
 		if !wanted {
