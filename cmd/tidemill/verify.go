@@ -39,7 +39,7 @@ on meanwhile.
 The worker's settings (-c) say how to reach Kafka and which converters read the topics. Secrets that the worker does
 not show are taken from --connector, a file with the connector's configuration, or from PGPASSWORD.
 
-It exits with 0 when everything is equal, with 1 when something differs, and with 2 when it could not look.`,
+It exits with 0 when everything is equal, with 4 when something differs, and with 2 when it could not look.`,
 		Example: `  tidemill verify shop -c connect-distributed.properties
   tidemill verify shop -c connect-distributed.properties --connector shop.json -o json`,
 		Args: cobra.ExactArgs(1),
@@ -88,8 +88,8 @@ func (a *app) verify(ctx context.Context, name string, o verifyOptions) error {
 		a.printVerification(result)
 	}
 	if !result.OK {
-		return &exitError{exitInternal, &connect.Error{Code: "verify.differs", Place: name, Message: "the topics do not say what the tables say",
-			Mend: "have the tables read again by an incremental snapshot: POST /connectors/" + name + `/signals {"id":"again","type":"execute-snapshot","data":{"type":"incremental","data-collections":["schema.table"]}}`}}
+		return no(&connect.Error{Code: "verify.differs", Place: name, Message: "the topics do not say what the tables say",
+			Mend: "have the tables read again by an incremental snapshot: POST /connectors/" + name + `/signals {"id":"again","type":"execute-snapshot","data":{"type":"incremental","data-collections":["schema.table"]}}`})
 	}
 	return nil
 }
