@@ -40,6 +40,9 @@ func benchLatency(ctx context.Context, o options) ([]figure, error) {
 	if err := w.post(ctx, "/connectors", map[string]any{"name": name, "config": d.connector(name, "snapshot.mode", "no_data")}); err != nil {
 		return nil, err
 	}
+	if err := d.followed(ctx, w, name); err != nil {
+		return nil, err
+	}
 	if err := d.exec(ctx, "INSERT INTO load VALUES (0, 1, 1, 1, true, now(), 'a', 'b')"); err != nil {
 		return nil, err
 	}
@@ -66,6 +69,20 @@ func benchLatency(ctx context.Context, o options) ([]figure, error) {
 	return all, nil
 }
 
+// followed waits until somebody reads from a slot.
+func (d *database) followed(ctx context.Context, w *workerUnderTest, slot string) error {
+	for {
+		var active bool
+		err := d.conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active)", slot).Scan(&active)
+		if active || err != nil {
+			return err
+		}
+		if err := w.process.pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
 // commitToConsumer writes rows at a pace and returns how long each took to arrive.
 func (w *workerUnderTest) commitToConsumer(ctx context.Context, d *database, topic string) ([]time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -88,6 +105,10 @@ func (d *database) pace(ctx context.Context, total int) error {
 		return err
 	}
 	defer conn.Close(context.Background())
+	// Otherwise the server itself lets a fifth of a second pass before it sends a commit.
+	if _, err := conn.Exec(ctx, "SET synchronous_commit = on"); err != nil {
+		return err
+	}
 	began := time.Now()
 	for i := 1; i <= total; i++ {
 		if early := time.Until(began.Add(time.Duration(i) * time.Second / latencyRate)); early > 0 {
