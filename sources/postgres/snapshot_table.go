@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
@@ -131,6 +132,12 @@ func (r *tableReader) read(ctx context.Context, p *piece) error {
 }
 
 func (r *tableReader) failed(err error, p *piece) error {
+	if name := p.table.name.String(); r.set.selects[name] != "" && strings.HasPrefix(sqlState(err), "42") {
+		// The statement is the user's own: it is wrong, not the table.
+		e := fatal("pg.snapshot.select", "the server refuses the statement that reads the table", err, "put it right: psql runs it as it is")
+		e.Place = "snapshot.select.statement.overrides." + name
+		return e
+	}
 	doing := "reading the table " + p.heap.name.String()
 	if code := sqlState(err); code == "42P01" || code == "42703" {
 		return altered(err, p.table.name.String())
