@@ -75,7 +75,7 @@ func TestBadInput(t *testing.T) {
 	}{
 		"unknown class":        {map[string]string{"connector.class": "io.debezium.connector.postgresql.PostgresConector"}, "", []string{"PostgresConector"}},
 		"misspelt setting":     {map[string]string{"table.include.lst": "public.ledger"}, "table.include.lst", []string{"did you mean table.include.list?"}},
-		"wrong type":           {map[string]string{"database.port": "many"}, "database.port", []string{"is no port"}},
+		"wrong type":           {map[string]string{"database.port": "many"}, "database.port", []string{"Not a number of type INT"}},
 		"wrong word":           {map[string]string{"snapshot.mode": "inital"}, "snapshot.mode", []string{"initial"}},
 		"unreachable database": {map[string]string{"database.port": "1"}, "database.hostname", []string{"pg.unreachable"}},
 		"wal_level=replica":    {map[string]string{"database.port": fmt.Sprint(replica.Port()), "database.dbname": "postgres"}, "database.hostname", []string{"pg.wal_level", "ALTER SYSTEM SET wal_level = logical"}},

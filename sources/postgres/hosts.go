@@ -31,7 +31,7 @@ func splitHosts(hosts, ports string) (hostList, portList string, fault *connect.
 			return "", "", connect.ConfigError("database.hostname", "the list of hosts has an empty entry")
 		}
 		if n, err := strconv.Atoi(number); err != nil || n < 1 || n > 65535 {
-			return "", "", connect.ConfigError("database.port", "%q is no port", number)
+			return "", "", connect.ConfigError("database.port", "Invalid value %s for configuration database.port: Not a number of type INT, or none from 1 to 65535", number)
 		}
 		each[i] = number
 	}

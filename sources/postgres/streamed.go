@@ -76,7 +76,10 @@ func (s *stream) blocksAbort(body []byte) error {
 		return err
 	}
 	if m.xid == m.sub {
-		s.metrics.Add("transactions_streamed_aborted_total", 1)
+		// Only what was kept here counts: the server also tells of what it told before.
+		if s.spill.txs[m.xid] != nil {
+			s.metrics.Add("transactions_streamed_aborted_total", 1)
+		}
 		return s.spillFault(s.spill.drop(m.xid))
 	}
 	if t := s.spill.txs[m.xid]; t != nil {
