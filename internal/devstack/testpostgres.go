@@ -153,8 +153,8 @@ func administer(pg *Postgres, statement string) error {
 	return err
 }
 
-// TestPostgresVersion is [TestPostgres] on a server of a major version, 17 or
-// 18, whose programs are downloaded on first use (see [DownloadPostgres]).
+// TestPostgresVersion is [TestPostgres] on a server of a major version, as
+// [DownloadPostgres] knows them, whose programs are downloaded on first use.
 func TestPostgresVersion(tb TB, major int) string {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*startTimeout)

@@ -92,7 +92,7 @@ func (d *testDB) start(offsets *connecttest.Offsets, pairs ...string) *connectte
 // eventually waits until a condition holds.
 func eventually(tb testing.TB, what string, holds func() bool) {
 	tb.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !holds(); {
+	for deadline := time.Now().Add(2 * time.Minute); !holds(); {
 		if time.Now().After(deadline) {
 			tb.Fatalf("%s: not in time", what)
 		}

@@ -261,7 +261,7 @@ func TestSnapshotWithFewRights(t *testing.T) {
 
 // TestSnapshotOnEveryVersion reads a table in pieces on the newer servers.
 func TestSnapshotOnEveryVersion(t *testing.T) {
-	for _, version := range []int{17, 18} {
+	for _, version := range []int{14, 16, 17, 18} {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			t.Parallel()
 			d := openTestDB(t, devstack.TestPostgresVersion(t, version))
