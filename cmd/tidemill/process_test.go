@@ -36,12 +36,32 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// transcript is what a process has said so far. It may be read while it is written.
+type transcript struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write adds p.
+func (t *transcript) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.Write(p)
+}
+
+// String returns what was written.
+func (t *transcript) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.String()
+}
+
 // process is a tidemill that runs beside the test and dies with it.
 type process struct {
 	t      *testing.T
 	args   []string
 	cmd    *exec.Cmd
-	stderr bytes.Buffer
+	stderr transcript
 	ended  chan struct{}
 }
 

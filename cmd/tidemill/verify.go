@@ -34,7 +34,10 @@ func (a *app) verifyCommand() *cobra.Command {
 		Long: `Compares the topics of a running PostgreSQL source with its tables: it opens a read-only transaction, waits until the
 connector is past it, reads the topics from their beginning, applies every change that the transaction sees to its
 row, and compares the result with the tables, row by row and column by column, whatever their types. Writers may go
-on meanwhile.
+on meanwhile; a snapshot that is being taken is waited for.
+
+A row whose key was changed without its large values has none of them under its new key, and is different: replica
+identity FULL or unavailable.value.mode=fill completes such rows.
 
 The worker's settings (-c) say how to reach Kafka and which converters read the topics. Secrets that the worker does
 not show are taken from --connector, a file with the connector's configuration, or from PGPASSWORD.
@@ -132,14 +135,14 @@ func newVerifier(ctx context.Context, name string, o verifyOptions) (v *verifier
 	if v.kafka, err = worker.ClientOptions(settings); err != nil {
 		return nil, err
 	}
-	if v.fold, err = newFold(settings, v.config); err != nil {
-		return nil, err
-	}
-	v.view, err = pgsource.OpenView(ctx, v.config)
+	v.fold, err = newFold(settings, v.config)
 	return v, err
 }
 
 func (v *verifier) close() {
+	if v.view == nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	v.view.Close(ctx)
@@ -178,63 +181,120 @@ func (v *verifier) connectorConfig(ctx context.Context, file string) (connect.Co
 // run compares. It tells progress now and then.
 func (v *verifier) run(ctx context.Context, timeout time.Duration, tell func(string)) (*verification, error) {
 	defer tell("")
+	waiting, cancel := context.WithTimeoutCause(ctx, timeout, &connect.Error{Code: "verify.behind", Place: v.name,
+		Message: "the connector did not get to a place where it can be compared in " + timeout.String(),
+		Mend:    "look at GET /connectors/" + v.name + "/status; wait for snapshots to end, or give it more --timeout"})
+	defer cancel()
+	for {
+		late, err := v.prepare(waiting, tell)
+		if err == nil && !late {
+			return v.compare(ctx, tell)
+		}
+		if cause := context.Cause(waiting); err != nil && cause != nil {
+			err = cause
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// prepare opens a view while no snapshot is taken and reads the topics. It returns true
+// when a snapshot began behind the view: its rows may be later than the view's, and
+// nothing in them tells.
+func (v *verifier) prepare(ctx context.Context, tell func(string)) (late bool, err error) {
+	v.close()
+	if err := pgsource.Nudge(ctx, v.config); err != nil {
+		return false, err
+	}
+	tell("waiting for the connector's snapshots to end")
+	if err := v.until(ctx, pgsource.Settled); err != nil {
+		return false, err
+	}
+	written, err := v.ends(ctx)
+	if err != nil {
+		return false, err
+	}
+	if v.view, err = pgsource.OpenView(ctx, v.config); err != nil {
+		return false, err
+	}
 	tables, err := v.view.Tables(ctx)
+	if err != nil {
+		return false, err
+	}
+	if err := pgsource.Nudge(ctx, v.config); err != nil {
+		return false, err
+	}
+	tell("waiting for the connector to pass " + v.view.Position())
+	if err := v.until(ctx, v.view.Passed); err != nil {
+		return false, err
+	}
+	topics, err := v.topics(ctx)
+	if err != nil {
+		return false, err
+	}
+	v.fold.begin(tables, v.view.Sees, written)
+	err = v.fold.read(ctx, v.kafka, topics, tell)
+	return v.fold.late, err
+}
+
+// topics returns those that the connector has written to.
+func (v *verifier) topics(ctx context.Context) ([]string, error) {
+	var active map[string]struct{ Topics []string }
+	err := v.rest.call(ctx, http.MethodGet, "/connectors/"+url.PathEscape(v.name)+"/topics", nil, &active)
+	return active[v.name].Topics, err
+}
+
+// ends returns where the connector's topics end now.
+func (v *verifier) ends(ctx context.Context) (map[connect.TopicPartition]int64, error) {
+	topics, err := v.topics(ctx)
+	if err != nil || len(topics) == 0 {
+		return nil, err
+	}
+	client, err := kgo.NewClient(v.kafka...)
 	if err != nil {
 		return nil, err
 	}
-	if err := v.view.Nudge(ctx, v.config); err != nil {
-		return nil, err
-	}
-	tell("waiting for the connector to pass " + v.view.Position())
-	waiting, cancel := context.WithTimeoutCause(ctx, timeout, &connect.Error{Code: "verify.behind", Place: v.name,
-		Message: "the connector did not get to " + v.view.Position() + " in " + timeout.String(), Mend: "look at GET /connectors/" + v.name + "/status, or give it more --timeout"})
-	defer cancel()
-	if err := until(waiting, v.name, func() (bool, error) { return v.passed(waiting) }); err != nil {
-		if cause := context.Cause(waiting); cause != nil {
-			err = cause
-		}
-		return nil, err
-	}
-	var active map[string]struct{ Topics []string }
-	if err := v.rest.call(ctx, http.MethodGet, "/connectors/"+url.PathEscape(v.name)+"/topics", nil, &active); err != nil {
-		return nil, err
-	}
-	v.fold.begin(tables, v.view.Sees)
-	if err := v.fold.read(ctx, v.kafka, active[v.name].Topics, tell); err != nil {
-		return nil, err
-	}
+	defer client.Close()
+	return endsOf(ctx, client, topics)
+}
+
+// compare holds what the topics came to against the view's tables.
+func (v *verifier) compare(ctx context.Context, tell func(string)) (*verification, error) {
 	result := &verification{Connector: v.name, OK: true, Position: v.view.Position(), Records: v.fold.records}
-	for i, t := range tables {
-		tell("comparing " + t.Name)
-		if err := v.view.Rows(ctx, i, v.fold.tables[i].compare); err != nil {
+	for i, t := range v.fold.tables {
+		tell("comparing " + t.table.Name)
+		if err := v.view.Rows(ctx, i, t.compare); err != nil {
 			return nil, err
 		}
-		done := v.fold.tables[i].result()
+		done := t.result()
 		result.OK = result.OK && done.equal()
 		result.Tables = append(result.Tables, done)
 	}
 	return result, nil
 }
 
-// passed tells whether the connector's stored offset is behind the view.
-func (v *verifier) passed(ctx context.Context) (bool, error) {
-	status, err := v.rest.status(ctx, v.name)
-	if err != nil {
-		return false, err
-	}
-	if why, _, _ := strings.Cut(status.failed(), "\n"); why != "" {
-		return false, &connect.Error{Code: "verify.failed", Place: v.name, Message: "the connector has failed: " + why}
-	}
-	var body struct{ Offsets []worker.OffsetEntry }
-	if err := v.rest.call(ctx, http.MethodGet, "/connectors/"+url.PathEscape(v.name)+"/offsets", nil, &body); err != nil {
-		return false, err
-	}
-	for _, o := range body.Offsets {
-		if past, err := v.view.Passed(o.Offset); past || err != nil {
-			return past, err
+// until waits for a stored offset of the connector that is as wanted.
+func (v *verifier) until(ctx context.Context, wanted func(offset []byte) (bool, error)) error {
+	return until(ctx, v.name, func() (bool, error) {
+		status, err := v.rest.status(ctx, v.name)
+		if err != nil {
+			return false, err
 		}
-	}
-	return false, nil
+		if why, _, _ := strings.Cut(status.failed(), "\n"); why != "" {
+			return false, &connect.Error{Code: "verify.failed", Place: v.name, Message: "the connector has failed: " + why}
+		}
+		var body struct{ Offsets []worker.OffsetEntry }
+		if err := v.rest.call(ctx, http.MethodGet, "/connectors/"+url.PathEscape(v.name)+"/offsets", nil, &body); err != nil {
+			return false, err
+		}
+		for _, o := range body.Offsets {
+			if is, err := wanted(o.Offset); is || err != nil {
+				return is, err
+			}
+		}
+		return false, nil
+	})
 }
 
 func (a *app) printVerification(v *verification) {

@@ -25,6 +25,10 @@ type fold struct {
 	byTopic    map[string]*foldedRows
 	byName     map[string]*foldedRows
 	records    int64
+	// written is where the topics ended before the view was opened; late tells that a
+	// snapshot's row was met behind that.
+	written map[connect.TopicPartition]int64
+	late    bool
 }
 
 // foldedRows is one table's state.
@@ -37,8 +41,11 @@ type foldedRows struct {
 	// emptied is the position of the last TRUNCATE: what was written before it is gone,
 	// whichever partition it is in.
 	emptied int64
-	text    []byte
-	found   verifiedTable
+	// snapshot is the position of the last snapshot of the table: it repeats the rows that
+	// an earlier one, which was cut short, wrote.
+	snapshot int64
+	text     []byte
+	found    verifiedTable
 }
 
 // foldedRow is one row: the hashes of its columns, 0 for one the topic does not have.
@@ -80,9 +87,11 @@ func converterOf(settings, connector connect.Config, role string) (connect.Conve
 	return c, c.Configure(own, role == "key.converter")
 }
 
-// begin prepares for the tables of a view; sees tells which transactions it sees.
-func (f *fold) begin(tables []pgsource.ViewTable, sees func(int64) bool) {
-	f.sees, f.byTopic, f.byName = sees, map[string]*foldedRows{}, map[string]*foldedRows{}
+// begin prepares for the tables of a view; sees tells which transactions it sees, and
+// written where the topics ended before it was opened.
+func (f *fold) begin(tables []pgsource.ViewTable, sees func(int64) bool, written map[connect.TopicPartition]int64) {
+	f.sees, f.written, f.byTopic, f.byName = sees, written, map[string]*foldedRows{}, map[string]*foldedRows{}
+	f.tables, f.records, f.late = nil, 0, false
 	seed := maphash.MakeSeed()
 	for _, t := range tables {
 		rows := &foldedRows{table: t, place: map[string]int{}, seed: seed, rows: map[string]*foldedRow{}, bag: map[string]int{}}
@@ -199,6 +208,10 @@ func (f *fold) record(ctx context.Context, r *kgo.Record) error {
 				at = lsn.Int()
 			}
 		}
+		if c.Op == connect.OpRead && rows != nil {
+			f.late = f.late || r.Offset >= f.written[connect.TopicPartition{Topic: r.Topic, Partition: r.Partition}]
+			rows.read(at)
+		}
 	} else if rows != nil && !value.IsNull() {
 		c = flatChange(schema, value)
 	}
@@ -252,6 +265,15 @@ func (t *foldedRows) change(key string, c connect.Change, at int64) {
 	t.hash(c.After, row.columns)
 }
 
+// read learns of a row that a snapshot at a position has read: rows without a key that
+// were written before it are in it again.
+func (t *foldedRows) read(at int64) {
+	if at > t.snapshot {
+		t.snapshot = at
+		clear(t.bag)
+	}
+}
+
 // keyless applies a change of a table without keys: a TRUNCATE, or a row among others
 // like it.
 func (t *foldedRows) keyless(c connect.Change, at int64) {
@@ -265,7 +287,7 @@ func (t *foldedRows) keyless(c connect.Change, at int64) {
 			}
 		}
 		return
-	case at != 0 && at < t.emptied:
+	case at != 0 && at < max(t.emptied, t.snapshot):
 		return
 	}
 	if c.Op != connect.OpCreate && c.Op != connect.OpRead && !c.Before.IsNull() {

@@ -139,9 +139,10 @@ func (p *backlog) dropTable(number uint64) *backlog {
 }
 
 // empty tells that there is nothing to do.
-func (p *backlog) empty() bool {
-	return p == nil || len(p.Requests) == 0 && len(p.Tables) == 0 && !p.Paused
-}
+func (p *backlog) empty() bool { return p == nil || !p.busy() && !p.Paused }
+
+// busy tells whether something is read, or waits to be.
+func (p *backlog) busy() bool { return p != nil && len(p.Requests)+len(p.Tables) > 0 }
 
 // parseBacklog reads what a stored offset says, nil for nothing.
 func parseBacklog(text string) (*backlog, error) {

@@ -111,14 +111,21 @@ func (v *View) Passed(offset []byte) (bool, error) {
 	return p != nil && p.snapshot != snapshotRunning && p.end >= v.lsn, err
 }
 
+// Settled tells whether a stored offset of a connector says that no snapshot is being
+// taken or waits to be. The error is that of an offset that cannot be read.
+func Settled(offset []byte) (bool, error) {
+	p, err := parsePosition(offset)
+	return p != nil && p.snapshot != snapshotRunning && !p.forced && !p.backlog.busy(), err
+}
+
 // Sees tells whether the view has what the transaction with this number, as source.txId
 // of an event has it, did. The transaction must have committed.
 func (v *View) Sees(xid int64) bool { return v.seen.sees(uint32(xid)) }
 
-// Nudge makes the server write something to its log, so that the position of a
-// connector passes the view's also when nobody else writes. It does nothing on servers
+// Nudge makes the server of a connector's configuration write something to its log, so
+// that the connector's position passes a view's also when nobody else writes. It does nothing on servers
 // where that is not possible.
-func (v *View) Nudge(ctx context.Context, config connect.Config) error {
+func Nudge(ctx context.Context, config connect.Config) error {
 	set, err := newSettings(config)
 	if err != nil {
 		return err
