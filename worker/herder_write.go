@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 	"github.com/tidemill/tidemill/internal/kafkalog"
 )
 
@@ -13,7 +14,9 @@ import (
 // too long.
 func (h *Herder) write(ctx context.Context, what string, entries ...kafkalog.Entry) error {
 	defer h.stages.enter(what)()
+	failpoint.At("worker.config.write")
 	err := h.configs.Put(ctx, entries...)
+	failpoint.At("worker.config.written")
 	if errors.Is(err, kafkalog.ErrFenced) {
 		if l, ok := h.configs.(*kafkalog.Log); ok {
 			err = errors.Join(err, l.TakeOver(ctx))
@@ -74,6 +77,7 @@ func (h *Herder) writeTasks(ctx context.Context, name string, configs []connect.
 			return err
 		}
 	}
+	failpoint.At("worker.config.tasks")
 	return h.write(ctx, "committing task configs for connector "+name+" to the config topic", commitEntry(name, len(configs)))
 }
 

@@ -11,6 +11,7 @@ import (
 	"unicode/utf16"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 	"github.com/tidemill/tidemill/internal/kafkalog"
 )
 
@@ -126,7 +127,11 @@ func (s *offsetStore) entries(connector string, positions map[connect.SourcePart
 
 // write stores the positions and returns when they are durable.
 func (s *offsetStore) write(ctx context.Context, connector string, positions map[connect.SourcePartition]connect.Offset) error {
-	if err := s.journal.Put(ctx, s.entries(connector, positions)...); err != nil {
+	err := failpoint.Fail("worker.offsets.write")
+	if err == nil {
+		err = s.journal.Put(ctx, s.entries(connector, positions)...)
+	}
+	if err != nil {
 		return fmt.Errorf("store offsets of %s: %w", connector, err)
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // commit commits what was put, as far as the plugin answers for it. The caller holds
@@ -63,6 +64,7 @@ func (t *sinkTask) commitPartitions(states map[connect.TopicPartition]*partition
 	t.metrics.commitSeq.Add(1)
 	ctx, cancel := context.WithTimeout(t.life, t.rt.settings.Duration("offset.flush.timeout.ms"))
 	defer cancel()
+	failpoint.At("worker.sink.commit")
 	if err := t.commitOffsets(ctx, offsets); err != nil {
 		t.metrics.commitFailures.Add(1)
 		t.log.Warn("committing offsets failed, trying again", "error", err)
@@ -70,6 +72,7 @@ func (t *sinkTask) commitPartitions(states map[connect.TopicPartition]*partition
 	}
 	t.metrics.commits.Add(1)
 	t.metrics.commitTime.since(began)
+	failpoint.At("worker.sink.committed")
 	for tp, offset := range offsets {
 		states[tp].committed = offset
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // take converts the records of one partition into the batch.
@@ -82,8 +83,10 @@ func rawHeaders(headers []kgo.RecordHeader) []connect.Header {
 func (t *sinkTask) put(ctx context.Context) error {
 	for attempt := 0; ; attempt++ {
 		began := time.Now()
+		failpoint.At("worker.sink.put")
 		err := t.plugin.Put(t.life, t.batch)
 		if err == nil {
+			failpoint.At("worker.sink.written")
 			t.metrics.sent.Add(int64(len(t.batch)))
 			if len(t.batch) > 0 {
 				t.metrics.putTime.since(began)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // soon is how long after a record is finished its offset is stored at the latest, and
@@ -73,12 +74,14 @@ func (t *sourceTask) commit(life context.Context, last bool) error {
 		if last {
 			ctx, cancel = context.WithTimeout(life, t.rt.settings.Duration("offset.flush.timeout.ms"))
 		}
+		failpoint.At("worker.offsets.store")
 		err := t.rt.offsets.write(ctx, t.id.Connector, t.reached)
 		cancel()
 		if err != nil {
 			return err
 		}
 	}
+	failpoint.At("worker.offsets.stored")
 	t.metrics.commits.Add(1)
 	t.metrics.commitTime.since(began)
 	stored := maps.Clone(t.reached)

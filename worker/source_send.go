@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // send hands a batch to the producer, in order.
@@ -30,6 +31,7 @@ func (t *sourceTask) send(ctx, life context.Context, records []connect.SourceRec
 			carriers[i].record = &kept[i]
 		}
 	}
+	failpoint.At("worker.produce")
 	for i := range records {
 		if t.awaitRoom(ctx) != nil {
 			return nil // The rest will be polled again.
@@ -50,6 +52,7 @@ func (t *sourceTask) send(ctx, life context.Context, records []connect.SourceRec
 		// partitions, would have those repeated.
 		t.producer.Produce(life, &slab[i], t.acked)
 	}
+	failpoint.At("worker.produced")
 	return nil
 }
 
@@ -168,6 +171,7 @@ func (t *sourceTask) acked(out *kgo.Record, err error) {
 	if err == nil {
 		t.metrics.written.Add(1)
 	}
+	failpoint.At("worker.acked")
 	t.finish(c.ticket)
 	if c.record == nil {
 		return

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // sourceTask runs one source task: poll, transform, convert, produce; and behind it,
@@ -89,6 +90,7 @@ func (t *sourceTask) run(ctx, life context.Context) error {
 	t.door = t.rt.doors.of(t.id)
 	t.door.enter(true)
 	defer t.door.enter(false)
+	failpoint.At("worker.source.opened")
 	err := guard("start", func() error { return t.plugin.Start(life, t.env(life)) })
 	if err == nil {
 		err = started()
@@ -120,6 +122,7 @@ func (t *sourceTask) work(ctx, life context.Context) error {
 		}
 		return t.pollLoop(ctx, life)
 	})
+	failpoint.At("worker.source.drain")
 	flushing, cancel := context.WithTimeout(life, t.rt.settings.Duration("offset.flush.timeout.ms"))
 	defer cancel()
 	if flushErr := t.flush(flushing); flushErr != nil {

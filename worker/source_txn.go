@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // Exactly-once: records and the offset behind them are one Kafka transaction, under
@@ -260,6 +261,7 @@ func (x *transactions) begin(ctx context.Context) error {
 	if x.producer, x.epoch, err = x.t.producer.ProducerID(ctx); err != nil {
 		return brokerError("kafka.transaction", "a transaction cannot be begun", err)
 	}
+	failpoint.At("worker.transaction.begun")
 	now := time.Now()
 	x.since.Store(now.UnixNano())
 	x.open = &transaction{began: now, offsets: map[connect.SourcePartition]connect.Offset{}}

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 	"github.com/tidemill/tidemill/internal/kafkalog"
 )
 
@@ -43,6 +44,7 @@ func (x *transactions) end(life context.Context, tx *transaction) (err error) {
 	defer func() { x.t.failOn(err) }()
 	t := x.t
 	began := time.Now()
+	failpoint.At("worker.transaction.offsets")
 	for p, o := range tx.offsets {
 		if tx.part > 0 {
 			o = partOffset{o, tx.part}
@@ -56,18 +58,21 @@ func (x *transactions) end(life context.Context, tx *transaction) (err error) {
 	if err := t.failed(); err != nil {
 		return err
 	}
+	failpoint.At("worker.transaction.flushed")
 	if err := kafkalog.AwaitKnown(life, t.producer, append(tx.fresh, t.rt.offsetsTopic)...); err != nil {
 		return err
 	}
 	if err := t.producer.EndTransaction(life, kgo.TryCommit); err != nil {
 		return x.lost(tx, "committed", err)
 	}
+	failpoint.At("worker.transaction.committed")
 	t.metrics.txnSize.add(float64(tx.records))
 	t.metrics.commitTime.since(began)
 	t.metrics.active.Add(-int64(tx.taken))
 	for _, r := range tx.told {
 		t.tell(r)
 	}
+	failpoint.At("worker.transaction.told")
 	t.ended(tx.offsets)
 	return nil
 }
@@ -165,6 +170,7 @@ func (x *transactions) drop(life context.Context) error {
 }
 
 func (x *transactions) rollback(life context.Context, tx *transaction) error {
+	failpoint.At("worker.transaction.rollback")
 	p := x.t.producer
 	if err := p.AbortBufferedRecords(life); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // A source transaction of more than transaction.max.records, transaction.max.bytes or
@@ -72,6 +73,7 @@ func (x *transactions) split(life context.Context) bool {
 		x.held.Headers = append(x.held.Headers, partHeader(x.part))
 	}
 	x.produceHeld(life)
+	failpoint.At("worker.transaction.split")
 	x.open.part = x.part
 	x.part, x.unit = x.part+1, amount{}
 	x.commit()

@@ -7,6 +7,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // newWriter returns a producer. A transactional one has taken over its identity
@@ -45,10 +47,12 @@ func (l *Log) Put(ctx context.Context, entries ...Entry) error {
 	if l.config.TransactionalID != "" {
 		write = l.transact
 	}
+	failpoint.At("kafkalog.write")
 	ends, err := write(ctx, entries)
 	if err != nil {
 		return l.failed(err)
 	}
+	failpoint.At("kafkalog.written")
 	l.wrote(ends)
 	return nil
 }
@@ -63,6 +67,7 @@ func (l *Log) transact(ctx context.Context, entries []Entry) (map[int32]int64, e
 		err = AwaitKnown(ctx, l.writer, l.config.Topic)
 	}
 	if err == nil {
+		failpoint.At("kafkalog.commit")
 		err = l.writer.EndTransaction(ctx, kgo.TryCommit)
 	}
 	// Rather than abort, which may itself fail, the next Put starts with a new writer,

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // positions keeps how far each partition has come in a table of the target, moved
@@ -107,6 +108,7 @@ func (p *positions) moves(records []connect.SinkRecord) []move {
 // advance moves the positions within the transaction that is open. A position that
 // is not where it was left means that another task has taken the partition over.
 func (p *positions) advance(ctx context.Context, moves []move) error {
+	failpoint.At("sink.positions")
 	for _, m := range moves {
 		rows, err := p.session.query(ctx, "UPDATE "+p.table.String()+" SET next_offset = $4::bigint WHERE connector = $1 AND topic = $2 AND partition = $3::integer AND next_offset = $5::bigint RETURNING 1",
 			p.connector, m.partition.Topic, strconv.Itoa(int(m.partition.Partition)), strconv.FormatInt(m.to, 10), strconv.FormatInt(m.from, 10))

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // maxStatement is about how many bytes of values one statement takes. The server
@@ -46,9 +47,11 @@ func (w *writer) write(ctx context.Context, changes []change, moves []move) erro
 		f.group(g)
 	}
 	f.plain("COMMIT")
+	failpoint.At("sink.write")
 	if err := w.send(ctx, f); err != nil {
 		return keepFirst(err, w.session.rollback(ctx))
 	}
+	failpoint.At("sink.written")
 	return nil
 }
 

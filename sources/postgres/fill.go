@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 	"github.com/tidemill/tidemill/streams/state"
 )
 
@@ -170,6 +171,7 @@ func (f *fill) commit() error {
 	if f.batch.Size() == 0 {
 		return nil
 	}
+	failpoint.At("source.fill.commit")
 	err := f.batch.Commit()
 	f.batch = f.db.Batch()
 	if err != nil {

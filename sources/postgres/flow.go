@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"time"
+
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // holds tells how many records at the end of the batch must stay: the last of an
@@ -90,6 +92,7 @@ func (s *stream) push(ctx context.Context, c *replication) error {
 
 // cut takes the batch and begins a new one with what must stay.
 func (s *stream) cut() *batch {
+	failpoint.At("source.stream.hand")
 	b := s.em.batch
 	n := len(b.records) - s.holds()
 	held := b.records[n:]
@@ -128,6 +131,7 @@ func (s *stream) look(ctx context.Context, c *replication, now time.Time) error 
 	// records, and is confirmed when it comes back. Under load records carry it.
 	if s.pending && !s.open() && now.Sub(s.lastMark) >= markWait {
 		s.em.mark()
+		failpoint.At("source.stream.mark")
 		s.pending, s.lastMark = false, now
 	}
 	s.progress.tell(s, now)
@@ -186,10 +190,12 @@ func (s *stream) report(c *replication, now time.Time) error {
 		return nil
 	}
 	// A server without a timeout of its own says nothing unless it is asked.
+	failpoint.At("source.report")
 	ask := now.Sub(s.lastHeard) > s.set.silence/4
 	if err := c.status(s.received, safe, ask, now); err != nil {
 		return explain(err, "reporting to the server")
 	}
+	failpoint.At("source.reported")
 	s.reported, s.lastSent = safe, now
 	s.metrics.Set("confirmed_lsn", float64(safe))
 	return nil

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // Tables can be read while the log is: for a snapshot that a signal asks for, for a
@@ -528,6 +529,7 @@ func (b *beside) advance(sc *scan) {
 
 // open opens the window of a chunk and gives it out.
 func (b *beside) open(sc *scan, ch *chunk) {
+	failpoint.At("source.incremental.window")
 	b.marks++
 	ch.mark, ch.from, ch.recent = b.marks, sc.touches.next(), slices.Clone(b.s.recent.list)
 	ch.told = b.told(sc.table.OID)

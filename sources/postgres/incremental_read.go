@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // What a chunk asks a reader to do.
@@ -196,6 +197,7 @@ func (r *chunkReader) do(ctx context.Context, ch *chunk) error {
 	if err := r.db.exec(ctx, "COMMIT"); err != nil {
 		return err
 	}
+	failpoint.At("source.incremental.read")
 	return r.marks(ctx, ch)
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // send hands over the chunks whose marks the stream has come to.
@@ -93,6 +94,7 @@ func (b *beside) sendChunk(ctx context.Context, c *replication, sc *scan, ch *ch
 			return err
 		}
 	}
+	failpoint.At("source.incremental.send")
 	drop, again := outdated(ch.keys, sc.touches.since(ch.from), &ch.seen, len(ch.table.Key) > 0)
 	kept := ch.batch.records[:0]
 	for i := range ch.batch.records {
@@ -132,6 +134,7 @@ func (b *beside) sendChunk(ctx context.Context, c *replication, sc *scan, ch *ch
 	for part := range slices.Chunk(kept, s.set.batchRecords) {
 		b.outbox = append(b.outbox, &batch{records: part})
 	}
+	failpoint.At("source.incremental.sent")
 	return b.resend(ctx, c)
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // work is what a task keeps from one session to the next.
@@ -195,6 +196,7 @@ func (w *work) settle(ctx context.Context, p *preflight, rep *replication, srv s
 		if err := w.set.installDDL(ctx, side); err != nil {
 			return err
 		}
+		failpoint.At("source.publication")
 		done, err := w.set.ensurePublication(ctx, side, w.withSignals(p), p.viaRoot)
 		w.madePublication = w.madePublication || done.created
 		if err != nil {
@@ -321,6 +323,7 @@ func (w *work) follow(ctx context.Context, side *db, rep *replication, srv serve
 	if err := rep.start(ctx, w.set.slot, s.em.pos.end, w.options(srv)); err != nil {
 		return err
 	}
+	failpoint.At("source.stream.started")
 	w.metrics.Set("connected", 1)
 	w.log.Info("Reading the log.", "slot", w.set.slot, "from", lsnText(s.em.pos.end))
 	defer func() { s.dropSide(context.WithoutCancel(ctx)) }()

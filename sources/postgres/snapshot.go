@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // snapshot reads the captured tables as they were at one point of the log, over
@@ -150,6 +151,7 @@ func (s *snapshot) finish(ctx context.Context) error {
 	if done < len(s.tables) {
 		return nil // A reader failed and says why.
 	}
+	failpoint.At("source.snapshot.last")
 	e := s.emitter()
 	e.pos.snapshot = snapshotDone
 	if s.after != nil {
@@ -211,6 +213,7 @@ func (s *snapshot) send(ctx context.Context, t *snapshotTable, b *batch) (err er
 }
 
 func (s *snapshot) hand(ctx context.Context, b *batch) error {
+	failpoint.At("source.snapshot.hand")
 	select {
 	case s.out <- b:
 		return nil

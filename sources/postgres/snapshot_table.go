@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // tableReader reads one piece of a table after another over one connection.
@@ -120,6 +121,7 @@ func (r *tableReader) read(ctx context.Context, p *piece) error {
 	if !done {
 		return nil
 	}
+	failpoint.At("source.snapshot.table")
 	if last != nil {
 		mark(&last.records[0], "last_in_data_collection")
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // snapshotJob is what a snapshot needs to know.
@@ -30,10 +31,12 @@ func (w *work) takeSnapshot(ctx context.Context, rep *replication, job snapshotJ
 		job.slot = nil
 	}
 	temporary := job.slot != nil || !w.set.when.stream
+	failpoint.At("source.slot.make")
 	slot, err := w.createSlot(ctx, side, rep, temporary)
 	if err != nil {
 		return err
 	}
+	failpoint.At("source.slot.made")
 	start := position{lsn: slot.begin, end: slot.begin, snapshot: snapshotRunning, forced: w.forced(), micros: time.Now().UnixMicro(), lineage: w.line}
 	if w.fill != nil {
 		if err := w.fill.forget(&start); err != nil {
@@ -56,6 +59,7 @@ func (w *work) takeSnapshot(ctx context.Context, rep *replication, job snapshotJ
 		w.worked = w.worked || lasted && connect.AsError(err).Code != codeAltered
 		return err
 	}
+	failpoint.At("source.snapshot.read")
 	start.snapshot, start.forced = snapshotDone, false
 	return w.newStream(start, job.srv)
 }
@@ -83,6 +87,7 @@ func (w *work) readTables(ctx context.Context, s *snapshot, job snapshotJob) (er
 	}
 	s.progress = &tally{log: w.log, metrics: w.metrics, show: w.env.Show, kind: w.set.snapshotKind, at: s.slot.begin, tables: s.tables}
 	s.progress.start()
+	failpoint.At("source.snapshot.begin")
 	w.log.Info("Taking a snapshot.", "tables", len(s.tables), "at", lsnText(s.slot.begin), "connections", s.connections())
 	return s.run(ctx)
 }

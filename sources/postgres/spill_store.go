@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // spillMemory is how much of transactions in progress stays in memory, all together;
@@ -130,10 +131,14 @@ func (s *spillStore) spill(t *spilled, large []byte) error {
 			return err
 		}
 	}
+	if err := failpoint.Fail("source.spill.write"); err != nil {
+		return err
+	}
 	s.inMemory -= int64(len(t.buf) - blockHead)
 	if err := t.flush(large); err != nil {
 		return err
 	}
+	failpoint.At("source.spill.written")
 	s.onDisk += n
 	return nil
 }

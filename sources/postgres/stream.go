@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // How often the stream looks around: for reports that are due, marks and
@@ -274,6 +275,7 @@ func (s *stream) begin(body []byte) error {
 	if s.skipTx {
 		return nil
 	}
+	failpoint.At("source.stream.begin")
 	s.resume.commit = 0
 	micros := m.micros + postgresEpoch
 	e.stamp = stamp{micros: micros, xid: m.xid, lastEnd: e.pos.end, xmin: s.xmin()}
@@ -309,6 +311,7 @@ func (s *stream) commit(body []byte) error {
 		s.pending = false
 	}
 	s.txBegan = 0
+	failpoint.At("source.stream.commit")
 	s.metrics.Add("transactions_total", 1)
 	return nil
 }
@@ -428,6 +431,7 @@ func (s *stream) learn(ctx context.Context, r *relation) error {
 	if r.schema == "pg_catalog" || r.schema == "information_schema" {
 		return nil
 	}
+	failpoint.At("source.stream.relation")
 	side, err := s.catalog(ctx)
 	if err != nil {
 		return err

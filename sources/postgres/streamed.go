@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"time"
+
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // A large transaction comes while it is still in progress: in blocks, between which
@@ -63,6 +65,7 @@ func (s *stream) blockBegins(body []byte) error {
 	if s.inTx {
 		return malformed('S', errors.New("it came within a transaction"))
 	}
+	failpoint.At("source.spill.block")
 	if s.block, err = s.spill.begin(m.xid, m.first); err != nil {
 		return malformed('S', err)
 	}
@@ -109,11 +112,13 @@ func (s *stream) blocksCommit(ctx context.Context, at uint64, body []byte) error
 	if err := s.begin(m.begin()); err != nil {
 		return err
 	}
+	failpoint.At("source.spill.replay")
 	if !s.skipTx {
 		if err := s.replay(ctx, t); err != nil {
 			return err
 		}
 	}
+	failpoint.At("source.spill.replayed")
 	if err := s.change(ctx, at, m.end()); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // task reads one database through one slot. Its life:
@@ -180,6 +181,7 @@ func (t *task) lend(b *batch) []connect.SourceRecord {
 // Commit notes how far everything is durable and stored. Invariant 1: only here
 // does a position become one that may be confirmed.
 func (t *task) Commit(_ context.Context, offsets map[connect.SourcePartition]connect.Offset) error {
+	failpoint.At("source.commit")
 	p, ok := offsets[t.partition].(*position)
 	if !ok || p.snapshot == snapshotRunning {
 		return nil
