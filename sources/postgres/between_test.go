@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"io"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -13,82 +11,27 @@ import (
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/connect/connecttest"
+	"github.com/tidemill/tidemill/internal/testenv/proxy"
 )
 
-// between stands between a task and the server and changes what they say. Its functions
-// get a whole message, its type and length included, and return what is passed on; nil
-// ends the connection.
-type between struct {
-	ofServer, ofClient func(m []byte) []byte
-	listener           net.Listener
-	passing            sync.WaitGroup
+// between listens for a test at the port it returns, and changes what is said. Its
+// functions get a whole message, its type and length included, and return what is passed
+// on; nil ends the connection.
+func between(tb testing.TB, d *testDB, ofServer, ofClient func(m []byte) []byte) (port string) {
+	return d.through(tb, proxy.Options{Framing: proxy.Postgres, Hook: func(m *proxy.Message) proxy.Verdict {
+		if m.To == proxy.ToServer {
+			m.Data = ofClient(m.Data)
+		} else {
+			m.Data = ofServer(m.Data)
+		}
+		if m.Data == nil {
+			return proxy.Cut
+		}
+		return proxy.Pass
+	}}).Port()
 }
 
 func same(m []byte) []byte { return m }
-
-func newBetween(tb testing.TB, d *testDB, b *between) string {
-	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	if b.ofClient == nil {
-		b.ofClient = same
-	}
-	if b.ofServer == nil {
-		b.ofServer = same
-	}
-	b.listener = l
-	server := net.JoinHostPort(d.url.Hostname(), d.url.Port())
-	b.passing.Go(func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			out, err := net.Dial("tcp", server)
-			if err != nil {
-				_ = in.Close()
-				return
-			}
-			b.passing.Go(func() { b.relay(out, in, false, b.ofClient) })
-			b.passing.Go(func() { b.relay(in, out, true, b.ofServer) })
-		}
-	})
-	tb.Cleanup(b.close)
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
-
-func (b *between) close() {
-	_ = b.listener.Close()
-	b.passing.Wait()
-}
-
-// relay passes whole messages. The client's first has no type.
-func (b *between) relay(to, from net.Conn, typed bool, change func(m []byte) []byte) {
-	defer func() { _, _ = to.Close(), from.Close() }()
-	for ; ; typed = true {
-		head := make([]byte, 4, 5)
-		if typed {
-			head = head[:5]
-		}
-		if _, err := io.ReadFull(from, head); err != nil {
-			return
-		}
-		size := int(binary.BigEndian.Uint32(head[len(head)-4:])) - 4
-		m := append(head, make([]byte, size)...)
-		if _, err := io.ReadFull(from, m[len(head):]); err != nil {
-			return
-		}
-		if m = change(m); m == nil {
-			return
-		}
-		if _, err := to.Write(m); err != nil {
-			return
-		}
-	}
-}
 
 // isInsert tells whether a server's message is an inserted row of the log.
 func isInsert(m []byte) bool { return len(m) > 31 && m[0] == 'd' && m[5] == 'w' && m[30] == 'I' }
@@ -149,13 +92,12 @@ func TestHostileServer(t *testing.T) {
 	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text)`)
 	for i, c := range hostile {
 		var once sync.Once
-		b := &between{ofServer: func(m []byte) []byte {
+		port := between(t, d, func(m []byte) []byte {
 			if isInsert(m) {
 				once.Do(func() { m = c.send(bytes.Clone(m)) })
 			}
 			return m
-		}}
-		port := newBetween(t, d, b)
+		}, same)
 		run := d.begun("database.port", port)
 		d.exec(`INSERT INTO a VALUES ($1, 'value')`, i)
 		r, err := nextRecord(t, run)
@@ -199,16 +141,8 @@ func TestTooLargeAsText(t *testing.T) {
 	d.exec(`CREATE TYPE span AS RANGE (subtype = interval); CREATE TABLE a (id int PRIMARY KEY, v text, b bytea, n numeric(8,2)); CREATE TABLE odd (id int PRIMARY KEY, v text, p span)`)
 	var mu sync.Mutex
 	isBinary := false
-	b := &between{
-		ofClient: func(m []byte) []byte {
-			if bytes.Contains(m, []byte("START_REPLICATION")) {
-				mu.Lock()
-				defer mu.Unlock()
-				isBinary = bytes.Contains(m, []byte("binary 'true'"))
-			}
-			return m
-		},
-		ofServer: func(m []byte) []byte {
+	port := between(t, d,
+		func(m []byte) []byte {
 			mu.Lock()
 			defer mu.Unlock()
 			if isInsert(m) && bytes.Contains(m, []byte("large")) && !isBinary {
@@ -216,8 +150,15 @@ func TestTooLargeAsText(t *testing.T) {
 			}
 			return m
 		},
-	}
-	run := d.begun("database.port", newBetween(t, d, b), "retriable.restart.connector.wait.ms", "20", "slot.retry.delay.ms", "20", "include.unknown.datatypes", "true")
+		func(m []byte) []byte {
+			if bytes.Contains(m, []byte("START_REPLICATION")) {
+				mu.Lock()
+				defer mu.Unlock()
+				isBinary = bytes.Contains(m, []byte("binary 'true'"))
+			}
+			return m
+		})
+	run := d.begun("database.port", port, "retriable.restart.connector.wait.ms", "20", "slot.retry.delay.ms", "20", "include.unknown.datatypes", "true")
 	d.exec(`BEGIN; INSERT INTO a VALUES (1, 'small', '\x01', 1.5); INSERT INTO a VALUES (2, 'large', '\x0203', 2.25); INSERT INTO a VALUES (3, 'small', '\x', -7); COMMIT`)
 	expectBrief(t, run.Take(3),
 		`a c {"id":1} null {"id":1,"v":"small","b":"AQ==","n":1.50}`,

@@ -2,100 +2,37 @@ package postgres
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
-	"io"
-	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/tidemill/tidemill/connect/connecttest"
+	"github.com/tidemill/tidemill/internal/testenv/proxy"
 )
 
-// messageCutter stands between a task and the server and knows the protocol's messages:
-// in the middle of the at-th that one side says, it cuts the connection, once. On
-// connections for questions about the catalogue, of which there are hundreds, it counts
-// some of the messages only.
+// messageCutter cuts the connection in the middle of the at-th message that one side
+// says, once. On connections for questions about the catalogue, of which there are
+// hundreds, it counts some of the messages only.
 type messageCutter struct {
-	at       int64
-	ofClient bool
-	said     atomic.Int64
-	asides   atomic.Int64 // Messages on other connections than those for replication.
-	passing  sync.WaitGroup
-	listener net.Listener
+	at     int64
+	side   proxy.Direction
+	said   atomic.Int64
+	asides atomic.Int64 // Messages on other connections than those for replication.
 }
 
-func newMessageCutter(tb testing.TB, server string, at int64, ofClient bool) *messageCutter {
-	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	c := &messageCutter{at: at, ofClient: ofClient, listener: l}
-	c.passing.Go(func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			out, err := net.Dial("tcp", server)
-			if err != nil {
-				_ = in.Close()
-				return
-			}
-			replication := new(atomic.Bool)
-			c.passing.Go(func() { c.relay(out, in, true, replication) })
-			c.passing.Go(func() { c.relay(in, out, false, replication) })
-		}
-	})
-	return c
-}
-
-func (c *messageCutter) close() {
-	_ = c.listener.Close()
-	c.passing.Wait()
-}
-
-// counts tells whether a message is the one to be cut.
-func (c *messageCutter) counts(client, replication bool) bool {
+func (c *messageCutter) hook(m *proxy.Message) proxy.Verdict {
 	const some = 7
-	return client == c.ofClient && (replication || c.asides.Add(1)%some == 0) && c.said.Add(1) == c.at
-}
-
-// relay passes whole messages. The client's first has no type, and says what the
-// connection is for.
-func (c *messageCutter) relay(to, from net.Conn, client bool, replication *atomic.Bool) {
-	defer func() { _, _ = to.Close(), from.Close() }()
-	for typed := !client; ; typed = true {
-		head := make([]byte, 4, 5)
-		if typed {
-			head = head[:5]
-		}
-		if _, err := io.ReadFull(from, head); err != nil {
-			return
-		}
-		size := int(binary.BigEndian.Uint32(head[len(head)-4:])) - 4
-		m := append(head, make([]byte, size)...)
-		if _, err := io.ReadFull(from, m[len(head):]); err != nil {
-			return
-		}
-		if !typed {
-			replication.Store(bytes.Contains(m, []byte("\x00replication\x00")))
-		}
-		if c.counts(client, replication.Load()) {
-			_, _ = to.Write(m[:len(m)/2])
-			if c.at%2 == 0 {
-				_ = to.(*net.TCPConn).SetLinger(0) // With a reset instead of an end.
-			}
-			return
-		}
-		if _, err := to.Write(m); err != nil {
-			return
-		}
+	replication := bytes.Contains(m.Conn.First(), []byte("\x00replication\x00"))
+	if m.To != c.side || !replication && c.asides.Add(1)%some != 0 || c.said.Add(1) != c.at {
+		return proxy.Pass
 	}
+	m.Data = m.Data[:len(m.Data)/2]
+	if c.at%2 == 0 {
+		return proxy.Reset
+	}
+	return proxy.Cut
 }
 
 // TestCutAtEveryMessage cuts the connection in the middle of each message of a task's
@@ -106,7 +43,7 @@ func TestCutAtEveryMessage(t *testing.T) {
 	t.Parallel()
 	d := newTestDB(t)
 	const workers = 6
-	for _, ofClient := range []bool{false, true} {
+	for _, side := range []proxy.Direction{proxy.ToClient, proxy.ToServer} {
 		var over atomic.Bool
 		var next, last atomic.Int64
 		var running sync.WaitGroup
@@ -115,7 +52,7 @@ func TestCutAtEveryMessage(t *testing.T) {
 				session := &testDB{tb: t, url: d.url, conn: d.session()}
 				for !over.Load() && !t.Failed() {
 					at := next.Add(1)
-					if !session.cutAt(t, at, ofClient) {
+					if !session.cutAt(t, at, side) {
 						over.Store(true)
 						last.Store(at)
 					}
@@ -128,13 +65,14 @@ func TestCutAtEveryMessage(t *testing.T) {
 }
 
 // cutAt tells whether there was so late a message.
-func (d *testDB) cutAt(t *testing.T, at int64, ofClient bool) bool {
-	name := fmt.Sprintf("cut_%d_of_client_%v", at, ofClient)
+func (d *testDB) cutAt(t *testing.T, at int64, side proxy.Direction) bool {
+	name := fmt.Sprintf("cut_%d_of_%d", at, side)
 	d.slot = name
 	d.exec(`CREATE TABLE ` + name + ` (id int PRIMARY KEY); INSERT INTO ` + name + ` VALUES (1), (2)`)
-	c := newMessageCutter(t, net.JoinHostPort(d.url.Hostname(), d.url.Port()), at, ofClient)
-	defer c.close()
-	run := d.start(&connecttest.Offsets{}, "database.port", strings.TrimPrefix(c.listener.Addr().String(), "127.0.0.1:"),
+	c := &messageCutter{at: at, side: side}
+	p := d.through(t, proxy.Options{Framing: proxy.Postgres, Hook: c.hook})
+	defer func() { _ = p.Close() }()
+	run := d.start(&connecttest.Offsets{}, "database.port", p.Port(),
 		"table.include.list", "public."+name, "publication.name", name, "retriable.restart.connector.wait.ms", "10",
 		"slot.retry.delay.ms", "50", "status.update.interval.ms", "50")
 	seen, last := map[int64]string{}, int64(0)

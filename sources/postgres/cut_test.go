@@ -1,73 +1,33 @@
 package postgres
 
 import (
-	"io"
-	"net"
 	"sync/atomic"
 	"testing"
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/connect/connecttest"
+	"github.com/tidemill/tidemill/internal/testenv/proxy"
 )
 
-// cutter stands between the task and the server. It cuts the first connection on which
-// the server says more bytes than the first of limits, then one after the second, and
-// so on.
+// cutter cuts the first connection on which the server says more bytes than the first of
+// limits, then one after the second, and so on.
 type cutter struct {
-	listener net.Listener
-	limits   []int64
-	cuts     atomic.Int64
+	limits []int64
+	cuts   atomic.Int64
 }
 
-// newCutter listens until the test ends.
-func newCutter(tb testing.TB, server string, limits ...int64) *cutter {
-	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	c := &cutter{listener: l, limits: limits}
-	tb.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go c.pass(in, server)
-		}
-	}()
-	return c
+// newCutter listens until the test ends, at the port it returns.
+func newCutter(tb testing.TB, d *testDB, limits ...int64) (c *cutter, port string) {
+	c = &cutter{limits: limits}
+	return c, d.through(tb, proxy.Options{Hook: c.hook}).Port()
 }
 
-func (c *cutter) port() string {
-	_, port, _ := net.SplitHostPort(c.listener.Addr().String())
-	return port
-}
-
-func (c *cutter) pass(in net.Conn, server string) {
-	defer func() { _ = in.Close() }()
-	out, err := net.Dial("tcp", server)
-	if err != nil {
-		return
+func (c *cutter) hook(m *proxy.Message) proxy.Verdict {
+	n := c.cuts.Load()
+	if m.To != proxy.ToClient || n >= int64(len(c.limits)) || m.Offset+int64(len(m.Data)) <= c.limits[n] || !c.cuts.CompareAndSwap(n, n+1) {
+		return proxy.Pass
 	}
-	defer func() { _ = out.Close() }()
-	go func() {
-		_, _ = io.Copy(out, in)
-		_ = out.Close()
-	}()
-	buf, passed := make([]byte, 4096), int64(0)
-	for {
-		n, err := out.Read(buf)
-		if _, werr := in.Write(buf[:n]); err != nil || werr != nil {
-			return
-		}
-		passed += int64(n)
-		if cut := int(c.cuts.Load()); cut < len(c.limits) && passed > c.limits[cut] {
-			c.cuts.Add(1)
-			return
-		}
-	}
+	return proxy.Cut
 }
 
 // TestCutAgainWhileSkipping loses the connection in the middle of a transaction, and
@@ -75,9 +35,9 @@ func (c *cutter) pass(in net.Conn, server string) {
 func TestCutAgainWhileSkipping(t *testing.T) {
 	d := newTestDB(t)
 	// A row is told in about 80 bytes.
-	c := newCutter(t, net.JoinHostPort(d.url.Hostname(), d.url.Port()), 200_000, 60_000)
+	c, port := newCutter(t, d, 200_000, 60_000)
 	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text)`)
-	run := d.start(&connecttest.Offsets{}, "database.port", c.port(), "snapshot.mode", "no_data", "max.batch.size", "50")
+	run := d.start(&connecttest.Offsets{}, "database.port", port, "snapshot.mode", "no_data", "max.batch.size", "50")
 	eventually(t, "the slot", func() bool { return d.get("SELECT count(*) FROM pg_replication_slots WHERE active") == "1" })
 	const rows = 4000
 	d.exec(`INSERT INTO a SELECT g, 'a row that is long enough for this' FROM generate_series(1, $1) g`, rows)

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/connect/connecttest"
 	"github.com/tidemill/tidemill/internal/devstack"
+	"github.com/tidemill/tidemill/internal/testenv/proxy"
 )
 
 // testDB is a database of a test's own, and a session to change it with.
@@ -34,6 +36,17 @@ func openTestDB(tb testing.TB, dsn string) *testDB {
 	d := &testDB{tb: tb, url: u, slot: "slot_" + strings.TrimPrefix(u.Path, "/")}
 	d.conn = d.session()
 	return d
+}
+
+// through opens a proxy to the server, which closes with the test.
+func (d *testDB) through(tb testing.TB, o proxy.Options) *proxy.Proxy {
+	tb.Helper()
+	p, err := proxy.New(net.JoinHostPort(d.url.Hostname(), d.url.Port()), o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = p.Close() })
+	return p
 }
 
 // session opens another session.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -67,8 +66,8 @@ func TestSnapshotConnectionCut(t *testing.T) {
 	t.Parallel()
 	d := newTestDB(t)
 	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text)` + wide + `; INSERT INTO a SELECT g, repeat('x', 200) FROM generate_series(1, 10000) g; ANALYZE`)
-	c := newCutter(t, net.JoinHostPort(d.url.Hostname(), d.url.Port()), 200_000, 400_000)
-	run := d.start(&connecttest.Offsets{}, append([]string{"database.port", c.port(), "retriable.restart.connector.wait.ms", "300"}, inPieces...)...)
+	c, port := newCutter(t, d, 200_000, 400_000)
+	run := d.start(&connecttest.Offsets{}, append([]string{"database.port", port, "retriable.restart.connector.wait.ms", "300"}, inPieces...)...)
 	if rows := rowsByTopic(t, run.Take(10000))["a"]; distinct(rows) != 10000 {
 		t.Errorf("%d rows", distinct(rows))
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -340,8 +339,8 @@ func TestCutWhileStreaming(t *testing.T) {
 	t.Parallel()
 	d := newStreamingDB(t)
 	limits := []int64{30_000, 80_000, 150_000, 400_000, 500_000, 650_000, 700_000, 900_000}
-	c := newCutter(t, net.JoinHostPort(d.url.Hostname(), d.url.Port()), limits...)
-	run := d.begun("database.port", c.port(), "max.batch.size", "50", "retriable.restart.connector.wait.ms", "50")
+	c, port := newCutter(t, d, limits...)
+	run := d.begun("database.port", port, "max.batch.size", "50", "retriable.restart.connector.wait.ms", "50")
 	d.on(d.conn, "BEGIN", bulk("a", 1, 1500, "one"))
 	d.on(d.session(), bulk("b", 1, 1200, "two"))
 	d.on(d.conn, bulk("a", 1501, 500, "one"), "COMMIT")
