@@ -18,7 +18,7 @@ var floors = []string{
 	"internal/failpoint",
 	"connect  internal/javatime  internal/kafkalog  streams/state",
 	"config  converters/*  transforms  registry  sources/*  sinks/*  streams/sql/functions  streams/serde  streams/query  streams/topics  connect/connecttest  streams/state/statetest",
-	"worker  streams  internal/devstack  internal/testenv/*",
+	"worker  streams  internal/devstack  internal/testenv/*  torture/storm",
 	"streams/sql  streams/streamstest",
 	"rest  pgwire",
 	"cmd/*  bench  torture  examples/*",
@@ -27,8 +27,8 @@ var floors = []string{
 // owners lists, for each outside module, the only packages that may import it.
 var owners = map[string]string{
 	"github.com/jackc/pglogrepl":    "sources/postgres bench torture",
-	"github.com/jackc/pgx":          "sources/postgres sinks/postgres pgwire internal/devstack cmd/* bench torture",
-	"github.com/twmb/franz-go":      "internal/kafkalog internal/devstack worker streams streams/topics cmd/* bench torture",
+	"github.com/jackc/pgx":          "sources/postgres sinks/postgres pgwire internal/devstack cmd/* bench torture torture/*",
+	"github.com/twmb/franz-go":      "internal/kafkalog internal/devstack worker streams streams/topics cmd/* bench torture torture/*",
 	"github.com/hamba/avro":         "converters/avro registry",
 	"github.com/riferrei/srclient":  "converters/avro",
 	"github.com/cockroachdb/pebble": "streams/state",
@@ -38,7 +38,7 @@ var owners = map[string]string{
 	"github.com/spf13/cobra":        "cmd/*",
 	"github.com/prometheus":         "rest worker cmd/*",
 	"go.uber.org/goleak":            "connect/connecttest",
-	"golang.org/x/sync":             "sources/* sinks/* worker streams streams/sql rest internal/* cmd/* bench torture",
+	"golang.org/x/sync":             "sources/* sinks/* worker streams streams/sql rest internal/* cmd/* bench torture torture/*",
 	"golang.org/x/term":             "cmd/*",
 }
 
