@@ -21,6 +21,7 @@ var floors = []string{
 	"worker  streams  internal/devstack  internal/testenv/*  torture/storm",
 	"streams/sql  streams/streamstest",
 	"rest  pgwire",
+	"torture/mutants",
 	"cmd/*  bench  torture  examples/*",
 }
 

@@ -48,6 +48,12 @@ func rows() []Mutant {
 				"	if s.set.skipped[\"t\"] || len(m.relations) > 0 {\n",
 			}},
 		},
+	}
+}
+
+// records are bugs of what a record carries, and of the memory it lies in.
+func records() []Mutant {
+	return []Mutant{
 		{
 			Name:   "bug_message_lost",
 			Breaks: "Logical messages inside of transactions are counted and not sent.",

@@ -24,5 +24,5 @@ type Hunt struct {
 
 // All returns the mutants, sorted by what they break.
 func All() []Mutant {
-	return slices.Concat(positions(), rows(), values(), snapshots(), streamed(), delivery(), sinks())
+	return slices.Concat(positions(), resuming(), rows(), records(), values(), snapshots(), streamed(), delivery(), order(), sinks())
 }
