@@ -63,7 +63,7 @@ type Validator interface {
 }
 
 // OffsetAlterer is the ability to have a say when offsets are changed from
-// outside, while the connector is stopped.
+// outside, while the connector is stopped, and when it is deleted.
 type OffsetAlterer interface {
 	// AlterOffsets checks the new offsets (null JSON resets one) and changes what
 	// the connector keeps elsewhere. It returns false when the worker's own offsets
@@ -75,6 +75,11 @@ type OffsetAlterer interface {
 	// returned (null JSON resets a partition) and starts the connector again. An error
 	// lists the remedies there are when the name is not one of them.
 	Remedy(ctx context.Context, config Config, name string, offsets map[SourcePartition][]byte) (map[SourcePartition][]byte, string, error)
+	// Retire is called when the connector is deleted and nothing of it runs any more. It
+	// returns sentences that tell what the connector leaves behind in the other system,
+	// empty for nothing. With drop it removes that, the sentences tell what was removed
+	// and what was not, and an error forbids the deletion.
+	Retire(ctx context.Context, config Config, drop bool) (string, error)
 }
 
 // ExactlyOnceSource is the ability to say whether a source, with a given

@@ -201,8 +201,21 @@ func (s *Server) patchConfig(r *http.Request) (answer, error) {
 	return ok(info)
 }
 
+// deleteConnector deletes a connector. With drop_slot it takes with it what it keeps in
+// the other system, and the answer tells what that was. Without, the answer is the one of
+// Connect, and what is left behind stands in a header.
 func (s *Server) deleteConnector(r *http.Request) (answer, error) {
-	return answer{status: http.StatusNoContent}, s.o.Herder.Delete(r.Context(), r.PathValue("name"))
+	drop := false
+	if text, asked := r.URL.Query()["drop_slot"]; asked {
+		if drop = text[0] == "" || truth(text[0]); !drop && !strings.EqualFold(text[0], "false") {
+			return answer{}, fail(http.StatusBadRequest, "The parameter drop_slot is true or false, not "+text[0])
+		}
+	}
+	message, err := s.o.Herder.Delete(r.Context(), r.PathValue("name"), drop)
+	if err != nil || drop {
+		return answer{status: http.StatusOK, body: messageBody{Message: s.redact(message)}}, err
+	}
+	return answer{status: http.StatusNoContent, warning: s.redact(message)}, nil
 }
 
 func (s *Server) getStatus(r *http.Request) (answer, error) {

@@ -21,12 +21,12 @@ import (
 	"github.com/tidemill/tidemill/connect"
 )
 
-// answer is what is written in return: a status, a JSON body unless it is nil, and
-// where what was created stands.
+// answer is what is written in return: a status, a JSON body unless it is nil, where
+// what was created stands, and what should be known besides.
 type answer struct {
-	status   int
-	body     any
-	location string
+	status            int
+	body              any
+	location, warning string
 }
 
 func ok(body any) (answer, error) { return answer{status: http.StatusOK, body: body}, nil }
@@ -109,6 +109,10 @@ func (b timedBody) Read(p []byte) (int, error) {
 func (s *Server) write(w http.ResponseWriter, a answer) {
 	if a.location != "" {
 		w.Header().Set("Location", a.location)
+	}
+	if a.warning != "" {
+		// The form of RFC 7234, 5.5. Code 299 is for what a person should read.
+		w.Header().Set("Warning", "299 tidemill "+strconv.QuoteToASCII(a.warning))
 	}
 	if a.body == nil {
 		if a.status != http.StatusNoContent {

@@ -38,7 +38,7 @@ type editor interface {
 	Create(ctx context.Context, r worker.CreateRequest) (worker.ConnectorInfo, error)
 	PutConfig(ctx context.Context, name string, config connect.Config) (info worker.ConnectorInfo, created bool, err error)
 	PatchConfig(ctx context.Context, name string, patch map[string]*string) (worker.ConnectorInfo, error)
-	Delete(ctx context.Context, name string) error
+	Delete(ctx context.Context, name string, drop bool) (message string, err error)
 }
 
 // operator changes what connectors do.

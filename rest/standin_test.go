@@ -132,12 +132,25 @@ func (h *standIn) PatchConfig(_ context.Context, name string, patch map[string]*
 	return h.info(name), nil
 }
 
-func (h *standIn) Delete(_ context.Context, name string) error {
+func (h *standIn) Delete(_ context.Context, name string, drop bool) (string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	_, err := h.find(name)
+	c, err := h.find(name)
+	if err != nil {
+		return "", err
+	}
+	slot := c["slot"]
+	if drop && slot == "" {
+		return "", coded("request.invalid", "Connector %s keeps nothing elsewhere that could be dropped", name)
+	}
 	delete(h.all, name)
-	return err
+	switch {
+	case slot == "":
+		return "", nil
+	case drop:
+		return "The slot " + slot + " was dropped.", nil
+	}
+	return "The slot \"" + slot + "\" of müller is left.", nil
 }
 
 func (h *standIn) Status(name string) (worker.ConnectorStatus, error) {

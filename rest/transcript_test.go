@@ -26,7 +26,7 @@ import (
 var rewrite = flag.Bool("rewrite", false, "write the answers in the transcripts anew")
 
 // shownHeaders are the headers of an answer that a transcript shows.
-var shownHeaders = []string{"Allow", "Content-Security-Policy", "Content-Type", "Location", "Retry-After", "Www-Authenticate", "X-Extra"}
+var shownHeaders = []string{"Allow", "Content-Security-Policy", "Content-Type", "Location", "Retry-After", "Warning", "Www-Authenticate", "X-Extra"}
 
 // exchange is a request and its answer, as a transcript writes them:
 //

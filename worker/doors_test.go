@@ -40,6 +40,17 @@ func (c *listening) Remedy(_ context.Context, config connect.Config, name string
 	return nil, "nothing to jump from", nil
 }
 
+// Retire refuses to be dropped while there may be two tasks.
+func (c *listening) Retire(_ context.Context, config connect.Config, drop bool) (string, error) {
+	switch {
+	case !drop:
+		return "an ear is left", nil
+	case config["tasks.max"] == "2":
+		return "", &connect.Error{Code: "ear.stuck", Message: "the ear does not come off"}
+	}
+	return "the ear was taken off", nil
+}
+
 type listeningTask struct {
 	env    connect.SourceTaskEnv
 	n      int
@@ -144,4 +155,79 @@ func TestSignalsDetailsAndRemedies(t *testing.T) {
 		t.Errorf("%q, %v", message, err)
 	}
 	w.waitState("l s", "STOPPED")
+}
+
+// TestDeleteWithAndWithoutDropping deletes connectors whose plugin has a say in it.
+func TestDeleteWithAndWithoutDropping(t *testing.T) {
+	l := newLab(t)
+	dir := t.TempDir()
+	w := l.start(connect.Config{"plugin.state.dir": dir})
+	config := connect.Config{"connector.class": "org.example.Listening"}
+	heard := func(stored string) {
+		t.Helper()
+		wait(t, "it listens", func() bool { return w.Signal("l", []byte(`{"id":"1"}`)) == nil })
+		wait(t, "the offset is stored", func() bool {
+			offsets, err := w.Offsets(t.Context(), "l")
+			return err == nil && len(offsets) == 1 && string(offsets[0].Offset) == stored
+		})
+	}
+	w.create("l", config)
+	heard(`{"n":1}`)
+	if left, err := w.Delete(t.Context(), "l", false); err != nil || left != "an ear is left" {
+		t.Errorf("%q, %v", left, err)
+	}
+	w.create("l", with(config, "tasks.max", "2"))
+	heard(`{"n":2}`) // It goes on where the deleted one was.
+	if _, err := w.Delete(t.Context(), "l", true); connect.AsError(err).Code != "ear.stuck" {
+		t.Error(err)
+	}
+	w.waitState("l", "RUNNING RUNNING")
+	_, _, err := w.PutConfig(t.Context(), "l", config)
+	must(t, err)
+	if told, err := w.Delete(t.Context(), "l", true); err != nil || told != "the ear was taken off" {
+		t.Errorf("%q, %v", told, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "connector-l")); !os.IsNotExist(err) {
+		t.Error("what it kept on this machine is still there", err)
+	}
+	w.create("l", config)
+	heard(`{"n":1}`)
+
+	w.create("c", counter("numbers"))
+	_, err = w.Delete(t.Context(), "c", true)
+	failing(t, err, "request.invalid", "Connector c keeps nothing elsewhere that could be dropped")
+	w.waitState("c", "RUNNING RUNNING")
+	_, err = w.Delete(t.Context(), "nobody", true)
+	failing(t, err, "connector.not_found", "Connector nobody not found")
+}
+
+// TestStateAskedForDuringARemedy holds from the remedy's end on, and only one thing at
+// a time is done to a connector that stands still.
+func TestStateAskedForDuringARemedy(t *testing.T) {
+	l := newLab(t)
+	w := l.start(nil)
+	w.create("l", connect.Config{"connector.class": "org.example.Listening"})
+	for _, c := range []struct {
+		wish TargetState
+		then string
+	}{{Stopped, "STOPPED"}, {Started, "RUNNING RUNNING"}, {Paused, "PAUSED"}} {
+		resume, err := w.halt(t.Context(), "l")
+		must(t, err)
+		must(t, w.awaitIdle(t.Context(), "l"))
+		_, err = w.Remedy(t.Context(), "l", "jump")
+		failing(t, err, "request.conflict", "Connector l stands still")
+		_, err = w.Delete(t.Context(), "l", true)
+		failing(t, err, "request.conflict", "Connector l stands still")
+		must(t, w.SetState(t.Context(), "l", c.wish))
+		w.waitState("l", "STOPPED")
+		must(t, resume(t.Context()))
+		w.waitState("l", c.then)
+	}
+}
+
+// remove deletes a connector as Connect does.
+func (r *rig) remove(name string) {
+	r.l.t.Helper()
+	_, err := r.Delete(r.l.t.Context(), name, false)
+	must(r.l.t, err)
 }

@@ -27,7 +27,10 @@ type Herder struct {
 	// writing is held by whoever writes to the config topic, so that what is checked
 	// before writing is still so then.
 	writing chan struct{}
-	stages  stages
+	// halts are the connectors that stand still for something else to be done; whoever
+	// has the right to write may touch them.
+	halts  map[string]*halt
+	stages stages
 
 	mu      sync.Mutex // Guards what follows; nothing is called while it is held.
 	state   *configState
@@ -44,7 +47,7 @@ type Herder struct {
 func newHerder(o Options, rt *runtime, workerID string) *Herder {
 	return &Herder{
 		rt: rt, options: o, group: newGroup(workerID), state: newConfigState(), units: map[string]*unit{},
-		changed: make(chan struct{}, 1), writing: make(chan struct{}, 1), restarts: map[string]RestartOptions{},
+		changed: make(chan struct{}, 1), writing: make(chan struct{}, 1), halts: map[string]*halt{}, restarts: map[string]RestartOptions{},
 	}
 }
 

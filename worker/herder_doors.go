@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"encoding/json"
-	"time"
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/internal/kafkalog"
@@ -77,8 +76,8 @@ func (h *Herder) Signal(name string, signal []byte) error {
 
 // Remedy applies a named remedy of a source connector, such as "resnapshot": it stops
 // the connector, lets the plugin work out the offsets, stores them and puts the
-// connector back to the state it was meant to be in. It returns what the plugin says
-// it did. After an error nothing has changed in the offsets.
+// connector back to the state it was meant to be in, or which was asked for meanwhile.
+// It returns what the plugin says it did. After an error nothing has changed in the offsets.
 func (h *Herder) Remedy(ctx context.Context, name, remedy string) (message string, err error) {
 	if err := h.checkReady(); err != nil {
 		return "", err
@@ -95,42 +94,19 @@ func (h *Herder) Remedy(ctx context.Context, name, remedy string) (message strin
 	if !ok || !source {
 		return "", &connect.Error{Code: "remedy.unknown", Class: connect.ClassConfig, Place: remedy, Message: "Connector " + name + " has no remedies"}
 	}
-	if d.target != Stopped {
-		if err := h.SetState(ctx, name, Stopped); err != nil {
-			return "", err
-		}
-		// Whatever comes of it, the connector goes back to where it was meant to be.
-		defer func() {
-			if back := h.SetState(context.WithoutCancel(ctx), name, d.target); err == nil {
-				err = back
-			}
-		}()
+	resume, err := h.halt(ctx, name)
+	if err != nil {
+		return "", err
 	}
+	defer func() {
+		if back := resume(context.WithoutCancel(ctx)); err == nil {
+			err = back
+		}
+	}()
 	if err := h.awaitIdle(ctx, name); err != nil {
 		return "", err
 	}
 	return h.applyRemedy(ctx, alterer, name, remedy)
-}
-
-// awaitIdle waits until nothing of a stopped connector runs any more.
-func (h *Herder) awaitIdle(ctx context.Context, name string) error {
-	limit := time.NewTimer(2*graceful(h.rt.settings) + 5*time.Second)
-	defer limit.Stop()
-	again := time.NewTicker(20 * time.Millisecond)
-	defer again.Stop()
-	for {
-		d, err := h.offsetsMayChange(name)
-		if err == nil || d.target == Stopped && connect.AsError(err).Code == "connector.zombies" {
-			return err
-		}
-		select {
-		case <-again.C:
-		case <-limit.C:
-			return err
-		case <-ctx.Done():
-			return h.timeout()
-		}
-	}
 }
 
 func (h *Herder) applyRemedy(ctx context.Context, alterer connect.OffsetAlterer, name, remedy string) (string, error) {

@@ -69,8 +69,9 @@ func TestConnectorsLifeOverREST(t *testing.T) {
 	if !created || !slices.Equal(w.Connectors(), []string{"c", "d"}) {
 		t.Errorf("connectors are %v", w.Connectors())
 	}
-	must(t, w.Delete(ctx, "c"))
-	failing(t, w.Delete(ctx, "c"), "connector.not_found", "Connector c not found")
+	w.remove("c")
+	_, err = w.Delete(ctx, "c", false)
+	failing(t, err, "connector.not_found", "Connector c not found")
 	_, err = w.Status("c")
 	failing(t, err, "connector.not_found", "No status found for connector c")
 	_, err = w.Connector("c")

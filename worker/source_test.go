@@ -114,8 +114,8 @@ func TestTroubleInOneTaskStaysThere(t *testing.T) {
 	if got := firstLine(s.Tasks[0].Trace); got != "task.panic: poll: poll trouble: the plugin's code panicked → this is a fault of the plugin; report it with the trace" {
 		t.Error(got)
 	}
-	must(t, w.Delete(t.Context(), "blocks"))
-	must(t, w.Delete(t.Context(), "starts"))
+	w.remove("blocks")
+	w.remove("starts")
 	if got := w.Connectors(); !slices.Equal(got, []string{"good", "panics", "waits"}) {
 		t.Errorf("left are %v", got)
 	}
@@ -129,7 +129,7 @@ func TestStopDoesNotWaitForABlockedStart(t *testing.T) {
 	w.create("c", counter("numbers", "trouble", "start"))
 	wait(t, "the task waits in start", func() bool { return l.noted("task waits in start") == 1 })
 	began := time.Now()
-	must(t, w.Delete(t.Context(), "c"))
+	w.remove("c")
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("it took %s", took)
 	}

@@ -20,7 +20,8 @@ func (c sqlConnectors) Create(ctx context.Context, name string, config map[strin
 
 // Drop implements sql.Connectors.
 func (c sqlConnectors) Drop(ctx context.Context, name string) error {
-	return c.herder.Delete(ctx, name)
+	_, err := c.herder.Delete(ctx, name, false)
+	return err
 }
 
 // List implements sql.Connectors. A connector whose state is not known yet is shown

@@ -148,6 +148,9 @@ func parsePosition(text []byte) (position, error) {
 	return position{row: *stored.Row, tombstone: stored.Tombstone}, nil
 }
 
+// Retire has nothing to tell: rows that are made up leave nothing behind.
+func (c *connector) Retire(context.Context, connect.Config, bool) (string, error) { return "", nil }
+
 // Remedy knows none: a generator loses nothing.
 func (c *connector) Remedy(_ context.Context, _ connect.Config, name string, _ map[connect.SourcePartition][]byte) (map[connect.SourcePartition][]byte, string, error) {
 	return nil, "", &connect.Error{Code: "remedy.unknown", Class: connect.ClassConfig, Place: name, Message: "this connector needs no remedies and has none"}

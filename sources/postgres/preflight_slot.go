@@ -57,26 +57,40 @@ func (p *preflight) checkReplication(ctx context.Context) error {
 	return nil
 }
 
-// Slots of others that hold much log, and transactions that run for long. Both keep
-// the log of this connector's server from being removed.
+// Slots that nobody reads from: those of the connector's own kind and database, which a
+// connector that was deleted may have left, and others that hold much log. They keep the
+// log of this connector's server from being removed.
 const (
-	queryOtherSlots = `SELECT slot_name, pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, restart_lsn)::bigint
-	FROM pg_catalog.pg_replication_slots WHERE NOT active AND restart_lsn IS NOT NULL AND slot_name <> $1 ORDER BY 2 DESC`
+	queryOtherSlots = `SELECT slot_name, held, kin FROM (SELECT slot_name,
+		pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, restart_lsn)::bigint AS held,
+		coalesce(plugin = 'pgoutput' AND database = pg_catalog.current_database(), false) AS kin
+		FROM pg_catalog.pg_replication_slots WHERE NOT active AND NOT temporary AND restart_lsn IS NOT NULL AND slot_name <> $1) s
+	WHERE kin OR held > $2::bigint ORDER BY held DESC`
 	muchLog = 1 << 30
 )
 
-// checkSurroundings looks for what is no part of the connector and will hinder it.
-func (p *preflight) checkSurroundings(ctx context.Context) error {
-	rows, err := p.db.rows(ctx, queryOtherSlots, p.set.slot)
+// checkIdleSlots tells of slots that nobody reads from.
+func (p *preflight) checkIdleSlots(ctx context.Context) error {
+	rows, err := p.db.rows(ctx, queryOtherSlots, p.set.slot, strconv.Itoa(muchLog))
 	if err != nil {
 		return explain(err, "asking for the slots")
 	}
 	for _, r := range rows {
-		if held := number(r[1]); held > muchLog {
-			name := string(r[0])
-			p.note(Finding{Setting: "slot.name", Code: "pg.slot.orphan", Place: name, What: "nobody reads from this slot, and it holds back " + strconv.FormatInt(held>>20, 10) + " MB of log",
-				Why: "it fills the disk of the server", Mend: "if nobody needs it any more: SELECT pg_drop_replication_slot(" + quoteLiteral(name) + ")"})
+		name, held := string(r[0]), number(r[1])
+		f := Finding{Setting: "slot.name", Code: "pg.slot.orphan", Place: name, What: "nobody reads from this slot, and it holds back " + strconv.FormatInt(held>>20, 10) + " MB of log",
+			Why: "what it holds back grows, and fills the disk of the server", Mend: "if nobody needs it any more: SELECT pg_drop_replication_slot(" + quoteLiteral(name) + ")"}
+		if truth(r[2]) {
+			f.Mend += "; a connector that is paused or stopped does, one that was deleted does not"
 		}
+		p.note(f)
+	}
+	return nil
+}
+
+// checkSurroundings looks for what is no part of the connector and will hinder it.
+func (p *preflight) checkSurroundings(ctx context.Context) error {
+	if err := p.checkIdleSlots(ctx); err != nil {
+		return err
 	}
 	if !p.role.super && !p.role.statistics {
 		p.note(Finding{Setting: "database.user", Code: "pg.role.statistics", What: "the user may not see what other sessions do", Why: "when a long transaction holds the log back, it cannot be named",

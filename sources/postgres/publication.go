@@ -133,10 +133,6 @@ func (s *settings) ensurePublication(ctx context.Context, d *db, tables []catalo
 }
 
 func publicationRefused(err error, sql string) error {
-	const readOnly = "25006"
-	if sqlState(err) == readOnly {
-		return fatal("pg.publication.standby", "the publication does not have what is needed, and nothing can be changed on a standby", err, "run this on the primary: "+sql)
-	}
 	if sqlState(err) == "25006" {
 		return fatal("pg.publication.standby", "the server is a standby, where the publication cannot be created or changed", err, "run on the primary: "+sql)
 	}

@@ -65,8 +65,7 @@ func (c *connector) Remedy(ctx context.Context, config connect.Config, name stri
 	return map[connect.SourcePartition][]byte{own: pos.AppendJSON(nil)}, done, nil
 }
 
-// look connects and finds out how things stand. The server may take a moment to
-// notice that a task which was stopped does not read from the slot any more.
+// look connects and finds out how things stand.
 func (r *remedy) look(ctx context.Context, app string) (err error) {
 	if r.side, err = r.set.open(ctx, app); err != nil {
 		return err
@@ -77,21 +76,8 @@ func (r *remedy) look(ctx context.Context, app string) (err error) {
 	if r.srv, err = identify(ctx, r.set, r.side, r.rep); err != nil {
 		return err
 	}
-	const patience = 10 * time.Second
-	for until := time.Now().Add(patience); ; {
-		if r.info, err = r.side.slot(ctx, r.set.slot); err != nil || r.info == nil {
-			return err
-		}
-		if err := r.set.checkSlotKind(r.info); err != nil {
-			return err // It is somebody else's.
-		}
-		if !r.info.active {
-			return nil
-		}
-		if time.Now().After(until) || !pause(ctx, 50*time.Millisecond) {
-			return slotInUse(r.set.slot, r.info.pid)
-		}
-	}
+	r.info, err = r.set.awaitFreeSlot(ctx, r.side)
+	return err
 }
 
 // resnapshot returns a position that asks for a snapshot. A slot that is lost is of
