@@ -14,13 +14,34 @@ import (
 )
 
 // send hands a batch to the producer, in order.
-func (t *sourceTask) send(ctx, life context.Context, records []connect.SourceRecord) error {
+func (t *sourceTask) send(ctx context.Context, records []connect.SourceRecord) error {
 	t.now = time.Now()
-	slab := make([]kgo.Record, len(records))
-	carriers := make([]inflight, len(records))
+	failpoint.At("worker.produce")
+	for len(records) > 0 {
+		room := t.parcels.take(len(records))
+		t.note(records[:len(room)], room)
+		for i := range room {
+			if t.awaitRoom(ctx) != nil {
+				return nil // The rest will be polled again.
+			}
+			if err := t.sendOne(ctx, &records[i], &room[i]); err != nil {
+				if isDone(ctx, err) {
+					return nil
+				}
+				return err
+			}
+		}
+		records = records[len(room):]
+	}
+	failpoint.At("worker.produced")
+	return nil
+}
+
+// note takes note of records that are about to be sent.
+func (t *sourceTask) note(records []connect.SourceRecord, room []outgoing) {
 	t.mu.Lock()
 	for i := range records {
-		carriers[i] = inflight{Context: life, ticket: t.submitted.add(records[i].SourcePartition, records[i].SourceOffset)}
+		room[i].way.ticket = t.submitted.add(records[i].SourcePartition, records[i].SourceOffset)
 	}
 	t.metrics.active.Store(int64(t.submitted.unfinished()))
 	t.mu.Unlock()
@@ -28,31 +49,23 @@ func (t *sourceTask) send(ctx, life context.Context, records []connect.SourceRec
 		kept := make([]toldRecord, len(records))
 		for i := range kept {
 			kept[i] = toldRecord{SourceRecord: records[i], offset: -1}
-			carriers[i].record = &kept[i]
+			room[i].way.told = &kept[i]
 		}
 	}
-	failpoint.At("worker.produce")
-	for i := range records {
-		if t.awaitRoom(ctx) != nil {
-			return nil // The rest will be polled again.
-		}
-		kept, err := t.prepare(ctx, &records[i], &slab[i])
-		if err != nil {
-			if isDone(ctx, err) {
-				return nil
-			}
-			return err
-		}
-		if !kept {
-			t.dropped(&carriers[i])
-			continue
-		}
-		slab[i].Context = &carriers[i]
-		// Not ctx: a record given up when the task stops, while later ones arrive in other
-		// partitions, would have those repeated.
-		t.producer.Produce(life, &slab[i], t.acked)
+}
+
+func (t *sourceTask) sendOne(ctx context.Context, r *connect.SourceRecord, o *outgoing) error {
+	kept, err := t.prepare(ctx, r, o)
+	if err != nil {
+		return err
 	}
-	failpoint.At("worker.produced")
+	if !kept {
+		t.dropped(&o.way)
+		return nil
+	}
+	// Not ctx: a record given up when the task stops, while later ones arrive in other
+	// partitions, would have those repeated.
+	t.producer.Produce(o.way.Context, &o.Record, t.promise)
 	return nil
 }
 
@@ -94,7 +107,7 @@ func (t *sourceTask) arrived() {
 
 // prepare makes a Kafka record of r. It returns false for a record that is not sent:
 // a position mark, or one left out by a transform or as a tolerated error.
-func (t *sourceTask) prepare(ctx context.Context, r *connect.SourceRecord, out *kgo.Record) (bool, error) {
+func (t *sourceTask) prepare(ctx context.Context, r *connect.SourceRecord, out *outgoing) (bool, error) {
 	if r.Topic == "" {
 		return false, nil
 	}
@@ -102,11 +115,11 @@ func (t *sourceTask) prepare(ctx context.Context, r *connect.SourceRecord, out *
 	if bad == nil && keep {
 		t.nameTopic(&r.Record)
 		// The client would look at the clock for each record.
-		out.Topic, out.Partition, out.Timestamp = r.Topic, r.Partition, t.now
+		out.Topic, out.Partition, out.Timestamp, out.Context = r.Topic, r.Partition, t.now, &out.way
 		if r.Timestamp != connect.NoTimestamp && r.Timestamp != 0 {
 			out.Timestamp = time.UnixMilli(r.Timestamp)
 		}
-		bad = t.chain.encode(ctx, &r.Record, &t.arena, out)
+		bad = t.chain.encode(ctx, &r.Record, &out.way.arena, &out.Record)
 	}
 	if bad != nil {
 		return false, t.faults.skip(ctx, bad, nil, whereProduced(r))
@@ -143,9 +156,10 @@ func (t *sourceTask) nameTopic(r *connect.Record) {
 // dropped finishes a record that is not sent.
 func (t *sourceTask) dropped(c *inflight) {
 	t.finish(c.ticket)
-	if c.record != nil {
-		t.tell(c.record)
+	if c.told != nil {
+		t.tell(c.told)
 	}
+	c.release(true)
 }
 
 // tell tells the plugin of one record. Position marks are no records.
@@ -164,6 +178,7 @@ func (t *sourceTask) tell(r *toldRecord) {
 // within a partition.
 func (t *sourceTask) acked(out *kgo.Record, err error) {
 	c := out.Context.(*inflight)
+	defer c.release(err == nil)
 	t.arrived()
 	if err != nil && !t.tolerated(c, out, err) {
 		return // Not finished: no offset passes this record.
@@ -173,13 +188,13 @@ func (t *sourceTask) acked(out *kgo.Record, err error) {
 	}
 	failpoint.At("worker.acked")
 	t.finish(c.ticket)
-	if c.record == nil {
+	if c.told == nil {
 		return
 	}
 	if err == nil {
-		c.record.Topic, c.record.partition, c.record.offset = out.Topic, out.Partition, out.Offset
+		c.told.Topic, c.told.partition, c.told.offset = out.Topic, out.Partition, out.Offset
 	}
-	t.tell(c.record)
+	t.tell(c.told)
 }
 
 // tolerated tells whether a record the brokers refused may be left out; otherwise it

@@ -37,7 +37,8 @@ type sourceTask struct {
 	boundaries  bool          // The source says where its transactions end.
 	txnTimeout  time.Duration // After which the brokers abort a transaction.
 	storedPart  int           // Of the source transaction to go on with, when it was divided.
-	arena       arena
+	parcels     parcels
+	promise     func(*kgo.Record, error) // What the producer calls for each record: acked, of the task or its transactions.
 	// room is how many bytes may be on their way; roomy tells of room to a waiting send.
 	room      int64
 	roomy     chan struct{}
@@ -56,14 +57,6 @@ type sourceTask struct {
 	// reached are the offsets to be stored next; the committing goroutine's own.
 	reached map[connect.SourcePartition]connect.Offset
 	scratch []position
-}
-
-// inflight travels with a record through the producer, in the place of its context:
-// it brings back the ticket without a closure for each record.
-type inflight struct {
-	context.Context
-	ticket ticket
-	record *toldRecord // Only for plugins that want to be told.
 }
 
 // toldRecord is a record whose plugin wants to be told where it was written. The
@@ -110,6 +103,7 @@ func (t *sourceTask) run(ctx, life context.Context) error {
 // work polls and commits until ctx ends or something fails, and stores, as its last
 // act, what was acknowledged in time.
 func (t *sourceTask) work(ctx, life context.Context) error {
+	t.parcels.life, t.promise = life, t.acked
 	drained := make(chan struct{})
 	committed := make(chan struct{})
 	go func() {
@@ -167,7 +161,7 @@ func (t *sourceTask) pollLoop(ctx, life context.Context) error {
 		}
 		records, err := t.poll(polling)
 		if err == nil && len(records) > 0 {
-			err = t.send(ctx, life, records)
+			err = t.send(ctx, records)
 		}
 		if err != nil {
 			return err

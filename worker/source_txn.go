@@ -5,8 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/internal/failpoint"
 )
@@ -76,25 +74,13 @@ type amount struct{ records, bytes int }
 // reaches tells whether a is as much as most, in one respect.
 func (a amount) reaches(most amount) bool { return a.records >= most.records || a.bytes >= most.bytes }
 
-// outgoing is a record on its way into a transaction, or a mark that only moves the
-// position.
-type outgoing struct {
-	kgo.Record
-	partition connect.SourcePartition
-	offset    connect.Offset
-	boundary  connect.Boundary
-	sent      bool // It goes to Kafka.
-	told      *toldRecord
-}
-
-func (o *outgoing) size() int { return len(o.Key) + len(o.Value) }
-
 // pollTransactions is pollLoop with transactions.
 func (t *sourceTask) pollTransactions(ctx, life context.Context) error {
 	x := &transactions{
 		t: t, transactionRules: t.transactionRules(), known: map[string]bool{}, part: max(1, t.storedPart),
 		ends: make(chan *transaction, 1), ended: make(chan error, 1),
 	}
+	t.promise = x.acked
 	t.metrics.active.Store(0)
 	go func() {
 		defer close(x.ended)
@@ -185,37 +171,47 @@ var spent = func() context.Context {
 // take prepares records for Kafka. On an error those before the bad one are taken.
 func (x *transactions) take(ctx context.Context, records []connect.SourceRecord) (err error) {
 	x.t.now = time.Now()
-	slab := make([]outgoing, len(records))
-	for i := range records {
-		r, o := &records[i], &slab[i]
-		o.partition, o.offset, o.boundary = r.SourcePartition, r.SourceOffset, r.Boundary
-		if x.byPoll {
-			o.boundary = connect.BoundaryNone
-			if i == len(records)-1 {
-				o.boundary = connect.BoundaryCommit
+	for len(records) > 0 && err == nil {
+		room := x.t.parcels.take(len(records))
+		for i := range room {
+			if err = x.takeOne(ctx, &records[i], &room[i]); err != nil {
+				room = room[:i]
+				break
 			}
 		}
-		if x.t.told != nil {
-			o.told = &toldRecord{SourceRecord: *r, offset: -1}
-		}
-		if o.sent, err = x.t.prepare(ctx, r, &o.Record); err != nil {
-			slab = slab[:i]
-			break
-		}
-		x.ready.records++
-		x.ready.bytes += o.size()
-		switch o.boundary {
-		case connect.BoundaryCommit:
+		records = records[len(room):]
+		if x.byPoll && len(records) == 0 && len(room) > 0 {
+			room[len(room)-1].boundary = connect.BoundaryCommit
 			x.commits++
-		case connect.BoundaryAbort:
-			x.aborts++
 		}
-	}
-	if len(slab) > 0 {
-		x.waiting = append(x.waiting, slab)
-		x.t.metrics.active.Add(int64(len(slab)))
+		if len(room) > 0 {
+			x.waiting = append(x.waiting, room)
+			x.t.metrics.active.Add(int64(len(room)))
+		}
 	}
 	return err
+}
+
+func (x *transactions) takeOne(ctx context.Context, r *connect.SourceRecord, o *outgoing) (err error) {
+	o.partition, o.offset, o.boundary = r.SourcePartition, r.SourceOffset, r.Boundary
+	if x.byPoll {
+		o.boundary = connect.BoundaryNone // Where a poll ends is known by take.
+	}
+	if x.t.told != nil {
+		o.way.told = &toldRecord{SourceRecord: *r, offset: -1}
+	}
+	if o.sent, err = x.t.prepare(ctx, r, o); err != nil {
+		return err
+	}
+	x.ready.records++
+	x.ready.bytes += o.size()
+	switch o.boundary {
+	case connect.BoundaryCommit:
+		x.commits++
+	case connect.BoundaryAbort:
+		x.aborts++
+	}
+	return nil
 }
 
 // send produces what waits, up to where a transaction ends: the rest waits on.
@@ -282,10 +278,11 @@ func (x *transactions) put(ctx, life context.Context, o *outgoing) error {
 		tx.offsets[o.partition] = o.offset
 		x.previous, x.last = x.last, o.offset
 	}
-	if o.told != nil {
-		tx.told = append(tx.told, o.told)
+	if o.way.told != nil {
+		tx.told = append(tx.told, o.way.told)
 	}
 	if !o.sent {
+		o.way.release(true)
 		return nil
 	}
 	tx.records, tx.bytes = tx.records+1, tx.bytes+size
@@ -306,13 +303,9 @@ func (x *transactions) produceHeld(life context.Context) {
 	if x.part > 1 {
 		o.Headers = append(o.Headers, partHeader(x.part))
 	}
-	o.Context = life
-	if o.told != nil {
-		o.Context = &inflight{Context: life, record: o.told}
-	}
 	// Not the context of polling: a record given up when the task stops would be missing
 	// from the transaction its offset is committed in.
-	x.t.producer.Produce(life, &o.Record, x.acked)
+	x.t.producer.Produce(life, &o.Record, x.t.promise)
 }
 
 // wrote takes note of a topic that was written to.

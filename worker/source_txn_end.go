@@ -95,13 +95,14 @@ func (t *sourceTask) failed() error {
 // acked only looks for failures: within a transaction nothing is safe before its
 // end.
 func (x *transactions) acked(out *kgo.Record, err error) {
+	c := out.Context.(*inflight)
+	defer c.release(err == nil)
 	x.t.arrived()
-	c, told := out.Context.(*inflight)
 	switch {
 	case err == nil:
 		x.t.metrics.written.Add(1)
-		if told {
-			c.record.Topic, c.record.partition, c.record.offset = out.Topic, out.Partition, out.Offset
+		if c.told != nil {
+			c.told.Topic, c.told.partition, c.told.offset = out.Topic, out.Partition, out.Offset
 		}
 	case errors.Is(err, kgo.ErrAborting): // As rollback wants it.
 	case !x.t.tolerated(out.Context, out, err):
