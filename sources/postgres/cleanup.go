@@ -67,11 +67,10 @@ func (w *work) tellWaiting(ctx context.Context, side *db, finished <-chan struct
 	}
 }
 
-// release undoes what a first snapshot that did not come to its end has made, and
-// drops the slot when slot.drop.on.stop asks for it.
+// release undoes what a first snapshot that gave no rows has made, and drops the slot when slot.drop.on.stop asks for it.
 func (w *work) release(ctx context.Context) {
 	w.closeSpill()
-	half := w.fresh() && !w.settled && (w.madeSlot || w.madePublication)
+	half := w.fresh() && !w.settled && w.begun == nil && (w.madeSlot || w.madePublication)
 	if !half && !w.set.slotDrop {
 		return
 	}
@@ -84,7 +83,7 @@ func (w *work) release(ctx context.Context) {
 	}
 	defer d.close(ctx)
 	var faults []error
-	if w.madeSlot || w.set.slotDrop {
+	if half && w.madeSlot || w.set.slotDrop {
 		faults = append(faults, w.dropWhenFree(ctx, d))
 	}
 	if half && w.madePublication {

@@ -141,6 +141,14 @@ func (p *backlog) dropTable(number uint64) *backlog {
 // empty tells that there is nothing to do.
 func (p *backlog) empty() bool { return p == nil || !p.busy() && !p.Paused }
 
+// requests returns those that wait, or are being served.
+func (p *backlog) requests() []snapshotRequest {
+	if p == nil {
+		return nil
+	}
+	return p.Requests
+}
+
 // busy tells whether something is read, or waits to be.
 func (p *backlog) busy() bool { return p != nil && len(p.Requests)+len(p.Tables) > 0 }
 

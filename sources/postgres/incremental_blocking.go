@@ -26,6 +26,9 @@ type blocking struct {
 // blockingTries is how often a blocking snapshot is tried when something breaks.
 const blockingTries = 3
 
+// initialTries is the same for an initial snapshot that is read again.
+const initialTries = 10
+
 // blocks returns the blocking snapshot whose turn it is. It waits until no chunk is
 // under way, which would be sent behind it.
 func (b *beside) blocks() *snapshotRequest {
@@ -104,6 +107,9 @@ func (h *blocking) prepare(ctx context.Context) (err error) {
 		return fatal("pg.signal.data", "data-collections cannot be understood", err, "give regular expressions that match whole names, schema.table")
 	}
 	h.tables = slices.DeleteFunc(captured, func(t catalogTable) bool {
+		if h.ask.Initial {
+			return !s.set.filter.inSnapshot(t.name)
+		}
 		return !wanted.match(t.name.String()) && (t.root == tableName{} || !wanted.match(t.root.String()))
 	})
 	if len(h.tables) == 0 {
@@ -147,13 +153,17 @@ func (h *blocking) read(ctx context.Context, c *replication) error {
 			return err
 		}
 	}
-	after := s.em.pos
+	start, after := s.em.pos, s.em.pos
 	after.backlog = h.without()
-	err := h.wait(ctx, c, func(ctx context.Context) error { return h.readTables(ctx, s.em.pos, after) })
+	if h.ask.Initial {
+		start.snapshot, after.snapshot = snapshotRunning, snapshotDone
+	}
+	err := h.wait(ctx, c, func(ctx context.Context) error { return h.readTables(ctx, start, after) })
 	if err != nil {
 		return h.failed(ctx, err)
 	}
 	s.em.pos = after
+	h.b.tries = 0
 	s.em.newBatch()
 	s.log.Info("The blocking snapshot is complete.", "id", h.ask.ID)
 	h.b.notes.add("COMPLETED", "Initial Snapshot", "request_id", h.ask.ID)
@@ -184,12 +194,8 @@ func (h *blocking) readTables(ctx context.Context, start, after position) (err e
 			return &e
 		},
 	}
-	if sn.tables, err = sn.measure(ctx, h.db, h.tables, h.b.server.version); err != nil {
-		return err
-	}
-	sn.progress = &tally{log: s.log, metrics: s.metrics, show: h.b.env.Show, kind: "blocking", at: h.slot.begin, tables: sn.tables}
-	sn.progress.start()
-	return sn.run(ctx)
+	sn.progress = &tally{log: s.log, metrics: s.metrics, show: h.b.env.Show, kind: "blocking", at: h.slot.begin}
+	return sn.read(ctx, h.db, h.tables, h.b.server)
 }
 
 // without is the backlog once the request is done.
@@ -209,6 +215,13 @@ func (h *blocking) failed(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	err = explain(err, "taking a blocking snapshot")
+	if h.ask.Initial {
+		// The stream is nothing without it. A connection that ends has the session begin anew.
+		if h.b.tries++; isRetriable(err) && h.b.tries >= initialTries {
+			return giveUp(err)
+		}
+		return err
+	}
 	if h.b.tries++; isRetriable(err) && h.b.tries < blockingTries {
 		s.log.Warn("A blocking snapshot failed; it is tried again.", "id", h.ask.ID, "error", err)
 		h.b.due = true

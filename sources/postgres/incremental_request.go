@@ -22,7 +22,7 @@ type snapshotRequest struct {
 	// Surrogate names a column to read the rows in the order of, instead of the
 	// primary key.
 	Surrogate string `json:"surrogate,omitempty"`
-	// Initial: it stands for the initial snapshot of snapshot.kind=resumable.
+	// Initial: it stands for the initial snapshot, and fails as that does.
 	Initial bool `json:"initial,omitempty"`
 }
 

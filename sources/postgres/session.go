@@ -26,6 +26,8 @@ type work struct {
 	// madeSlot and madePublication are undone when the first snapshot does not
 	// come to its end.
 	madeSlot, madePublication bool
+	// begun is where a snapshot began that was cut short after rows were handed over.
+	begun *position
 	// lastFault is the server's last fault, which came sameFault times in a row.
 	lastFault faultPlace
 	sameFault int

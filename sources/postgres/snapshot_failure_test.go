@@ -197,8 +197,9 @@ func TestSnapshotLockTimesOut(t *testing.T) {
 	}
 }
 
-// TestSnapshotStoppedAnywhere stops a task at many points of its first snapshot: it
-// leaves nothing on the server, and the next start tells everything.
+// TestSnapshotStoppedAnywhere stops a task at many points of its first snapshot: before
+// the first row it leaves nothing on the server, and after that the slot, which has what
+// becomes of the rows that were told. The next start tells everything.
 func TestSnapshotStoppedAnywhere(t *testing.T) {
 	t.Parallel()
 	d := newTestDB(t)
@@ -211,14 +212,87 @@ func TestSnapshotStoppedAnywhere(t *testing.T) {
 			run.Commit()
 		}
 		run.Stop()
-		eventually(t, "nothing is left", func() bool {
-			return d.get("SELECT (SELECT count(*) FROM pg_replication_slots WHERE database = current_database()) + (SELECT count(*) FROM pg_publication)") == "0"
+		left := map[bool]string{true: "2", false: "0"}[n > 0]
+		eventually(t, "the slot and the publication stay if rows were told", func() bool {
+			return d.get("SELECT (SELECT count(*) FROM pg_replication_slots WHERE database = current_database()) + (SELECT count(*) FROM pg_publication)") == left
 		})
 	}
 	rows := rowsByTopic(t, d.start(&offsets, inPieces...).Take(2001))
 	if distinct(rows["a"]) != 2000 {
 		t.Errorf("%d rows", distinct(rows["a"]))
 	}
+}
+
+// TestSnapshotRepeatedTellsWhatWasBetween changes rows between a snapshot that was cut
+// short and the one that repeats it: no row stays that is gone, and none comes to an
+// older version.
+func TestSnapshotRepeatedTellsWhatWasBetween(t *testing.T) {
+	for name, end := range map[string]func(*testDB, *connecttest.SourceRun, func() *connecttest.SourceRun) *connecttest.SourceRun{
+		"restart": func(_ *testDB, run *connecttest.SourceRun, again func() *connecttest.SourceRun) *connecttest.SourceRun {
+			run.Commit()
+			run.Stop()
+			return again()
+		},
+		"view lost": func(d *testDB, run *connecttest.SourceRun, _ func() *connecttest.SourceRun) *connecttest.SourceRun {
+			d.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'walsender' AND datname = current_database()`)
+			return run
+		},
+		"always": func(d *testDB, run *connecttest.SourceRun, again func() *connecttest.SourceRun) *connecttest.SourceRun {
+			untilLast(t, run)
+			run.Commit()
+			run.Stop()
+			return again()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newTestDB(t)
+			d.exec(`CREATE TABLE a (id int PRIMARY KEY, v int)` + wide + `; INSERT INTO a SELECT g, 0 FROM generate_series(1, 3000) g; ANALYZE`)
+			pairs := append(slices.Clone(narrow), "snapshot.mode", map[bool]string{true: "always", false: "initial"}[name == "always"])
+			var offsets connecttest.Offsets
+			run := d.start(&offsets, pairs...)
+			rows := map[int64]int64{}
+			apply := func(r *connect.SourceRecord) {
+				if r.Topic == "" {
+					return
+				}
+				id := r.Key.Struct().Get("id").Int()
+				if op(r) == "d" {
+					delete(rows, id)
+				} else if !r.Value.IsNull() {
+					v := after(r, "v").Int()
+					if v < rows[id] {
+						t.Errorf("row %d went from version %d back to %d", id, rows[id], v)
+					}
+					rows[id] = v
+				}
+			}
+			for _, r := range run.Take(200) {
+				apply(&r)
+			}
+			d.exec(`DELETE FROM a WHERE id IN (SELECT g FROM generate_series(1, 3000, 3) g); UPDATE a SET v = 1 WHERE id % 2 = 0; DELETE FROM a WHERE id = 2; INSERT INTO a VALUES (2, 7)`)
+			run = end(d, run, func() *connecttest.SourceRun { return d.start(&offsets, pairs...) })
+			for last := false; !last; {
+				for _, r := range run.Poll(time.Second) {
+					apply(&r)
+					last = last || r.Topic != "" && op(&r) == "r" && source(&r, "snapshot").Str() == "last"
+				}
+			}
+			if want := d.get("SELECT count(*) || ' ' || sum(v) FROM a"); fmt.Sprint(len(rows), " ", sum(rows)) != want {
+				t.Errorf("%d rows that sum up to %d, the table has %s", len(rows), sum(rows), want)
+			}
+			if left := d.get("SELECT string_agg(slot_name, ',') FROM pg_replication_slots WHERE database = current_database() AND NOT temporary"); left != d.slot {
+				t.Errorf("the slots are %s", left)
+			}
+		})
+	}
+}
+
+func sum(rows map[int64]int64) (n int64) {
+	for _, v := range rows {
+		n += v
+	}
+	return n
 }
 
 // TestSnapshotHasWhatIsPublished reads the columns and rows to which the publication

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
@@ -30,6 +31,9 @@ func (w *work) takeSnapshot(ctx context.Context, rep *replication, job snapshotJ
 		}
 		job.slot = nil
 	}
+	if from, err := w.cutShort(ctx, rep, job); err != nil || from != nil {
+		return w.repeatSnapshot(from, job, err)
+	}
 	temporary := job.slot != nil || !w.set.when.stream
 	failpoint.At("source.slot.make")
 	slot, err := w.createSlot(ctx, side, rep, temporary)
@@ -53,6 +57,9 @@ func (w *work) takeSnapshot(ctx context.Context, rep *replication, job snapshotJ
 		},
 	}
 	if err := w.readTables(ctx, s, job); err != nil {
+		if w.given.Load() {
+			w.begun = &start
+		}
 		// A snapshot that lasted may last again: what cut it short is not there for good,
 		// unless somebody keeps altering tables.
 		lasted := time.Since(time.UnixMicro(start.micros)) > w.set.retryWait
@@ -64,15 +71,21 @@ func (w *work) takeSnapshot(ctx context.Context, rep *replication, job snapshotJ
 	return w.newStream(start, job.srv)
 }
 
-// readTables measures the tables that the snapshot has and reads them.
-func (w *work) readTables(ctx context.Context, s *snapshot, job snapshotJob) (err error) {
+// readTables reads the tables that the snapshot has.
+func (w *work) readTables(ctx context.Context, s *snapshot, job snapshotJob) error {
 	var tables []catalogTable
 	for _, t := range job.check.tables {
 		if w.set.filter.inSnapshot(t.name) {
 			tables = append(tables, t)
 		}
 	}
-	if w.set.snapshotLocks {
+	s.progress = &tally{log: w.log, metrics: w.metrics, show: w.env.Show, kind: w.set.snapshotKind, at: s.slot.begin}
+	return s.read(ctx, job.check.db, tables, job.srv)
+}
+
+// read locks the tables, when that is asked for, measures them over side and reads them.
+func (s *snapshot) read(ctx context.Context, side *db, tables []catalogTable, srv server) (err error) {
+	if s.set.snapshotLocks {
 		holder, err := s.join(ctx)
 		if err != nil {
 			return err
@@ -82,14 +95,55 @@ func (w *work) readTables(ctx context.Context, s *snapshot, job snapshotJob) (er
 			return err
 		}
 	}
-	if s.tables, err = s.measure(ctx, job.check.db, tables, job.srv.version); err != nil {
+	if s.tables, err = s.measure(ctx, side, tables, srv.version); err != nil {
 		return err
 	}
-	s.progress = &tally{log: w.log, metrics: w.metrics, show: w.env.Show, kind: w.set.snapshotKind, at: s.slot.begin, tables: s.tables}
+	s.progress.tables = s.tables
 	s.progress.start()
+	s.log.Info("Taking a snapshot.", "tables", len(s.tables), "at", lsnText(s.slot.begin), "connections", s.connections())
 	failpoint.At("source.snapshot.begin")
-	w.log.Info("Taking a snapshot.", "tables", len(s.tables), "at", lsnText(s.slot.begin), "connections", s.connections())
 	return s.run(ctx)
+}
+
+// cutShort returns the position from which the log has what happened since an earlier
+// reading of the tables, of which rows may have been written; nil when there was none,
+// or when the slot does not reach back to it.
+func (w *work) cutShort(ctx context.Context, rep *replication, job snapshotJob) (*position, error) {
+	from := w.begun
+	if from == nil {
+		from = w.stored
+	}
+	if from == nil || job.slot == nil || !w.set.when.stream {
+		return nil, nil
+	}
+	b, err := rep.fork(ctx, from.lineage, job.srv)
+	if err != nil || compare(from, job.srv, job.slot, b) != nil {
+		return nil, err
+	}
+	return from, nil
+}
+
+// repeatSnapshot makes the stream that goes on where an earlier reading of the tables
+// began, and stands still to read them all once it has come to the point of a new view.
+// Without what lies between, a row that was read then and deleted since would stay in
+// its topic for good.
+func (w *work) repeatSnapshot(from *position, job snapshotJob, err error) error {
+	if err != nil {
+		return err
+	}
+	pos := *from
+	pos.snapshot, pos.forced, pos.lineage = snapshotNone, false, w.line
+	if !slices.ContainsFunc(pos.backlog.requests(), func(r snapshotRequest) bool { return r.Initial }) {
+		pos.backlog = pos.backlog.with(func(b *backlog) {
+			b.Requests = append(slices.Clone(b.Requests), snapshotRequest{ID: "initial", Initial: true, Blocking: true, Tables: []string{".*"}})
+		})
+	}
+	w.log.Info("The tables were read before, at least in part: the log is read from there on, and then they are read anew.", "from", lsnText(pos.end))
+	if err := w.newStream(pos, job.srv); err != nil {
+		return err
+	}
+	w.stream.pending = true // Worth storing at once: from here on a restart goes on.
+	return nil
 }
 
 // keep waits until ctx is done. It fails when the connection ends before that, and

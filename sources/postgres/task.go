@@ -39,6 +39,8 @@ type task struct {
 	// belongs to the worker until it asks for the next.
 	pool *pool
 	lent *batch
+	// given tells that the worker has had records.
+	given atomic.Bool
 
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -175,6 +177,7 @@ func (t *task) Poll(ctx context.Context) ([]connect.SourceRecord, error) {
 
 func (t *task) lend(b *batch) []connect.SourceRecord {
 	t.lent = b
+	t.given.Store(true)
 	return t.figures.taken(b).records
 }
 
