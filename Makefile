@@ -4,7 +4,7 @@ BIN     := bin/tidemill
 VERSION ?= 0.1.0-$(shell git rev-parse --short HEAD 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: build demo test test-kafka lint bench setup clean
+.PHONY: build demo test test-kafka lint bench bench-quick bench-micro setup clean
 
 build: ## bin/tidemill, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/tidemill
@@ -26,8 +26,16 @@ lint:
 	$(GO) vet ./...
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 
-bench: setup build ## ratios against a limit in the same run
-	$(GO) run ./bench
+bench: setup build ## every load beside its limit in the same run; about ten minutes
+	$(GO) build -o bin/bench ./bench
+	bin/bench --out bench/out/bench.json
+
+bench-quick: setup build ## the same in small, within a minute
+	$(GO) build -o bin/bench ./bench
+	bin/bench --quick --out bench/out/quick.json
+
+bench-micro: ## decode, convert, transform, state; for benchstat
+	$(GO) test -run '^$$' -bench . -benchmem -count $(or $(COUNT),6) ./sources/postgres ./converters/... ./transforms ./streams/state
 
 clean:
 	rm -rf bin dist

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"os/exec"
+	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,45 +15,36 @@ import (
 	"github.com/tidemill/tidemill/internal/devstack"
 )
 
-// database is a private server with the table of the measurements: ten columns of
-// common types, about 220 bytes a row as text.
+// database is a private server.
 type database struct {
 	pg   *devstack.Postgres
 	conn *pgx.Conn
 	url  *url.URL
+	pid  int // Of the parent of all its processes.
 }
 
-const loadTable = `
-CREATE TABLE load (
-  id bigint PRIMARY KEY, customer int NOT NULL, amount numeric(12,2) NOT NULL, quantity int NOT NULL, paid boolean NOT NULL,
-  created timestamp(6) NOT NULL, name varchar(40) NOT NULL, email text NOT NULL, city text, note text);
-CREATE PUBLICATION bench FOR TABLE load;
-CREATE PROCEDURE fill(rows bigint, size bigint) LANGUAGE plpgsql AS $$
-DECLARE at bigint := 1;
-BEGIN
-  WHILE at <= rows LOOP
-    INSERT INTO load SELECT g, g % 5000, (g % 100000) / 100.0, g % 7, g % 3 = 0, timestamp '2026-01-01' + g * interval '1 s',
-      'customer ' || g, 'customer' || g || '@example.com', CASE WHEN g % 5 = 0 THEN NULL ELSE 'city ' || g % 100 END, repeat('n', 90)
-      FROM generate_series(at, least(at + size - 1, rows)) g;
-    COMMIT;
-    at := at + size;
-  END LOOP;
-END $$;`
+// serverSettings are those of the server that differ from its defaults; the report
+// prints them.
+var serverSettings = map[string]string{
+	"max_wal_size": "16GB", "shared_buffers": "1GB", "logical_decoding_work_mem": "256MB", "synchronous_commit": "off",
+	"max_replication_slots": "20", "autovacuum": "off", "track_commit_timestamp": "on",
+}
 
-func startDatabase(ctx context.Context) (*database, error) {
-	pg, err := devstack.StartPostgres(ctx, devstack.PostgresOptions{Settings: map[string]string{
-		"max_wal_size": "16GB", "shared_buffers": "1GB", "logical_decoding_work_mem": "256MB", "synchronous_commit": "off",
-		"max_replication_slots": "40", "autovacuum": "off",
-	}})
+func startDatabase(ctx context.Context, o options) (*database, error) {
+	pg, err := devstack.StartPostgres(ctx, devstack.PostgresOptions{Settings: serverSettings})
 	if err != nil {
 		return nil, err
 	}
+	o.run.Machine.Postgres = pg.Version()
 	d := &database{pg: pg}
 	if d.conn, err = pgx.Connect(ctx, pg.DSN("postgres")); err == nil {
 		_, err = d.conn.Exec(ctx, loadTable)
 	}
 	if err == nil {
 		d.url, err = url.Parse(pg.DSN("postgres"))
+	}
+	if err == nil {
+		d.pid, err = parentPID(pg.Dir())
 	}
 	if err != nil {
 		d.stop()
@@ -60,12 +53,25 @@ func startDatabase(ctx context.Context) (*database, error) {
 	return d, nil
 }
 
+// parentPID returns the first line of the server's lock file.
+func parentPID(dir string) (int, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
+	if err != nil {
+		return 0, err
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	return strconv.Atoi(line)
+}
+
 func (d *database) stop() {
 	if d.conn != nil {
 		_ = d.conn.Close(context.Background())
 	}
 	_ = d.pg.Stop(context.Background())
 }
+
+// cpu returns the processor time that all of the server's processes have used.
+func (d *database) cpu() time.Duration { return familyTime(d.pid) }
 
 // exec runs statements one after another.
 func (d *database) exec(ctx context.Context, statements ...string) error {
@@ -77,11 +83,23 @@ func (d *database) exec(ctx context.Context, statements ...string) error {
 	return nil
 }
 
-// fill writes rows in transactions of the given size behind the slot "origin", and
-// returns where the log ends then.
-func (d *database) fill(ctx context.Context, rows, size int) (end string, err error) {
-	err = d.exec(ctx, "TRUNCATE load", "SELECT pg_create_logical_replication_slot('origin', 'pgoutput')",
-		fmt.Sprintf("CALL fill(%d, %d)", rows, size), "CHECKPOINT")
+// write puts a load's changes behind the slot "origin", and returns where the log ends
+// then.
+func (d *database) write(ctx context.Context, l load) (end string, err error) {
+	if err := d.exec(ctx, l.before...); err != nil {
+		return "", err
+	}
+	if err := d.exec(ctx, "CHECKPOINT", "SELECT pg_create_logical_replication_slot('origin', 'pgoutput')"); err != nil {
+		return "", err
+	}
+	if l.tool != nil {
+		_, err = d.tool(ctx, l.tool[0], append(l.tool[1:], d.url.String())...)
+	} else {
+		err = d.exec(ctx, l.write...)
+	}
+	if err == nil {
+		err = d.exec(ctx, "CHECKPOINT")
+	}
 	if err == nil {
 		err = d.conn.QueryRow(ctx, "SELECT pg_current_wal_lsn()::text").Scan(&end)
 	}
@@ -94,76 +112,48 @@ func (d *database) copySlot(ctx context.Context, name string) error {
 	return d.exec(ctx, fmt.Sprintf("SELECT pg_copy_logical_replication_slot('origin', '%s')", name))
 }
 
+// dropSlot drops a slot as soon as nobody reads from it any more, if it is there.
 func (d *database) dropSlot(ctx context.Context, name string) error {
-	return d.exec(ctx, fmt.Sprintf("SELECT pg_drop_replication_slot('%s')", name))
-}
-
-// recvlogical reads a slot to the given position with PostgreSQL's own client and
-// returns how long that took and the processor time of its walsender.
-func (d *database) recvlogical(ctx context.Context, slot, end string) (time.Duration, time.Duration, error) {
-	if err := d.copySlot(ctx, slot); err != nil {
-		return 0, 0, err
-	}
-	cmd := exec.CommandContext(ctx, filepath.Join(d.pg.BinDir(), "pg_recvlogical"), "-d", d.url.String(), "--slot", slot, "--start",
-		"-o", "proto_version=1", "-o", "publication_names=bench", "--endpos", end, "--no-loop", "-f", "/dev/null")
-	sender := d.watchSender(ctx, slot)
-	began := time.Now()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return 0, 0, fmt.Errorf("pg_recvlogical: %w: %s", err, out)
-	}
-	took := time.Since(began)
-	return took, sender.end(), d.dropSlot(ctx, slot)
-}
-
-// sender follows the processor time of a slot's walsender, until it is gone.
-type sender struct {
-	stop context.CancelFunc
-	cpu  chan time.Duration
-}
-
-func (d *database) watchSender(ctx context.Context, slot string) *sender {
-	ctx, stop := context.WithCancel(ctx)
-	s := &sender{stop: stop, cpu: make(chan time.Duration, 1)}
-	go func() {
-		var used time.Duration
-		defer func() { s.cpu <- used }()
-		conn, err := pgx.Connect(ctx, d.url.String())
-		if err != nil {
-			return
+	for {
+		if err := d.exec(ctx, fmt.Sprintf("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '%s' AND NOT active", name)); err != nil {
+			return err
 		}
-		defer conn.Close(context.Background())
-		tick := time.NewTicker(10 * time.Millisecond)
-		defer tick.Stop()
-		var pid int
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			if pid == 0 {
-				_ = conn.QueryRow(ctx, "SELECT coalesce(active_pid, 0) FROM pg_replication_slots WHERE slot_name = $1", slot).Scan(&pid)
-				continue
-			}
-			used = max(used, processorTime(pid))
+		var there bool
+		if err := d.conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)", name).Scan(&there); err != nil || !there {
+			return err
 		}
-	}()
-	return s
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 }
 
-// end returns the time used so far.
-func (s *sender) end() time.Duration {
-	s.stop()
-	return <-s.cpu
+// followed waits until somebody reads from a slot.
+func (e *engine) followed(ctx context.Context, d *database, slot string) error {
+	for {
+		var active bool
+		err := d.conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active)", slot).Scan(&active)
+		if active || err != nil {
+			return err
+		}
+		if err := e.process.pause(ctx); err != nil {
+			return err
+		}
+		if err := e.healthy(ctx, slot); err != nil {
+			return err
+		}
+	}
 }
 
-// connector is the configuration of a connector that reads the table.
-func (d *database) connector(name string, more ...string) map[string]string {
+// connector is the configuration of a connector that reads tables.
+func (d *database) connector(name, tables string, more ...string) map[string]string {
 	config := map[string]string{
 		"connector.class":   "io.debezium.connector.postgresql.PostgresConnector",
-		"database.hostname": d.url.Hostname(), "database.port": d.url.Port(), "database.user": d.url.User.Username(), "database.dbname": "postgres",
-		"topic.prefix": name, "slot.name": name, "plugin.name": "pgoutput", "publication.name": "bench",
-		"publication.autocreate.mode": "disabled", "table.include.list": "public.load",
+		"database.hostname": d.url.Hostname(), "database.port": d.url.Port(), "database.user": d.url.User.Username(), "database.password": "unused",
+		"database.dbname": "postgres", "topic.prefix": name, "slot.name": name, "plugin.name": "pgoutput", "publication.name": "bench",
+		"publication.autocreate.mode": "disabled", "table.include.list": tables,
 	}
 	for i := 0; i < len(more); i += 2 {
 		config[more[i]] = more[i+1]

@@ -1,39 +1,34 @@
 package main
 
-import (
-	"context"
-)
+import "context"
 
-// giantRows are the rows of the giant transaction.
-const giantRows = 5_000_000
+// giantBound is the memory, in MB, that a transaction of any size should fit into.
+const giantBound = 256
 
 // benchGiant streams one transaction that is larger than any memory should have to
 // hold.
-func benchGiant(ctx context.Context, o options) ([]figure, error) {
-	d, err := startDatabase(ctx)
+func benchGiant(ctx context.Context, o options) error {
+	b, err := newBed(ctx, o)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer d.stop()
-	if err := d.exec(ctx, "ALTER SYSTEM RESET logical_decoding_work_mem", "SELECT pg_reload_conf()"); err != nil {
-		return nil, err
+	defer b.stop()
+	// As the server comes: it then writes a large transaction to disk, or streams it.
+	if err := b.exec(ctx, "ALTER SYSTEM SET logical_decoding_work_mem = '64MB'", "SELECT pg_reload_conf()"); err != nil {
+		return err
 	}
-	if _, err := d.fill(ctx, giantRows, giantRows); err != nil {
-		return nil, err
+	l := inserts(o.giantRows, o.giantRows)
+	if _, err := b.database.write(ctx, l); err != nil {
+		return err
 	}
-	w, err := startWorker(ctx, o.binary)
+	r, _, err := b.engine.follow(ctx, b.database, l)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer w.stop()
-	r, err := w.follow(ctx, d, giantRows, "giant")
-	if err != nil {
-		return nil, err
-	}
-	_, peak := w.process.rss()
-	f := figure{Name: "source.stream.giant", Value: r.rate(giantRows), Unit: "changes/s", CPU: perMillion(r.cpu, giantRows), RSS: peak}
-	memory := figure{Name: "source.stream.giant.rss", Value: peak, Unit: "MB"}.held(false, 256)
-	o.show(f)
-	o.show(memory)
-	return []figure{f, memory}, nil
+	rs := rounds{n: l.changes, ours: []round{r}}
+	f := rs.figure("source.stream.giant", "changes/s", "")
+	f.What = "one transaction of " + plural(o.giantRows, "row")
+	_, f.RSS = b.engine.memory()
+	o.report(f.within(f.RSS, "MB", false, giantBound))
+	return b.dropSlot(ctx, "origin")
 }

@@ -1,24 +1,13 @@
 // Command bench measures tidemill as a user meets it, whole processes over TCP, and
-// prints each figure as a ratio to a limit or a peer measured in the same run:
+// prints each figure beside a limit that was measured in the same run:
 //
-//	go run ./bench                     everything
-//	go run ./bench --only stream       one part
-//	go run ./bench --json              one JSON array
+//	go run ./bench                       every part
+//	go run ./bench --only stream,idle    some parts
+//	go run ./bench --json                one JSON array
+//	go run ./bench --quick               small sizes, within a minute
 //
-// Machines differ and so do two runs on one machine; the ratios differ less. Parts:
-//
-//	stream    changes per second from a replication slot to the last record in Kafka,
-//	          as Avro with a registry, at least once, for transactions of 1, 2, 1000
-//	          and all rows, against pg_recvlogical (pgoutput, TCP, output thrown away)
-//	          on the same WAL
-//	eos       the same with exactly-once delivery, for transactions of 100 and 1000
-//	          rows, against at least once
-//	snapshot  rows per second of a snapshot over two connections until the last record
-//	          is in Kafka, against psql COPY … TO STDOUT (FORMAT binary) on one
-//	latency   time from commit to a consumer at a thousand transactions a second
-//	giant     memory while one transaction of five million rows is streamed
-//	idle      time until the worker is ready, and its memory with nothing to do
-//	demo      time of `tidemill demo --once`
+// Machines differ and so do two runs on one machine; the ratios differ less. The parts
+// are listed in [parts]; README.md tells how to read what they print.
 package main
 
 import (
@@ -30,126 +19,158 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 )
-
-// figure is one measured figure, and the limit of the same run it is held against.
-type figure struct {
-	Name  string  `json:"name"`
-	Value float64 `json:"value"`
-	Unit  string  `json:"unit"`
-	// Limit names what Value is compared with, whose figure is LimitValue; Ratio is
-	// the median of the rounds' own ratios.
-	Limit      string  `json:"limit,omitempty"`
-	LimitValue float64 `json:"limit_value,omitempty"`
-	Ratio      float64 `json:"ratio,omitempty"`
-	// CPU is the processor time of the worker in seconds for a million changes or rows,
-	// ServerCPU that of the server's process that sends them, LimitCPU that of the same
-	// process while it serves the limit.
-	CPU       float64 `json:"cpu_s,omitempty"`
-	ServerCPU float64 `json:"server_cpu_s,omitempty"`
-	LimitCPU  float64 `json:"limit_server_cpu_s,omitempty"`
-	RSS       float64 `json:"rss_mb,omitempty"` // The worker's peak so far.
-	Bound     string  `json:"bound,omitempty"`
-	Met       *bool   `json:"met,omitempty"`
-}
 
 // part is one measurement.
 type part struct {
-	name string
-	run  func(ctx context.Context, o options) ([]figure, error)
+	name, what string
+	run        func(ctx context.Context, o options) error
+	// optional parts run only when they are named.
+	optional bool
 }
 
 var parts = []part{
-	{"stream", benchStream}, {"eos", benchExactlyOnce}, {"snapshot", benchSnapshot}, {"latency", benchLatency}, {"giant", benchGiant},
-	{"idle", benchIdle}, {"demo", benchDemo},
+	{"stream", "changes per second from a slot to the last record in Kafka, transactions of 1, 100, 1000 and all rows", benchSizes, false},
+	{"eos", "the same with exactly-once delivery, against at least once", benchExactlyOnce, false},
+	{"loads", "the same for updates, pgbench, rows of 100 columns, large values and 1,000 tables", benchLoads, false},
+	{"snapshot", "rows per second of a first copy until the last record is in Kafka", benchSnapshot, false},
+	{"tables", "a first copy of 1,000 small tables", benchTables, false},
+	{"latency", "time from commit to a consumer at a fixed rate", benchLatency, false},
+	{"giant", "memory while one very large transaction is streamed", benchGiant, false},
+	{"idle", "time until the worker is ready, and what it takes with nothing to do", benchIdle, false},
+	{"demo", "time of `tidemill demo --once`", benchDemo, false},
 }
 
+// options are what the command line says, and where figures go.
 type options struct {
-	binary string
-	rows   int
-	rounds int
-	sizes  []string // Of the transactions to stream.
-	show   func(figure)
+	binary    string
+	rows      int
+	rounds    int
+	giantRows int
+	rate      int           // Transactions a second of the latency measurement.
+	latency   time.Duration // How long that goes on.
+	sizes     []string      // Of the transactions to stream.
+	eosSizes  []string
+	kafka     string
+	run       *run
+	show      func(figure)
+}
+
+// report keeps a figure of the run and shows it.
+func (o options) report(f figure) {
+	o.run.Figures = append(o.run.Figures, f)
+	o.show(f)
+}
+
+// command is the whole command line.
+type command struct {
+	options
+	only, out     string
+	asJSON, quick bool
 }
 
 func main() {
-	var o options
-	only := flag.String("only", "", "the parts to run, separated by commas")
-	asJSON := flag.Bool("json", false, "print one JSON array")
-	flag.StringVar(&o.binary, "binary", "bin/tidemill", "the binary to measure")
-	flag.IntVar(&o.rows, "rows", 1_000_000, "changes to stream and rows to snapshot")
-	flag.IntVar(&o.rounds, "rounds", 3, "rounds of each measurement; medians are printed")
-	sizes := flag.String("tx", "1000,all,1,2", "sizes of the transactions to stream, in rows")
-	flag.Parse()
-	o.sizes = strings.Split(*sizes, ",")
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, o, *only, *asJSON); err != nil {
+	c := parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := c.execute(ctx)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		stop()
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, o options, only string, asJSON bool) error {
-	var all []figure
-	if o.show = func(figure) {}; !asJSON {
-		o.show = printFigure
+func parse() *command {
+	c := &command{}
+	names := make([]string, len(parts))
+	for i, p := range parts {
+		names[i] = p.name
 	}
-	for _, p := range parts {
-		if only != "" && !slices.Contains(strings.Split(only, ","), p.name) {
-			continue
+	flag.StringVar(&c.only, "only", "", "the parts to run, separated by commas: "+strings.Join(names, ", "))
+	flag.BoolVar(&c.asJSON, "json", false, "print one JSON array instead of a table")
+	flag.BoolVar(&c.quick, "quick", false, "small sizes and few parts, within a minute; --out gets the array of figures alone")
+	flag.StringVar(&c.out, "out", "", "write the run here, as JSON")
+	flag.StringVar(&c.binary, "binary", "bin/tidemill", "the binary to measure")
+	flag.IntVar(&c.rows, "rows", 1_000_000, "changes to stream and rows to snapshot")
+	flag.IntVar(&c.rounds, "rounds", 3, "rounds of each measurement; medians are printed")
+	flag.IntVar(&c.giantRows, "giant-rows", 5_000_000, "rows of the giant transaction")
+	flag.IntVar(&c.rate, "rate", 1000, "transactions a second of the latency measurement")
+	flag.DurationVar(&c.latency, "latency-for", 10*time.Second, "how long latency is measured")
+	flag.StringVar(&c.kafka, "kafka", os.Getenv("TIDEMILL_TEST_BROKERS"), "the broker: embedded (the default), apache (Maven resolves it), or host:port")
+	sizes := flag.String("tx", "1000,all,100,1", "sizes of the transactions to stream, in rows")
+	flag.Parse()
+	c.sizes, c.eosSizes = strings.Split(*sizes, ","), []string{"1000", "100"}
+	if c.quick {
+		c.shrink()
+	}
+	return c
+}
+
+// shrink sets what the quick run measures, except where the command line says it.
+func (c *command) shrink() {
+	said := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { said[f.Name] = true })
+	if !said["rows"] {
+		c.rows = 150_000
+	}
+	if !said["latency-for"] {
+		c.latency = 3 * time.Second
+	}
+	if !said["tx"] {
+		c.sizes = []string{"1000", "1"}
+	}
+	if !said["only"] {
+		c.only = "stream,eos,snapshot,latency,idle"
+	}
+	c.eosSizes = []string{"1000"}
+}
+
+func (c *command) execute(ctx context.Context) error {
+	chosen, err := choose(c.only)
+	if err != nil {
+		return err
+	}
+	c.run = newRun(ctx, c)
+	if c.show = func(figure) {}; !c.asJSON {
+		c.show = printFigure
+	}
+	for _, p := range chosen {
+		began := time.Now()
+		if !c.asJSON {
+			fmt.Printf("\n%s: %s\n", p.name, p.what)
 		}
-		figures, err := p.run(ctx, o)
-		if err != nil {
+		if err := p.run(ctx, c.options); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
-		all = append(all, figures...)
+		c.run.Took[p.name] = time.Since(began).Round(time.Second / 10).Seconds()
 	}
-	if asJSON {
-		return json.NewEncoder(os.Stdout).Encode(all)
+	if c.asJSON {
+		if err := json.NewEncoder(os.Stdout).Encode(c.run.Figures); err != nil {
+			return err
+		}
 	}
-	return nil
+	return c.run.write(c.out, c.quick)
 }
 
-func printFigure(f figure) {
-	line := fmt.Sprintf("%-26s %12.2f %-10s", f.Name, f.Value, f.Unit)
-	if f.Limit != "" {
-		line += fmt.Sprintf(" %5.2f × %s (%.0f)", f.Ratio, f.Limit, f.LimitValue)
+// choose returns the parts of a list of names, or those that run unasked.
+func choose(only string) ([]part, error) {
+	var chosen []part
+	if only == "" {
+		for _, p := range parts {
+			if !p.optional {
+				chosen = append(chosen, p)
+			}
+		}
+		return chosen, nil
 	}
-	if f.CPU > 0 {
-		line += fmt.Sprintf("  cpu %.2f s/M", f.CPU)
+	for name := range strings.SplitSeq(only, ",") {
+		i := slices.IndexFunc(parts, func(p part) bool { return p.name == strings.TrimSpace(name) })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no part %q; see --help", name)
+		}
+		chosen = append(chosen, parts[i])
 	}
-	if f.ServerCPU > 0 {
-		line += fmt.Sprintf(", server %.2f (limit's %.2f)", f.ServerCPU, f.LimitCPU)
-	}
-	if f.RSS > 0 {
-		line += fmt.Sprintf("  peak %.0f MB", f.RSS)
-	}
-	if f.Met != nil {
-		line += "  " + f.Bound + " " + map[bool]string{true: "met", false: "MISSED"}[*f.Met]
-	}
-	fmt.Println(line)
-}
-
-// held returns f with its bound: the ratio, or the value when there is none, at least
-// or at most limit.
-func (f figure) held(atLeast bool, limit float64) figure {
-	value, what := f.Value, f.Unit
-	if f.Limit != "" {
-		value, what = f.Ratio, "×"
-	}
-	met := value >= limit
-	f.Bound = fmt.Sprintf("≥ %g %s", limit, what)
-	if !atLeast {
-		met, f.Bound = value <= limit, fmt.Sprintf("≤ %g %s", limit, what)
-	}
-	f.Met = &met
-	return f
-}
-
-func median(of []float64) float64 {
-	of = slices.Clone(of)
-	slices.Sort(of)
-	return of[len(of)/2]
+	return chosen, nil
 }

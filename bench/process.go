@@ -6,31 +6,72 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
-	"strconv"
-	"strings"
+	"runtime"
+	"sync"
 	"syscall"
 	"time"
 )
 
-// process is a tidemill process under measurement.
-type process struct {
-	cmd    *exec.Cmd
-	stderr bytes.Buffer
-	done   chan error
+// tail keeps the end of what a process writes.
+type tail struct {
+	mu   sync.Mutex // guards the following
+	text []byte
 }
 
-// start starts the binary; it dies with this process.
-func start(binary string, args ...string) (*process, error) {
-	p := &process{cmd: exec.Command(binary, args...), done: make(chan error, 1)}
-	p.cmd.Stderr = &p.stderr
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
-		return nil, err
+// tailBytes is how much of it is kept.
+const tailBytes = 64 << 10
+
+// Write keeps p and forgets what is too long ago.
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, p...)
+	if len(t.text) > 2*tailBytes {
+		t.text = append(t.text[:0], t.text[len(t.text)-tailBytes:]...)
 	}
-	go func() { p.done <- p.cmd.Wait() }()
-	return p, nil
+	return len(p), nil
+}
+
+// last returns the last n lines.
+func (t *tail) last(n int) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	lines := bytes.Split(bytes.TrimSpace(t.text), []byte("\n"))
+	return string(bytes.Join(lines[max(0, len(lines)-n):], []byte("\n")))
+}
+
+func (t *tail) contains(s string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return bytes.Contains(t.text, []byte(s))
+}
+
+// process is a process under measurement.
+type process struct {
+	cmd    *exec.Cmd
+	output *tail
+	done   chan struct{} // Closed when it has ended.
+}
+
+// start starts a program, which dies with this process. The goroutine that starts it
+// keeps its thread, since it is the thread's end that the kernel watches; and the program
+// is in a group of its own, so that a Ctrl-C lets us end things in their order.
+func start(program string, args ...string) (*process, error) {
+	p := &process{cmd: exec.Command(program, args...), output: &tail{}, done: make(chan struct{})}
+	p.cmd.Stderr, p.cmd.Stdout = p.output, p.output
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = p.cmd.Wait() // How it ended shows in ProcessState.
+			close(p.done)
+		}
+	}()
+	return p, <-started
 }
 
 // stop ends the process in an orderly way.
@@ -41,81 +82,59 @@ func (p *process) stop() {
 	select {
 	case <-p.done:
 	case <-time.After(20 * time.Second):
-		_ = p.cmd.Process.Kill()
-		<-p.done
+		p.kill()
 	}
+}
+
+// kill ends the process at once.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.done
 }
 
 // answers waits until url answers 200 or the process ends.
 func (p *process) answers(ctx context.Context, url string) error {
-	for {
-		if resp, err := http.Get(url); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
+	return p.until(ctx, url, func() bool {
+		resp, err := http.Get(url)
+		if err != nil {
+			return false
 		}
-		if err := p.pause(ctx); err != nil {
-			return fmt.Errorf("waiting for %s: %w", url, err)
-		}
-	}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
 }
 
 // listens waits until something listens on the address.
 func (p *process) listens(ctx context.Context, addr string) error {
-	for {
-		if conn, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
-			return conn.Close()
+	return p.until(ctx, addr, func() bool {
+		conn, err := net.DialTimeout("tcp", addr, time.Second)
+		if err != nil {
+			return false
 		}
+		conn.Close()
+		return true
+	})
+}
+
+// until waits for a condition, as long as the process lives.
+func (p *process) until(ctx context.Context, what string, met func() bool) error {
+	for !met() {
 		if err := p.pause(ctx); err != nil {
-			return fmt.Errorf("waiting for %s: %w", addr, err)
+			return fmt.Errorf("waiting for %s: %w", what, err)
 		}
 	}
+	return nil
 }
 
 func (p *process) pause(ctx context.Context) error {
 	select {
-	case err := <-p.done:
-		p.done <- err
-		return fmt.Errorf("the process ended: %v\n%s", err, p.stderr.String())
+	case <-p.done:
+		return fmt.Errorf("%s ended: %v\n%s", p.cmd.Path, p.cmd.ProcessState, p.output.last(30))
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-time.After(5 * time.Millisecond):
 		return nil
 	}
-}
-
-// rss returns the resident memory now and at its peak, in MB.
-func (p *process) rss() (now, peak float64) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		return 0, 0
-	}
-	for line := range strings.Lines(string(text)) {
-		name, rest, _ := strings.Cut(line, ":")
-		kb, _ := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 64)
-		switch name {
-		case "VmRSS":
-			now = kb / 1024
-		case "VmHWM":
-			peak = kb / 1024
-		}
-	}
-	return now, peak
-}
-
-// cpu returns the processor time used so far, of user and system.
-func (p *process) cpu() time.Duration { return processorTime(p.cmd.Process.Pid) }
-
-func processorTime(pid int) time.Duration {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	user, _ := strconv.ParseInt(fields[11], 10, 64)
-	system, _ := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * 10 * time.Millisecond // Clock ticks are 1/100 s on Linux.
 }
 
 // freePort returns a port nobody listens on at the moment.

@@ -7,157 +7,185 @@ import (
 	"time"
 )
 
-// round is one measured run.
-type round struct {
-	took, cpu, server time.Duration
-}
+// streamBound is the share of pg_recvlogical's rate that streaming should reach.
+const streamBound = 0.8
 
-// rate returns so many things a second.
-func (r round) rate(n int) float64 { return float64(n) / r.took.Seconds() }
-
-// perMillion returns seconds for a million of n things.
-func perMillion(d time.Duration, n int) float64 { return d.Seconds() * 1e6 / float64(n) }
-
-// benchStream alternates pg_recvlogical and the worker over copies of one slot.
-func benchStream(ctx context.Context, o options) ([]figure, error) {
-	d, err := startDatabase(ctx)
+// benchSizes alternates pg_recvlogical and the worker over copies of one slot, for
+// transactions of each size.
+func benchSizes(ctx context.Context, o options) error {
+	b, err := newBed(ctx, o)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer d.stop()
-	var all []figure
+	defer b.stop()
 	for _, text := range o.sizes {
 		rows, size := o.rows, o.rows
 		if text != "all" {
 			if size, err = strconv.Atoi(text); err != nil || size < 1 {
-				return nil, fmt.Errorf("%q is no size of a transaction", text)
+				return fmt.Errorf("%q is no size of a transaction", text)
 			}
 		}
 		if size < 10 {
-			rows /= 2 // Transactions are what takes the time here.
+			rows = max(1, rows/2) // Transactions are what takes the time here.
 		}
-		f, err := o.compareStream(ctx, d, rows, size)
-		if err != nil {
-			return nil, err
+		l := inserts(rows, size)
+		l.name = "tx" + text
+		if err := b.compare(ctx, o, l, streamBound); err != nil {
+			return err
 		}
-		f.Name = "source.stream.tx" + text
-		f = f.held(true, 0.8)
-		o.show(f)
-		all = append(all, f)
 	}
-	return all, nil
+	return nil
 }
 
-// compareStream measures one load against pg_recvlogical.
-func (o options) compareStream(ctx context.Context, d *database, rows, size int) (f figure, err error) {
-	end, err := d.fill(ctx, rows, size)
+// benchLoads does the same for other loads.
+func benchLoads(ctx context.Context, o options) error {
+	b, err := newBed(ctx, o)
 	if err != nil {
-		return f, err
+		return err
 	}
-	w, err := startWorker(ctx, o.binary)
+	defer b.stop()
+	for _, l := range []load{
+		updates(o.rows), pgbench(o.rows / 10), wide(o.rows / 10), large(o.rows / 25), untouched(o.rows / 25), across(o.rows / 10),
+	} {
+		if err := b.compare(ctx, o, l, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compare measures one load against pg_recvlogical and a bare producer. Each load gets
+// a worker of its own, so that its peak of memory is this load's.
+func (b *bed) compare(ctx context.Context, o options, l load, bound float64) error {
+	end, err := b.database.write(ctx, l)
 	if err != nil {
-		return f, err
+		return err
 	}
-	defer w.stop()
-	var ours, theirs, ratios, cpu, server, limitServer []float64
-	for i := range o.rounds {
-		took, sent, err := d.recvlogical(ctx, fmt.Sprintf("ref_%d_%d", size, i), end)
-		if err != nil {
-			return f, err
-		}
-		r, err := w.follow(ctx, d, rows, fmt.Sprintf("ours_%d_%d", size, i))
-		if err != nil {
-			return f, err
-		}
-		limit := round{took: took}.rate(rows)
-		ours, theirs, ratios = append(ours, r.rate(rows)), append(theirs, limit), append(ratios, r.rate(rows)/limit)
-		cpu, server, limitServer = append(cpu, perMillion(r.cpu, rows)), append(server, perMillion(r.server, rows)), append(limitServer, perMillion(sent, rows))
+	e, err := b.engine.stack.tidemill(ctx)
+	if err != nil {
+		return err
 	}
-	_, peak := w.process.rss()
-	return figure{
-		Value: median(ours), Unit: "changes/s", Limit: "pg_recvlogical", LimitValue: median(theirs), Ratio: median(ratios),
-		CPU: median(cpu), ServerCPU: median(server), LimitCPU: median(limitServer), RSS: peak,
-	}, d.dropSlot(ctx, "origin")
+	defer e.process.stop()
+	rs := rounds{n: l.changes, alsoName: producerName}
+	for range l.rounds(o) {
+		reference, err := b.recvlogical(ctx, end)
+		if err != nil {
+			return err
+		}
+		ours, found, err := e.follow(ctx, b.database, l)
+		if err != nil {
+			return err
+		}
+		bare, err := e.stack.produce(ctx, l.changes, found)
+		if err != nil {
+			return err
+		}
+		rs.limits, rs.ours, rs.also = append(rs.limits, reference), append(rs.ours, ours), append(rs.also, bare)
+	}
+	f := rs.figure("source.stream."+l.name, "changes/s", recvlogicalName)
+	f.What = l.what
+	_, f.RSS = e.memory()
+	if bound > 0 {
+		f = f.held(true, bound)
+	}
+	o.report(f)
+	return b.dropSlot(ctx, "origin")
 }
 
 // follow streams what stands behind "origin": from the request that creates the
 // connector to the last record's arrival in Kafka.
-func (w *workerUnderTest) follow(ctx context.Context, d *database, rows int, name string, more ...string) (r round, err error) {
+func (e *engine) follow(ctx context.Context, d *database, l load, more ...string) (round, contents, error) {
+	name := e.stack.unique("stream")
 	if err := d.copySlot(ctx, name); err != nil {
-		return r, err
+		return round{}, contents{}, err
 	}
-	sender := d.watchSender(ctx, name)
-	defer sender.stop()
-	if r, err = w.timed(ctx, rows, name, d.connector(name, append(more, "snapshot.mode", "no_data")...)); err != nil {
-		return r, err
+	r, found, err := e.timed(ctx, d, l, name, append(more, "snapshot.mode", "no_data")...)
+	if err != nil {
+		return r, found, err
 	}
-	r.server = sender.end()
-	return r, w.delete(ctx, "/connectors/"+name)
+	return r, found, d.dropSlot(ctx, name)
 }
 
-// timed creates a connector and waits until its topic has so many records.
-func (w *workerUnderTest) timed(ctx context.Context, rows int, name string, config map[string]string) (r round, err error) {
-	before, began := w.process.cpu(), time.Now()
-	if err := w.post(ctx, "/connectors", map[string]any{"name": name, "config": config}); err != nil {
-		return r, err
+// timed creates a connector, waits until its topics have all the records, and removes
+// both. The clock stops before the records are counted.
+func (e *engine) timed(ctx context.Context, d *database, l load, name string, more ...string) (r round, found contents, err error) {
+	before, began := e.usage(ctx, d), time.Now()
+	if err := e.created(ctx, name, d.connector(name, l.included(), more...)); err != nil {
+		return r, found, err
 	}
-	if err := w.arrived(ctx, name, name+".public.load", int64(rows)); err != nil {
-		return r, err
+	topics := l.topics(name)
+	if err := e.arrived(ctx, name, topics, int64(l.changes)); err != nil {
+		return r, found, err
 	}
-	return round{took: time.Since(began), cpu: w.process.cpu() - before}, nil
+	if exactlyOnce(more) {
+		if err := e.lastArrived(ctx, topics[0], int64(l.changes)); err != nil {
+			return r, found, err
+		}
+	}
+	r = round{took: time.Since(began), usage: e.usage(ctx, d).since(before)}
+	if found, err = e.stack.broker.read(ctx, topics, l.changes); err != nil {
+		return r, found, fmt.Errorf("%s, %s: %w", e.name, l.what, err)
+	}
+	if err := e.deleted(ctx, name); err != nil {
+		return r, found, err
+	}
+	return r, found, e.stack.broker.remove(ctx, topics...)
+}
+
+// exactlyOnce tells whether a connector's settings ask for it.
+func exactlyOnce(settings []string) bool {
+	for i := 0; i < len(settings); i += 2 {
+		if settings[i] == "exactly.once.support" {
+			return settings[i+1] == "required"
+		}
+	}
+	return false
 }
 
 // benchExactlyOnce alternates a worker that delivers exactly once and one that
 // delivers at least once over copies of one slot.
-func benchExactlyOnce(ctx context.Context, o options) ([]figure, error) {
-	d, err := startDatabase(ctx)
+func benchExactlyOnce(ctx context.Context, o options) error {
+	b, err := newBed(ctx, o)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer d.stop()
-	var all []figure
-	for _, size := range []int{1000, 100} {
-		f, err := o.compareExactlyOnce(ctx, d, size)
+	defer b.stop()
+	for _, text := range o.eosSizes {
+		size, err := strconv.Atoi(text)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		f.Name = fmt.Sprintf("source.stream.eos.tx%d", size)
-		f = f.held(true, 0.9)
-		o.show(f)
-		all = append(all, f)
+		if err := b.compareExactlyOnce(ctx, o, inserts(o.rows, size)); err != nil {
+			return err
+		}
 	}
-	return all, nil
+	return nil
 }
 
-func (o options) compareExactlyOnce(ctx context.Context, d *database, size int) (f figure, err error) {
-	if _, err := d.fill(ctx, o.rows, size); err != nil {
-		return f, err
+func (b *bed) compareExactlyOnce(ctx context.Context, o options, l load) error {
+	if _, err := b.database.write(ctx, l); err != nil {
+		return err
 	}
-	least, err := startWorker(ctx, o.binary)
+	exactly, err := b.engine.stack.tidemill(ctx, "exactly.once.source.support=enabled")
 	if err != nil {
-		return f, err
+		return err
 	}
-	defer least.stop()
-	exactly, err := startWorker(ctx, o.binary, "exactly.once.source.support=enabled")
-	if err != nil {
-		return f, err
-	}
-	defer exactly.stop()
-	var ours, theirs, ratios, cpu []float64
-	for i := range o.rounds {
-		limit, err := least.follow(ctx, d, o.rows, fmt.Sprintf("least_%d_%d", size, i))
+	defer exactly.process.stop()
+	rs := rounds{n: l.changes}
+	for range o.rounds {
+		least, _, err := b.engine.follow(ctx, b.database, l)
 		if err != nil {
-			return f, err
+			return err
 		}
-		r, err := exactly.follow(ctx, d, o.rows, fmt.Sprintf("exactly_%d_%d", size, i), "exactly.once.support", "required")
+		ours, _, err := exactly.follow(ctx, b.database, l, "exactly.once.support", "required")
 		if err != nil {
-			return f, err
+			return err
 		}
-		ours, theirs = append(ours, r.rate(o.rows)), append(theirs, limit.rate(o.rows))
-		ratios, cpu = append(ratios, r.rate(o.rows)/limit.rate(o.rows)), append(cpu, perMillion(r.cpu, o.rows))
+		rs.limits, rs.ours = append(rs.limits, least), append(rs.ours, ours)
 	}
-	_, peak := exactly.process.rss()
-	return figure{
-		Value: median(ours), Unit: "changes/s", Limit: "at least once", LimitValue: median(theirs), Ratio: median(ratios), CPU: median(cpu), RSS: peak,
-	}, d.dropSlot(ctx, "origin")
+	f := rs.figure("source.stream.eos."+l.name, "changes/s", "at least once")
+	f.What = l.what + ", exactly once"
+	_, f.RSS = exactly.memory()
+	o.report(f.held(true, 0.9))
+	return b.dropSlot(ctx, "origin")
 }
