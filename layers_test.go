@@ -22,7 +22,7 @@ var floors = []string{
 	"streams/sql  streams/streamstest",
 	"rest  pgwire",
 	"torture/mutants",
-	"cmd/*  bench  torture  examples/*",
+	"cmd/*  bench  torture  torture/sim  examples/*",
 }
 
 // owners lists, for each outside module, the only packages that may import it.

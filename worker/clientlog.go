@@ -33,5 +33,13 @@ func (l clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
 // client returns the options of a connector's client, which speaks through log.
 func (rt *runtime) client(kind clientKind, props connect.Config, log *slog.Logger) ([]kgo.Opt, error) {
 	opts, err := clientOptions(props, kind)
-	return append(opts, kgo.WithLogger(clientLog{log.With("client", string(kind))})), err
+	return rt.over(append(opts, kgo.WithLogger(clientLog{log.With("client", string(kind))}))), err
+}
+
+// over has a client open its connections as the worker was told to.
+func (rt *runtime) over(opts []kgo.Opt) []kgo.Opt {
+	if rt.dial == nil {
+		return opts
+	}
+	return append(opts, kgo.Dialer(rt.dial))
 }

@@ -55,7 +55,7 @@ func (w *Worker) reachBrokers(ctx context.Context) (cluster string, err error) {
 	if err != nil {
 		return "", err
 	}
-	client, err := kgo.NewClient(opts...)
+	client, err := kgo.NewClient(w.rt.over(opts)...)
 	if err != nil {
 		return "", fmt.Errorf("make a client: %w", err)
 	}

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"log/slog"
+	"net"
 
 	"github.com/tidemill/tidemill/connect"
 )
@@ -14,6 +15,7 @@ type runtime struct {
 	plugins      connect.Plugins
 	resolve      func(connect.Config) (connect.Config, error)
 	log          *slog.Logger
+	dial         func(ctx context.Context, network, address string) (net.Conn, error)
 	offsets      *offsetStore
 	statuses     *statusStore
 	metrics      *workerMetrics

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,6 +38,9 @@ type Options struct {
 	// Empty takes it from rest.advertised.* and listeners.
 	WorkerID        string
 	Version, Commit string
+	// Dial opens the connections of Kafka's clients; nil opens them over TCP. With one
+	// of its own, encryption is its own task as well.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Worker runs connectors.
@@ -73,7 +77,7 @@ func New(o Options) (*Worker, error) {
 		id = workerID(o.Config)
 	}
 	rt := &runtime{
-		settings: o.Config, raw: raw, plugins: o.Plugins, resolve: o.Resolve, log: o.Log,
+		settings: o.Config, raw: raw, plugins: o.Plugins, resolve: o.Resolve, log: o.Log, dial: o.Dial,
 		offsets: newOffsetStore(), statuses: newStatusStore(id, o.Log), metrics: newWorkerMetrics(),
 		exactlyOnce: exactlyOnce(o.Config) && !o.Standalone, groupID: o.Config.String("group.id"),
 		offsetsTopic: o.Config.String("offset.storage.topic"), commitRecords: o.Config.Int("offset.flush.records"),

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 
 	hamba "github.com/hamba/avro/v2"
 
@@ -14,6 +15,7 @@ import (
 // Converter is the Avro converter for keys and values.
 type Converter struct {
 	settings
+	dial   Dial
 	isKey  bool
 	client *Client
 
@@ -51,11 +53,18 @@ type schemaReader struct {
 const headerSize = 5
 
 // Plugins lists the converter.
-func Plugins() []connect.Plugin[connect.Converter] {
+func Plugins() []connect.Plugin[connect.Converter] { return PluginsVia(nil) }
+
+// Dial opens a connection to a registry, as [net.Dialer] does.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+// PluginsVia is [Plugins] with connections that dial opens, for programs that reach
+// the registry by a way of their own; nil opens them over TCP.
+func PluginsVia(dial Dial) []connect.Plugin[connect.Converter] {
 	return []connect.Plugin[connect.Converter]{{
 		Class: "io.confluent.connect.avro.AvroConverter", Aliases: []string{"tidemill.Avro"},
 		Doc: "Avro, with schemas in a schema registry.", Config: configDef(),
-		New: func() connect.Converter { return &Converter{} },
+		New: func() connect.Converter { return &Converter{dial: dial} },
 	}}
 }
 
@@ -67,7 +76,7 @@ func (c *Converter) Configure(config connect.Config, isKey bool) error {
 	}
 	c.settings, c.isKey = readSettings(s, isKey), isKey
 	c.writers, c.readers = map[written]*writer{}, map[int32]*schemaReader{}
-	c.client, err = newClient(s)
+	c.client, err = newClient(s, c.dial)
 	return err
 }
 

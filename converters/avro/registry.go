@@ -88,11 +88,11 @@ func NewRegistry(config connect.Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newClient(s)
+	return newClient(s, nil)
 }
 
-func newClient(s connect.Settings) (*Client, error) {
-	web, err := newWeb(s)
+func newClient(s connect.Settings, dial Dial) (*Client, error) {
+	web, err := newWeb(s, dial)
 	if err != nil {
 		return nil, err
 	}

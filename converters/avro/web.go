@@ -45,15 +45,18 @@ type address struct {
 	authorization string
 }
 
-func newWeb(s connect.Settings) (*web, error) {
+func newWeb(s connect.Settings, dial Dial) (*web, error) {
 	secured, err := tlsConfig(s)
 	if err != nil {
 		return nil, err
 	}
-	dialer := &net.Dialer{Timeout: s.Duration("http.connect.timeout.ms")}
+	if dial == nil {
+		dialer := &net.Dialer{Timeout: s.Duration("http.connect.timeout.ms")}
+		dial = dialer.DialContext
+	}
 	w := &web{
 		base: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: secured,
+			Proxy: http.ProxyFromEnvironment, DialContext: dial, TLSClientConfig: secured,
 			MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true,
 		},
 		timeout: s.Duration("http.read.timeout.ms"),

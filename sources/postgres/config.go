@@ -44,6 +44,7 @@ type settings struct {
 	ssl                  map[string]string // sslmode and so on.
 	initialStatements    []string
 	connectTimeout       time.Duration
+	dial                 Dial
 
 	prefix, delimiter string
 	naming            topicNaming
@@ -182,7 +183,7 @@ func buildSettings(s connect.Settings) (*settings, error) {
 		batchRecords: max(1, s.Int("max.batch.size")), pollInterval: max(time.Millisecond, s.Duration("poll.interval.ms")),
 		retries: s.Int("errors.max.retries"), retryWait: s.Duration("retriable.restart.connector.wait.ms"),
 	}
-	set.connector = s.Config()["name"]
+	set.connector, set.dial = s.Config()["name"], dial
 	if set.heartbeatTopic == "" {
 		set.heartbeatTopic = s.String("topic.heartbeat.prefix") + set.delimiter + set.prefix
 	}

@@ -21,6 +21,13 @@ func sessionSettings() map[string]string {
 	}
 }
 
+// over has connections opened by dial, unless it is nil.
+func (s *settings) over(dial Dial) {
+	if dial != nil {
+		s.dial = dial
+	}
+}
+
 // db is an ordinary connection. It belongs to one goroutine at a time.
 type db struct {
 	*pgconn.PgConn
@@ -63,7 +70,7 @@ func (s *settings) connect(ctx context.Context, application string, replication 
 	if replication {
 		config.RuntimeParams["replication"] = "database"
 	}
-	config.ConnectTimeout, config.DialFunc = s.connectTimeout, dial
+	config.ConnectTimeout, config.DialFunc = s.connectTimeout, pgconn.DialFunc(s.dial)
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
 		doing := "connecting to " + s.address()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 
 	"github.com/tidemill/tidemill/connect"
 )
@@ -13,20 +14,28 @@ const Version = "0.1.0"
 
 // Plugin is the entry for the list of plugins: Debezium's class name, so that its
 // configurations work unchanged.
-func Plugin() connect.Plugin[connect.SourceConnector] {
+func Plugin() connect.Plugin[connect.SourceConnector] { return PluginVia(nil) }
+
+// Dial opens a connection to a server, as [net.Dialer] does; network is tcp or unix.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+// PluginVia is [Plugin] with connections that dial opens, for programs that reach the
+// server by a way of their own; nil opens them over TCP or a Unix socket.
+func PluginVia(dial Dial) connect.Plugin[connect.SourceConnector] {
 	return connect.Plugin[connect.SourceConnector]{
 		Class:   "io.debezium.connector.postgresql.PostgresConnector",
 		Aliases: []string{"tidemill.PostgresSource", "PostgresSource"},
 		Version: Version,
 		Doc:     "Captures the rows and changes of PostgreSQL tables, from a consistent snapshot and the write-ahead log.",
 		Config:  configDef(),
-		New:     func() connect.SourceConnector { return &connector{} },
+		New:     func() connect.SourceConnector { return &connector{dial: dial} },
 	}
 }
 
 // connector plans the work: there is one slot, hence one task.
 type connector struct {
 	config connect.Config
+	dial   Dial
 }
 
 // Start keeps the configuration.
@@ -45,7 +54,7 @@ func (c *connector) TaskConfigs(context.Context, int) ([]connect.Config, error) 
 func (c *connector) Stop(context.Context) error { return nil }
 
 // NewTask returns a task.
-func (c *connector) NewTask() connect.SourceTask { return newTask() }
+func (c *connector) NewTask() connect.SourceTask { return &task{dial: c.dial} }
 
 // ExactlyOnce is always possible: every record's position is one to resume from.
 func (c *connector) ExactlyOnce(connect.Config) bool { return true }
@@ -91,6 +100,7 @@ func (c *connector) Validate(ctx context.Context, config connect.Config, values 
 		values.AddError("topic.prefix", err.Error())
 		return
 	}
+	set.over(c.dial)
 	ctx, cancel := context.WithTimeout(ctx, parsed.Duration("connection.validation.timeout.ms"))
 	defer cancel()
 	app := application(config["name"])

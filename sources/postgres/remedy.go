@@ -40,6 +40,7 @@ func (c *connector) Remedy(ctx context.Context, config connect.Config, name stri
 	if err != nil {
 		return nil, "", err
 	}
+	set.over(c.dial)
 	own, err := partition(set.prefix)
 	if err != nil {
 		return nil, "", err

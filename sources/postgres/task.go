@@ -23,6 +23,7 @@ import (
 // A session that breaks is followed by another, which goes on behind the last
 // record that was handed over: nothing is sent twice within one life of a task.
 type task struct {
+	dial      Dial
 	set       *settings
 	log       *slog.Logger
 	metrics   connect.Metrics
@@ -49,13 +50,12 @@ type task struct {
 	trouble atomic.Pointer[connect.Error]
 }
 
-func newTask() *task { return &task{} }
-
 // Start checks the configuration, reads the stored offset and begins to work.
 func (t *task) Start(ctx context.Context, env connect.SourceTaskEnv) (err error) {
 	if t.set, err = newSettings(env.Config); err != nil {
 		return err
 	}
+	t.set.over(t.dial)
 	if t.partition, err = partition(t.set.prefix); err != nil {
 		return err
 	}
