@@ -151,6 +151,9 @@ func (e *emitter) tombstone(p *plan, key connect.Value, last bool) {
 
 // insert adds a new row; op is c, or r when a snapshot reads it.
 func (e *emitter) insert(p *plan, op connect.Value, t tuple) error {
+	if e.fill != nil {
+		e.fill.wants = e.fill.wants[:0]
+	}
 	row, err := e.row(p, t, nil)
 	if err != nil {
 		return err
@@ -217,9 +220,9 @@ func (e *emitter) complete(p *plan, m *changeMessage, key, after connect.Value) 
 			return err
 		}
 	}
-	unknown, err := e.fill.complete(&e.batch.arena, p, key, after, &e.pos)
-	if unknown > 0 {
-		e.metrics.Add("values_unavailable_total", unknown)
+	err = e.fill.complete(&e.batch.arena, p, key, after, &e.pos)
+	if unknown := len(e.fill.wants); unknown > 0 {
+		e.metrics.Add("values_unavailable_total", int64(unknown))
 	}
 	return err
 }

@@ -25,11 +25,15 @@ import (
 // again at an earlier position finds what was true there. Versions that no restart can
 // ask for any more are dropped when a newer one comes.
 //
-// What was kept up to which position is kept as well, and before any position is handed
-// over. When that is behind a stored offset, because the directory is another or the
-// machine lost its last writes, or of another history or from before a gap, all is
-// forgotten, and the tables are read again beside the log; until a row is read its
-// unavailable values have the placeholder.
+// What was kept up to which position is kept as well, and is on the disk before any
+// position is handed over. When that is behind a stored offset, because the directory is
+// another, or of another history or from before a gap, all is forgotten, and the tables
+// are read again beside the log; until a row is read its unavailable values have the
+// placeholder.
+//
+// How large a row is says little of whether the server stores a part of it apart: other
+// columns, which we may not see, were larger once, or the table's toast_tuple_target was
+// lowered. So all values are kept that ever could be, see apartness.
 //
 // Keys of the store: the server's number of the table, the key of the row behind its
 // length, commit LSN and ordinal as big-endian numbers, the name of the column. Values
@@ -39,31 +43,24 @@ type fill struct {
 	db     *state.Disk
 	values state.ID
 	marks  state.ID
+	drops  state.ID
 	reader state.Reader
 	safe   *atomic.Uint64
 
-	// wants are the fields of the row being made that the log does not hold. The
-	// stream's own, as the reader.
+	// wants are the fields of the row being made that the log does not hold, and after
+	// complete those that are not known. The stream's own, as the reader.
 	wants []int
 
-	mu      sync.Mutex // Guards what follows: the readers of a snapshot put as well.
-	fault   error      // The first; nothing is handed over any more.
-	batch   state.Batch
-	prefix  []byte
-	value   []byte
-	dropped []dropping // In the order of the log.
+	mu     sync.Mutex // Guards what follows: the readers of a snapshot put as well.
+	fault  error      // The first; nothing is handed over any more.
+	batch  state.Batch
+	prefix []byte
+	value  []byte
+	oldest uint64 // A commit that no note of what is to be dropped is older than.
 	// end and ordinal are those of the mark.
 	end     uint64
 	ordinal int64
-}
-
-// dropping is what becomes unreachable once its position is safe: a row, or all of a
-// table.
-type dropping struct {
-	commit  uint64
-	ordinal int64
-	prefix  []byte
-	table   bool
+	lasting bool // All of it is on the disk.
 }
 
 // fillBatch is how many bytes wait to be written at most.
@@ -88,6 +85,9 @@ func openFill(dir string, safe *atomic.Uint64) (*fill, error) {
 	f := &fill{db: db, safe: safe}
 	if f.values, err = db.Open("values", 0); err == nil {
 		f.marks, err = db.Open("marks", 0)
+	}
+	if err == nil {
+		f.drops, err = db.Open("drops", 0)
 	}
 	if err != nil {
 		return nil, errors.Join(fillFault("the directory of large values cannot be read", err), db.Close())
@@ -139,13 +139,15 @@ func (p *position) within() int64 {
 func (f *fill) forget(p *position) error {
 	f.mu.Lock()
 	f.batch.DeleteRange(f.values, state.Range{})
-	f.dropped, f.fault, f.end = nil, nil, 0
+	f.batch.DeleteRange(f.drops, state.Range{})
+	f.oldest, f.fault, f.end, f.lasting = nothingToDrop, nil, 0, false
 	f.mu.Unlock()
 	return f.reached(p)
 }
 
 // reached notes, and makes lasting, that all values up to a position are kept. It comes
-// before the position is handed over.
+// before the position is handed over, and so before an offset of it is stored: also a
+// process that is killed, or a machine that dies, leaves no offset without its values.
 func (f *fill) reached(p *position) error {
 	if f == nil {
 		return nil
@@ -162,9 +164,19 @@ func (f *fill) reached(p *position) error {
 	if p.end == f.end {
 		ordinal = max(ordinal, f.ordinal) // What was seen is passed over after a connection broke.
 	}
+	if f.lasting && p.end == f.end && ordinal == f.ordinal && f.batch.Size() == 0 {
+		return nil // Asked again, for a batch that waits.
+	}
 	f.end, f.ordinal = p.end, ordinal
 	f.batch.Put(f.marks, fillMark, append(appendVersion(nil, f.end, f.ordinal), p.line().history()...))
-	return f.commit()
+	if err := f.commit(); err != nil {
+		return err
+	}
+	if err := f.db.Sync(); err != nil {
+		return fillFault("large values cannot be kept", err)
+	}
+	f.lasting = true
+	return nil
 }
 
 func (f *fill) commit() error {
@@ -172,32 +184,11 @@ func (f *fill) commit() error {
 		return nil
 	}
 	failpoint.At("source.fill.commit")
+	f.lasting = false
 	err := f.batch.Commit()
 	f.batch = f.db.Batch()
 	if err != nil {
 		return fillFault("large values cannot be kept", err)
-	}
-	return nil
-}
-
-// drop drops what rows that are gone have left, once no restart comes before that.
-func (f *fill) drop() error {
-	safe := f.safe.Load()
-	for ; len(f.dropped) > 0 && f.dropped[0].commit < safe; f.dropped = f.dropped[1:] {
-		d := f.dropped[0]
-		if !d.table {
-			f.batch.DeleteRange(f.values, state.Range{Lo: d.prefix, Hi: appendVersion(bytes.Clone(d.prefix), d.commit, d.ordinal+1)})
-			continue
-		}
-		it := f.db.Reader(f.values).Scan(state.Range{Lo: d.prefix, Hi: state.PrefixEnd(d.prefix)})
-		for it.Next() {
-			if commit, _, _, ok := splitVersion(it.Key(), len(d.prefix)); ok && commit <= d.commit {
-				f.batch.Delete(f.values, it.Key())
-			}
-		}
-		if err := it.Close(); err != nil {
-			return fillFault("large values cannot be read", err)
-		}
 	}
 	return nil
 }
@@ -239,15 +230,6 @@ func (f *fill) row(p *plan, key connect.Value) []byte {
 	return f.prefix
 }
 
-// kept tells whether a field's values may be stored apart: those of varying length.
-func kept(s *connect.Schema) bool {
-	switch s.Kind() {
-	case connect.KindString, connect.KindBytes, connect.KindArray, connect.KindMap, connect.KindStruct:
-		return true
-	}
-	return false
-}
-
 // follow takes in a change on its way into an envelope. A fault shows when something is
 // to be handed over.
 func (f *fill) follow(c *change, pos *position) {
@@ -258,9 +240,9 @@ func (f *fill) follow(c *change, pos *position) {
 	case c.op.Str() == connect.OpTruncate:
 		f.emptied(c.plan, pos)
 	case c.after.IsNull():
-		f.gone(c.plan, c.key, pos)
+		f.note(f.gone(c.plan, c.key, pos))
 	default:
-		f.note(f.put(c.plan, c.key, c.after, pos))
+		f.note(f.put(fillRow{plan: c.plan, key: c.key, row: c.after, unknown: f.wants}, pos))
 	}
 }
 
@@ -272,44 +254,49 @@ func (f *fill) note(err error) {
 	}
 }
 
-// put keeps the values of a row as of a position. Rows so small that the server never
-// stores a part of them apart, which it does with those over two kilobytes, are left out,
-// unless a mask hides how large they are.
-func (f *fill) put(p *plan, key, row connect.Value, pos *position) error {
-	const small = 512
-	if key.IsNull() || row.IsNull() {
+// fillRow is a row whose values are to be kept, but those of the fields that are not
+// known.
+type fillRow struct {
+	plan     *plan
+	key, row connect.Value
+	unknown  []int
+}
+
+// put keeps the values of a row as of a position.
+func (f *fill) put(r fillRow, pos *position) error {
+	if r.key.IsNull() || r.row.IsNull() {
 		return nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	st, fields := row.Struct(), p.row.Fields()
-	size := 8 * len(fields)
-	for i, field := range fields {
-		if size < small && kept(field.Schema) {
-			size += sizeOf(st.At(i))
-		}
-	}
-	if size < small && !slices.ContainsFunc(p.columns, func(c columnPlan) bool { return c.masked }) {
-		return nil
-	}
-	commit, ordinal := pos.version()
-	at := appendVersion(bytes.Clone(f.row(p, key)), commit, ordinal)
-	if err := f.tidy(at); err != nil {
-		return err
-	}
-	for i := range p.columns {
-		c := &p.columns[i]
-		if c.field < 0 || !kept(fields[c.field].Schema) || st.At(c.field).Equal(c.missing) {
+	st, fields := r.row.Struct(), r.plan.row.Fields()
+	var at []byte
+	for i := range r.plan.columns {
+		c := &r.plan.columns[i]
+		if !c.mayBeApart(st) || slices.Contains(r.unknown, c.field) {
 			continue
+		}
+		if at == nil {
+			commit, ordinal := pos.version()
+			at = appendVersion(f.row(r.plan, r.key), commit, ordinal)
+			f.prefix = at
+			if err := f.tidy(at); err != nil {
+				return err
+			}
 		}
 		f.value = binary.BigEndian.AppendUint16(f.value[:0], c.number)
 		f.value = appendStored(appendLengthy(append(f.value, byte(fields[c.field].Schema.Kind())), fields[c.field].Schema.Name()), st.At(c.field))
 		f.batch.Put(f.values, append(at, c.name...), f.value)
 	}
-	if f.batch.Size() >= fillBatch {
-		return f.commit()
+	return f.commitIfLarge()
+}
+
+// commitIfLarge writes what was gathered once it is much. The caller holds mu.
+func (f *fill) commitIfLarge() error {
+	if f.batch.Size() < fillBatch {
+		return nil
 	}
-	return nil
+	return f.commit()
 }
 
 // version is the place of a change among those of its row.
@@ -342,42 +329,17 @@ func (f *fill) tidy(at []byte) error {
 	return nil
 }
 
-// gone notes that a row was deleted, or left what is published: what it had is not what
-// it has when it comes back.
-func (f *fill) gone(p *plan, key connect.Value, pos *position) {
-	if key.IsNull() {
-		return
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	commit, ordinal := pos.version()
-	prefix := bytes.Clone(f.row(p, key))
-	f.dropped = append(f.dropped, dropping{commit: commit, ordinal: ordinal, prefix: prefix})
-	f.batch.Put(f.values, appendVersion(bytes.Clone(prefix), commit, ordinal), []byte{0, 0})
-	if f.batch.Size() >= fillBatch && f.fault == nil {
-		f.fault = f.commit()
-	}
-}
-
-// emptied notes that all rows of a table are gone.
-func (f *fill) emptied(p *plan, pos *position) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	commit, ordinal := pos.version()
-	f.dropped = append(f.dropped, dropping{commit: commit, ordinal: ordinal, prefix: binary.BigEndian.AppendUint32(nil, p.relation.oid), table: true})
-}
-
 // complete puts the values that the log does not hold into a row, from the newest
 // version of each before pos. key is the one the row had before the change. Those that
-// are not known, or are of another type by now, stay as they are; it returns how many.
-func (f *fill) complete(a *arena, p *plan, key, row connect.Value, pos *position) (unknown int64, err error) {
+// are not known, or are of another type by now, stay as they are and in wants.
+func (f *fill) complete(a *arena, p *plan, key, row connect.Value, pos *position) error {
 	if key.IsNull() {
-		return int64(len(f.wants)), nil
+		return nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.commit(); err != nil {
-		return 0, err
+		return err
 	}
 	commit, ordinal := pos.version()
 	prefix := f.row(p, key)
@@ -388,7 +350,6 @@ func (f *fill) complete(a *arena, p *plan, key, row connect.Value, pos *position
 			missing[c.number] = c.field
 		}
 	}
-	unknown = int64(len(f.wants))
 	for len(missing) > 0 && it.Next() {
 		const size = 2
 		stored := it.Value()
@@ -406,13 +367,13 @@ func (f *fill) complete(a *arena, p *plan, key, row connect.Value, pos *position
 		delete(missing, number)
 		if v, ok := readStored(a, p.row.Fields()[field].Schema, stored[size:]); ok {
 			row.Struct().Set(field, v)
-			unknown--
+			f.wants = slices.DeleteFunc(f.wants, func(w int) bool { return w == field })
 		}
 	}
 	if err := it.Close(); err != nil {
-		return 0, fillFault("large values cannot be read", err)
+		return fillFault("large values cannot be read", err)
 	}
-	return unknown, nil
+	return nil
 }
 
 // checkFill makes sure that the values kept reach as far as the stream's position, and

@@ -121,7 +121,7 @@ func (b *beside) sendChunk(ctx context.Context, c *replication, sc *scan, ch *ch
 	s.pending = false
 	if f := s.em.fill; f != nil {
 		for i := range kept {
-			f.note(f.put(ch.shape.plan, kept[i].Key, kept[i].Value.Struct().At(1), &s.em.pos))
+			f.note(f.put(fillRow{plan: ch.shape.plan, key: kept[i].Key, row: kept[i].Value.Struct().At(1)}, &s.em.pos))
 		}
 	}
 	at := ch.batch.at(before)

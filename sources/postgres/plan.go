@@ -36,6 +36,7 @@ type columnPlan struct {
 	required bool
 	missing  connect.Value // Stands for a large value that did not change.
 	absent   connect.Value // Stands for a value that the before image does not hold.
+	apart    apartness
 	null     connect.Value // Stands for SQL's null: null, unless a mask hides it.
 }
 
@@ -95,6 +96,9 @@ func (c *compiler) compile(r *relation, facts *tableFacts) (*plan, error) {
 		field := c.field(r, col, cd, facts.columns[col.name], isKey[i])
 		p.columns[i] = c.column(p, col, cd, field.Schema)
 		p.columns[i].field = len(fields)
+		if p.columns[i].apart, err = c.types.apartness(col.typ); err != nil {
+			return nil, err
+		}
 		fields = append(fields, field)
 	}
 	p.number(facts)

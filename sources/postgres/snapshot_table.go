@@ -292,7 +292,7 @@ func (r *tableReader) record(row tuple) error {
 		return err
 	}
 	if e.fill != nil {
-		e.fill.note(e.fill.put(p, key, after, r.at))
+		e.fill.note(e.fill.put(fillRow{plan: p, key: key, row: after}, r.at))
 	}
 	a := &e.batch.arena
 	values := a.row(8)

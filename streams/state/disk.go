@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // DiskOptions tunes a DB on disk. The zero value has working defaults.
@@ -18,9 +19,12 @@ type DiskOptions struct {
 	// MemTableBytes bounds the table of newest writes, of which up to two are
 	// in memory; 16 MiB when zero.
 	MemTableBytes uint64
-	// Sync makes every commit wait for the disk. Without it a commit survives
-	// the death of the process but not that of the machine, after which the
-	// DB stands as of an earlier commit, whole, and the changelog repairs it.
+	// Sync makes every commit wait for the disk. Without it the newest commits
+	// are only in the memory of the process: what the engine has not written
+	// yet, up to 32 KiB for any length of time, is lost when the process is
+	// killed, and what was not flushed to the disk when the machine dies. The
+	// DB then stands as of an earlier commit, whole, and the changelog repairs
+	// it. Disk.Sync makes what was committed so far lasting; so does Close.
 	Sync bool
 	// Logger receives what the engine has to say about errors; none when nil.
 	Logger *slog.Logger
@@ -43,7 +47,9 @@ type Disk struct {
 
 // OpenDisk opens the DB in dir, which one process at a time may use, and
 // creates it when it is missing.
-func OpenDisk(dir string, o DiskOptions) (*Disk, error) {
+func OpenDisk(dir string, o DiskOptions) (*Disk, error) { return openDisk(dir, o, vfs.Default) }
+
+func openDisk(dir string, o DiskOptions, fs vfs.FS) (*Disk, error) {
 	if o.CacheBytes == 0 {
 		o.CacheBytes = 64 << 20
 	}
@@ -54,6 +60,7 @@ func OpenDisk(dir string, o DiskOptions) (*Disk, error) {
 		CacheSize:                   o.CacheBytes,
 		MemTableSize:                o.MemTableBytes,
 		MemTableStopWritesThreshold: 3,
+		FS:                          fs,
 		FormatMajorVersion:          pebble.FormatNewest,
 		Logger:                      engineLogger{o.Logger},
 	}
@@ -144,6 +151,17 @@ func (d *Disk) Snapshot() (Snapshot, error) {
 func (d *Disk) Checkpoint(dir string) error {
 	if err := d.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
 		return fmt.Errorf("copying the state to %s: %w", dir, err)
+	}
+	return nil
+}
+
+// Sync waits until all that was committed before is on the disk, and is not
+// lost when the process is killed or the machine dies.
+func (d *Disk) Sync() error {
+	// Commits are in the engine's log in the order in which they were made, and
+	// this empty entry stands behind them.
+	if err := d.db.LogData(nil, pebble.Sync); err != nil {
+		return fmt.Errorf("flushing state to the disk: %w", err)
 	}
 	return nil
 }
@@ -267,7 +285,12 @@ func (b *diskBatch) DeleteRange(id ID, r Range) {
 	b.err = errors.Join(b.err, b.b.DeleteRange(lo, hi, nil))
 }
 
-func (b *diskBatch) Size() int { return b.b.Len() }
+func (b *diskBatch) Size() int {
+	if b.b.Empty() {
+		return 0 // The engine counts the head of the batch.
+	}
+	return b.b.Len()
+}
 
 func (b *diskBatch) Commit() error {
 	if b.err == nil {

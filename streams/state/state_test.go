@@ -21,9 +21,8 @@ func TestDisk(t *testing.T) {
 	t.Run("durable", func(t *testing.T) { statetest.RunDurable(t, openDisk) })
 }
 
-// TestDiskAbandoned checks that commits survive a process that never closes:
-// the files are copied from under the open DB, as a kill would leave them.
-func TestDiskAbandoned(t *testing.T) {
+// TestDiskCheckpoint copies a DB while it is open, with all that was committed.
+func TestDiskCheckpoint(t *testing.T) {
 	dir := t.TempDir()
 	db, err := state.OpenDisk(dir, state.DiskOptions{})
 	if err != nil {

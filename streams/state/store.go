@@ -59,8 +59,9 @@ type Iterator interface {
 }
 
 // Batch gathers changes to any stores of one DB. Commit makes all of them
-// visible, and for a durable DB lasting, together or not at all. A Batch is
-// used by one goroutine and is spent after Commit.
+// visible, and for a durable DB lasting, together or not at all; DiskOptions
+// says when they last. A Batch is used by one goroutine and is spent after
+// Commit.
 type Batch interface {
 	// Put sets key to value; both are copied.
 	Put(id ID, key, value []byte)
