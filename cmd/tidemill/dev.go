@@ -2,14 +2,10 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/tidemill/tidemill/internal/devstack"
 )
 
 func (a *app) devCommand() *cobra.Command {
@@ -54,30 +50,4 @@ func (a *app) dev(ctx context.Context, o devOptions) error {
 	cancel()
 	<-done
 	return err
-}
-
-func (a *app) devKafkaCommand() *cobra.Command {
-	var o devstack.KafkaOptions
-	cmd := &cobra.Command{
-		Use:     "dev-kafka",
-		Short:   "Run only the embedded Kafka broker",
-		Long:    "Runs the embedded Kafka broker of `tidemill dev` in a process of its own. It is a single node for development and tests, not for production.",
-		Example: "  tidemill dev-kafka --port 9092 --data-dir ./kafka-data",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
-			broker, err := devstack.StartKafka(o)
-			if err != nil {
-				return environment(err)
-			}
-			fmt.Fprintf(a.err, "Kafka at %s (embedded, not for production), data in %s\n", strings.Join(broker.Brokers(), ","), o.Dir)
-			<-ctx.Done()
-			broker.Stop()
-			return nil
-		},
-	}
-	f := cmd.Flags()
-	f.IntVar(&o.Port, "port", 9092, "port of the broker")
-	f.StringVar(&o.Dir, "data-dir", "tidemill-kafka", "directory that keeps its data")
-	return cmd
 }

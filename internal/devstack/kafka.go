@@ -46,6 +46,9 @@ type KafkaOptions struct {
 	SyncWrites bool
 	// Settings are broker settings, such as message.max.bytes.
 	Settings map[string]string
+	// Advertise is the host:port that the broker names as its own, for clients that
+	// shall come through a proxy. Default: where it listens.
+	Advertise string
 }
 
 // Kafka is a running in-process broker: one node that speaks Kafka's protocol
@@ -137,7 +140,11 @@ func openCluster(all []kfake.Opt, opts KafkaOptions) (*kfake.Cluster, error) {
 			return nil, fmt.Errorf("recovering the in-process broker's data: %w", err)
 		}
 	}
-	cluster, err := kfake.NewCluster(append(all, kfake.Ports(opts.Port))...)
+	all = append(all, kfake.Ports(opts.Port))
+	if opts.Advertise != "" {
+		all = append(all, kfake.ListenFn(advertising(opts.Advertise)))
+	}
+	cluster, err := kfake.NewCluster(all...)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, &connect.Error{
 			Code:    "devstack.kafka.port",

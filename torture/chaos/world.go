@@ -1,0 +1,303 @@
+package chaos
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tidemill/tidemill/internal/devstack"
+	"github.com/tidemill/tidemill/internal/testenv/proxy"
+)
+
+// Options say what world to make.
+type Options struct {
+	// Dir is an empty directory for everything, which every user may enter: PostgreSQL
+	// runs as another one when we are root.
+	Dir string
+	// Binary is the tidemill to torture.
+	Binary string
+	// Env is added to the environment of the worker.
+	Env []string
+	// ExactlyOnce switches it on in the worker.
+	ExactlyOnce bool
+	// PGBin is the folder of PostgreSQL's server programs. Default: search.
+	PGBin string
+	// Journal is told what happens.
+	Journal *Journal
+}
+
+// World is everything that a run needs. Its methods may be called by several goroutines.
+type World struct {
+	o        Options
+	pg       *devstack.Postgres
+	registry *devstack.Registry
+	sick     *sickRegistry
+	broker   *process
+	worker   *process
+	toPG     *proxy.Proxy
+	toKafka  *proxy.Proxy
+	secret   string
+
+	brokerAddr string // Where the broker listens, behind the proxy.
+	faultsAddr string // Where the broker takes orders to fail.
+	restURL    string
+
+	server sync.Mutex // held by whoever stops and starts PostgreSQL
+	group  *errgroup.Group
+	cancel context.CancelFunc
+}
+
+// The topics of the worker.
+const (
+	offsetsTopic = "torture-offsets"
+	configsTopic = "torture-configs"
+	statusTopic  = "torture-status"
+)
+
+// Start makes the world and returns when the worker takes requests.
+func Start(ctx context.Context, o Options) (_ *World, err error) {
+	w := &World{o: o, secret: "canary" + rand.Text()}
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	w.group, life = errgroup.WithContext(life)
+	w.cancel = cancel
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.Stop())
+		}
+	}()
+	for _, start := range []func(context.Context) error{w.startPostgres, w.startRegistry, w.prepareKafka, w.prepareWorker} {
+		if err := start(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range []*process{w.broker, w.worker} {
+		p.said = func(what, text string) { o.Journal.Say(what, "%s", text) }
+		w.group.Go(func() error { return p.run(life) })
+	}
+	return w, w.Ready(ctx)
+}
+
+func (w *World) startPostgres(ctx context.Context) (err error) {
+	w.pg, err = devstack.StartPostgres(ctx, devstack.PostgresOptions{
+		BinDir: w.o.PGBin, Dir: filepath.Join(w.o.Dir, "postgres"), Password: w.secret, NoSync: true,
+		Settings: map[string]string{
+			"max_connections": "200", "wal_sender_timeout": "5s", "log_min_messages": "warning", "max_prepared_transactions": "50",
+			"max_wal_senders": "20", "autovacuum_naptime": "10s",
+		},
+	})
+	if err != nil {
+		return err
+	}
+	w.toPG, err = proxy.New(net.JoinHostPort("127.0.0.1", strconv.Itoa(w.pg.Port())), proxy.Options{})
+	return err
+}
+
+func (w *World) startRegistry(context.Context) (err error) {
+	if w.registry, err = devstack.StartRegistry("127.0.0.1:0", filepath.Join(w.o.Dir, "registry")); err != nil {
+		return err
+	}
+	w.sick, err = newSickRegistry(w.registry.URL())
+	return err
+}
+
+func (w *World) prepareKafka(context.Context) (err error) {
+	ports, err := freePorts(2)
+	if err != nil {
+		return err
+	}
+	w.brokerAddr, w.faultsAddr = "127.0.0.1:"+strconv.Itoa(ports[0]), "127.0.0.1:"+strconv.Itoa(ports[1])
+	if w.toKafka, err = proxy.New(w.brokerAddr, proxy.Options{}); err != nil {
+		return err
+	}
+	w.broker = newProcess("the broker", w.o.Binary, w.file("broker.log"), "dev-kafka", "--port", strconv.Itoa(ports[0]),
+		"--data-dir", w.file("kafka"), "--advertise", w.toKafka.Addr(), "--faults", w.faultsAddr)
+	return nil
+}
+
+func (w *World) prepareWorker(context.Context) error {
+	ports, err := freePorts(1)
+	if err != nil {
+		return err
+	}
+	w.restURL = "http://127.0.0.1:" + strconv.Itoa(ports[0])
+	support := "disabled"
+	if w.o.ExactlyOnce {
+		support = "enabled"
+	}
+	avro := "io.confluent.connect.avro.AvroConverter"
+	settings := []string{
+		"bootstrap.servers=" + w.toKafka.Addr(), "group.id=torture", "listeners=" + w.restURL,
+		"key.converter=" + avro, "key.converter.schema.registry.url=" + w.sick.url,
+		"value.converter=" + avro, "value.converter.schema.registry.url=" + w.sick.url,
+		"config.storage.topic=" + configsTopic, "config.storage.replication.factor=1",
+		"offset.storage.topic=" + offsetsTopic, "offset.storage.replication.factor=1", "offset.storage.partitions=1",
+		"status.storage.topic=" + statusTopic, "status.storage.replication.factor=1", "status.storage.partitions=1",
+		"exactly.once.source.support=" + support, "topic.creation.enable=true",
+		"ksql.service.id=torture_", "ksql.streams.state.dir=" + w.file("state"), "ksql.schema.registry.url=" + w.sick.url,
+	}
+	file := w.file("worker.properties")
+	if err := os.WriteFile(file, []byte(strings.Join(settings, "\n")+"\n"), 0o600); err != nil {
+		return err
+	}
+	w.worker = newProcess("the worker", w.o.Binary, w.file("worker.log"), "worker", "-c", file)
+	w.worker.env = w.o.Env
+	return nil
+}
+
+func (w *World) file(name string) string { return filepath.Join(w.o.Dir, name) }
+
+// Stop takes everything down, in the order in which it depends on each other.
+func (w *World) Stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	w.cancel()
+	errs := []error{w.group.Wait()}
+	for _, p := range []*proxy.Proxy{w.toPG, w.toKafka} {
+		if p != nil {
+			_ = p.Close() // Nothing is lost with it.
+		}
+	}
+	if w.sick != nil {
+		errs = append(errs, w.sick.close())
+	}
+	if w.registry != nil {
+		errs = append(errs, w.registry.Stop(ctx))
+	}
+	if w.pg != nil {
+		w.keepLog()
+		errs = append(errs, w.pg.Stop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// Ready returns when the worker takes requests.
+func (w *World) Ready(ctx context.Context) error {
+	for {
+		if err := w.Call(ctx, "GET", "/health", nil, nil); err == nil {
+			return nil
+		}
+		if !pause(ctx, 20*time.Millisecond) {
+			return fmt.Errorf("waiting for the worker to be ready: %w\n%s", context.Cause(ctx), tail(w.file("worker.log"), 2000))
+		}
+	}
+}
+
+// Connect opens a connection to a database, past the proxy.
+func (w *World) Connect(ctx context.Context, database string) (*pgx.Conn, error) {
+	return pgx.Connect(ctx, w.pg.DSN(database))
+}
+
+// ProxiedDSN is the address of a database for the worker's connectors.
+func (w *World) ProxiedDSN(database string) string {
+	u := url.URL{Scheme: "postgres", User: url.UserPassword("postgres", w.secret), Host: w.toPG.Addr(), Path: "/" + database, RawQuery: "sslmode=disable"}
+	return u.String()
+}
+
+// Secret is the password of the database, which must not be seen anywhere.
+func (w *World) Secret() string { return w.secret }
+
+// Brokers and Registry are for readers of the topics: the broker as its clients know it,
+// the registry past the proxy.
+func (w *World) Brokers() []string { return []string{w.toKafka.Addr()} }
+
+// Registry is the address of the schema registry, past the proxy.
+func (w *World) Registry() string { return w.registry.URL() }
+
+// Direct are options of a Kafka client that goes past the proxy.
+func (w *World) Direct() []kgo.Opt {
+	var d net.Dialer
+	proxied := w.toKafka.Addr()
+	return []kgo.Opt{kgo.SeedBrokers(w.brokerAddr), kgo.Dialer(func(ctx context.Context, network, host string) (net.Conn, error) {
+		if host == proxied {
+			host = w.brokerAddr
+		}
+		return d.DialContext(ctx, network, host)
+	})}
+}
+
+// RestartAll ends everything in an orderly way and starts it again: what was done must
+// not be done anew.
+func (w *World) RestartAll(ctx context.Context) error {
+	const patience = 30 * time.Second
+	if err := w.worker.stop(ctx, patience); err != nil {
+		return err
+	}
+	if err := w.broker.stop(ctx, patience); err != nil {
+		return err
+	}
+	if err := w.restartPostgres(ctx); err != nil {
+		return err
+	}
+	w.broker.release()
+	w.worker.release()
+	return w.Ready(ctx)
+}
+
+// restartPostgres stops the server if it runs, fast, and starts it.
+func (w *World) restartPostgres(ctx context.Context) error {
+	w.server.Lock()
+	defer w.server.Unlock()
+	w.keepLog()
+	return w.pg.Restart(ctx)
+}
+
+// crashPostgres ends the server at once, leaves it down for a while and starts it.
+func (w *World) crashPostgres(ctx context.Context, sig syscall.Signal, down time.Duration) error {
+	w.server.Lock()
+	defer w.server.Unlock()
+	w.pg.Crash(sig)
+	w.keepLog()
+	pause(ctx, down)
+	return w.pg.Restart(context.WithoutCancel(ctx))
+}
+
+// keepLog saves the server's log, which every start of it empties.
+func (w *World) keepLog() {
+	text, err := os.ReadFile(w.pg.LogFile())
+	if err != nil {
+		return
+	}
+	f, err := os.OpenFile(w.file("postgres.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	_, _ = f.Write(text)
+}
+
+// freePorts returns n ports nobody listens on.
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("looking for a free port: %w", err)
+		}
+		defer l.Close()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
+
+// tail returns the end of a file.
+func tail(file string, most int) string {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-most):])
+}
