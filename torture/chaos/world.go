@@ -5,10 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
@@ -60,6 +63,9 @@ type World struct {
 	group  *errgroup.Group
 	cancel context.CancelFunc
 }
+
+// Connector is the name of the source connector that faults over REST concern.
+const Connector = "bank"
 
 // The topics of the worker.
 const (
@@ -300,4 +306,50 @@ func tail(file string, most int) string {
 		return err.Error()
 	}
 	return string(text[max(0, len(text)-most):])
+}
+
+// PostgresProxy is the host and port of the server as the worker knows them.
+func (w *World) PostgresProxy() (string, int) {
+	addr := w.toPG.Addr()
+	host, port, _ := net.SplitHostPort(addr) // The proxy's own address has both.
+	n, _ := strconv.Atoi(port)
+	return host, n
+}
+
+// WorkerRegistry is the address of the schema registry as the worker knows it.
+func (w *World) WorkerRegistry() string { return w.sick.url }
+
+// Dump has the worker write what its goroutines do to its log, and end.
+func (w *World) Dump(ctx context.Context) {
+	w.o.Journal.Say("dump", "the worker's log has what its goroutines did")
+	ctx, cancel := context.WithTimeout(ctx, stopPatience)
+	defer cancel()
+	_ = w.bounce(ctx, w.worker, syscall.SIGQUIT, 0) // It is a help for people alone.
+}
+
+// Ends returns how many records readers of committed ones find in the topics whose names
+// begin with prefix, but for some, all partitions together.
+func (w *World) Ends(ctx context.Context, prefix string, but ...string) (map[string]int64, error) {
+	client, err := kgo.NewClient(w.Direct()...)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	topics, err := admin.ListTopics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sums := map[string]int64{}
+	for _, name := range topics.Names() {
+		if strings.HasPrefix(name, prefix) && !slices.Contains(but, name) {
+			sums[name] = 0
+		}
+	}
+	ends, err := admin.ListCommittedOffsets(ctx, slices.Collect(maps.Keys(sums))...)
+	if err == nil {
+		err = ends.Error()
+	}
+	ends.Each(func(o kadm.ListedOffset) { sums[o.Topic] += o.Offset })
+	return sums, err
 }

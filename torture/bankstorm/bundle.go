@@ -1,0 +1,143 @@
+package bankstorm
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/tidemill/tidemill/torture/chaos"
+)
+
+// bundled are the files of the run's directory that a bundle keeps.
+var bundled = []string{"timeline.jsonl", "worker.log", "broker.log", "postgres.log", "slots.json", "worker.properties"}
+
+// bundle leaves all there is to know of a run in a directory, and names it. It passes
+// the run's own error on.
+func (r *run) bundle(failed error) (string, error) {
+	dir, err := filepath.Abs(filepath.Join(r.o.Out, fmt.Sprintf("%s-%d-%s", r.o.Mode, r.o.Seed, time.Now().UTC().Format("20060102T150405"))))
+	if err == nil {
+		err = os.MkdirAll(dir, 0o755)
+	}
+	for _, name := range bundled {
+		if err == nil {
+			err = copyFile(filepath.Join(r.dir, name), filepath.Join(dir, name))
+		}
+	}
+	if err == nil {
+		err = writeResult(dir, r.o, r.result)
+	}
+	if failed != nil {
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, "error.txt"), []byte(failed.Error()+"\n"), 0o644)
+		}
+		return dir, fmt.Errorf("%w (all there is to know is in %s)", failed, dir)
+	}
+	return dir, err
+}
+
+// copyFile copies a file; one that is not there is left out.
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if os.IsNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	if closing := out.Close(); err == nil {
+		err = closing
+	}
+	return err
+}
+
+// writeResult writes the result, the faults that were done and how to do them again.
+func writeResult(dir string, o Options, result Result) error {
+	plan := result.Plan
+	if len(result.Shrunk) > 0 {
+		plan = result.Shrunk
+	}
+	text, err := json.MarshalIndent(plan, "", " ")
+	if err != nil {
+		return err
+	}
+	repro := fmt.Sprintf("#!/bin/sh\n# Does the faults of this run again, in their order: from the root of the sources.\nexec go run ./torture -seed %d -mode %s -duration %v -clients %d -tps %g -plan %s/plan.json \"$@\"\n",
+		o.Seed, o.Mode, o.Duration, o.Clients, o.TPS, shellQuote(dir))
+	for name, content := range map[string]string{"result.json": result.JSON() + "\n", "plan.json": string(text) + "\n", "repro.sh": repro} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func shellQuote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+
+// rewriteBundle adds to a bundle what is known since.
+func rewriteBundle(o Options, result Result) error {
+	if result.Bundle == "" {
+		return nil
+	}
+	return writeResult(result.Bundle, o, result)
+}
+
+// slots writes down how the replication slots are.
+func (r *run) slots() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	conn, err := r.world.Connect(ctx, database)
+	if err != nil {
+		return // The server is gone: its log says why.
+	}
+	defer conn.Close(ctx)
+	var text string
+	const query = `SELECT jsonb_build_object('now', pg_current_wal_lsn(), 'slots', (SELECT jsonb_agg(to_jsonb(s)) FROM pg_replication_slots s),
+		'activity', (SELECT jsonb_agg(to_jsonb(a)) FROM pg_stat_activity a))::text`
+	if conn.QueryRow(ctx, query).Scan(&text) == nil {
+		_ = os.WriteFile(filepath.Join(r.dir, "slots.json"), []byte(text+"\n"), 0o644) // A bundle without it is still one.
+	}
+}
+
+// shrink tries halves of the faults for as long as the same anomaly comes, and returns
+// the shortest list that failed.
+func shrink(ctx context.Context, o Options, failed Result) chaos.Plan {
+	shortest := failed.Plan
+	quiet := o
+	quiet.Keep, quiet.Shrink = false, 0
+	for tries, half := o.Shrink, 0; tries > 0 && len(shortest) > 1 && half < 2 && ctx.Err() == nil; tries-- {
+		middle := len(shortest) / 2
+		quiet.Plan = [2]chaos.Plan{shortest[:middle], shortest[middle:]}[half]
+		result, err := once(ctx, quiet)
+		if err == nil && sameAnomaly(failed, result) {
+			shortest, half = quiet.Plan, 0
+		} else {
+			half++
+		}
+		if result.Bundle != "" {
+			_ = os.RemoveAll(result.Bundle) // That of the whole run stays.
+		}
+	}
+	return shortest
+}
+
+// sameAnomaly tells whether two runs have an anomaly of one name.
+func sameAnomaly(a, b Result) bool {
+	for _, x := range a.Anomalies {
+		for _, y := range b.Anomalies {
+			if x.Name == y.Name {
+				return true
+			}
+		}
+	}
+	return false
+}

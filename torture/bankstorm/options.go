@@ -1,0 +1,79 @@
+package bankstorm
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tidemill/tidemill/torture/chaos"
+)
+
+// The modes: what the worker promises.
+const (
+	ExactlyOnce = "eos"
+	AtLeastOnce = "alo"
+)
+
+// Options say what run to make. Zero values stand for what is said with each.
+type Options struct {
+	Seed     uint64
+	Duration time.Duration // Of the storm; setting up, healing and verifying come on top. 60 s.
+	Mode     string        // ExactlyOnce or AtLeastOnce. ExactlyOnce.
+	Gap      time.Duration // The mean time between the recovery from a fault and the next one. 1 s.
+	Clients  int           // Sessions that write. 4.
+	TPS      float64       // Transactions a second of all of them together. 100.
+	// Faults are the classes that take part. Each of chaos.Classes with even odds.
+	Faults []string
+	// Plan is done instead of one that is drawn from the seed.
+	Plan chaos.Plan
+	// Binary is the tidemill that is tortured; Env is added to its environment.
+	Binary string
+	Env    []string
+	// PGBin is the folder of PostgreSQL's server programs. Default: search.
+	PGBin string
+	// Out is the directory that bundles of failures are left in. "torture-out".
+	Out string
+	// Keep leaves the bundle of a run without anomalies, too.
+	Keep bool
+	// Shrink is how often a failing run is tried again with fewer faults. 0.
+	Shrink int
+	// Seen is told what happens; nil for nobody.
+	Seen func(chaos.Entry)
+}
+
+// recovery is how long it may take until a change made after a fault is in Kafka.
+const recovery = 30 * time.Second
+
+func (o *Options) complete() error {
+	if o.Duration == 0 {
+		o.Duration = time.Minute
+	}
+	if o.Mode == "" {
+		o.Mode = ExactlyOnce
+	}
+	if o.Gap == 0 {
+		o.Gap = time.Second
+	}
+	if o.Clients == 0 {
+		o.Clients = 4
+	}
+	if o.TPS == 0 {
+		o.TPS = 100
+	}
+	if o.Out == "" {
+		o.Out = "torture-out"
+	}
+	switch {
+	case o.Mode != ExactlyOnce && o.Mode != AtLeastOnce:
+		return fmt.Errorf("the mode %q is neither %s nor %s", o.Mode, ExactlyOnce, AtLeastOnce)
+	case o.Binary == "":
+		return fmt.Errorf("no tidemill to torture is named")
+	case o.Duration < 0 || o.Gap < 0 || o.Clients < 0 || o.Shrink < 0:
+		return fmt.Errorf("a duration or a number is negative")
+	}
+	if o.Plan == nil {
+		plan, err := chaos.Random(o.Seed, o.Duration, o.Gap, o.Faults)
+		o.Plan = plan
+		return err
+	}
+	return nil
+}

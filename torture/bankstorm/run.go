@@ -1,0 +1,282 @@
+package bankstorm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tidemill/tidemill/torture/chaos"
+	"github.com/tidemill/tidemill/torture/storm"
+)
+
+// Run makes one run and, when it failed and o.Shrink asks for it, some more. The error
+// tells that the harness could not do its work; what was found is in the result.
+func Run(ctx context.Context, o Options) (Result, error) {
+	if err := o.complete(); err != nil {
+		return Result{}, err
+	}
+	result, err := once(ctx, o)
+	if err == nil && !result.OK() && o.Shrink > 0 {
+		result.Shrunk = shrink(ctx, o, result)
+		err = rewriteBundle(o, result)
+	}
+	return result, err
+}
+
+// once makes one run in a directory that is gone afterwards.
+func once(ctx context.Context, o Options) (_ Result, err error) {
+	dir, err := os.MkdirTemp("", "tidemill-torture-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755) // PostgreSQL runs as another user when started by root.
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	timeline, err := os.Create(filepath.Join(dir, "timeline.jsonl"))
+	if err != nil {
+		return Result{}, err
+	}
+	defer timeline.Close()
+	r := &run{o: o, dir: dir, journal: chaos.NewJournal(timeline, o.Seen), began: time.Now()}
+	r.result = Result{Seed: o.Seed, Mode: o.Mode, ByClass: map[string]int{}}
+	err = r.all(ctx)
+	r.result.Seconds = time.Since(r.began).Seconds()
+	r.result.Anomalies = r.journal.Anomalies()
+	r.result.summarize()
+	if err != nil || !r.result.OK() || o.Keep {
+		if err != nil {
+			r.journal.Say("error", "%v", err)
+		}
+		r.result.Bundle, err = r.bundle(err)
+	}
+	return r.result, err
+}
+
+// run is one run.
+type run struct {
+	o       Options
+	dir     string
+	journal *chaos.Journal
+	began   time.Time
+	world   *chaos.World
+	storm   *storm.Storm
+	monitor *chaos.Monitor
+	result  Result
+}
+
+// The names of what is in the world.
+const (
+	database = "bank"
+	prefix   = "storm"
+	slot     = "storm"
+)
+
+// setupTime bounds each step before the storm and after it.
+const setupTime = 3 * time.Minute
+
+// all goes through the phases.
+func (r *run) all(ctx context.Context) (err error) {
+	if err := r.prepare(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		r.slots()
+		err = errors.Join(err, r.world.Stop())
+	}()
+	watching, unwatch := context.WithCancel(ctx)
+	group, watching := errgroup.WithContext(watching)
+	group.Go(func() error { return r.monitor.Run(watching) })
+	err = r.phases(ctx)
+	r.result.AckSamples, r.result.Usage = r.monitor.Samples(), r.monitor.Usage()
+	unwatch()
+	return errors.Join(err, group.Wait())
+}
+
+// prepare makes the world and what is captured in it.
+func (r *run) prepare(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, setupTime)
+	defer cancel()
+	r.world, err = chaos.Start(ctx, chaos.Options{
+		Dir: r.dir, Binary: r.o.Binary, Env: r.o.Env, ExactlyOnce: r.o.Mode == ExactlyOnce, PGBin: r.o.PGBin, Journal: r.journal,
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.fill(ctx); err != nil {
+		return errors.Join(err, r.world.Stop())
+	}
+	return nil
+}
+
+// fill makes the database, starts to capture it and prepares who watches that.
+func (r *run) fill(ctx context.Context) (err error) {
+	if err := r.execute(ctx, "postgres", "CREATE DATABASE "+database); err != nil {
+		return err
+	}
+	r.storm = storm.New(storm.Options{Seed: int64(r.o.Seed), Clients: r.o.Clients, TPS: r.o.TPS, Connect: func(ctx context.Context) (*pgx.Conn, error) {
+		return r.world.Connect(ctx, database)
+	}})
+	if err := r.storm.Setup(ctx); err != nil {
+		return err
+	}
+	if err := r.execute(ctx, database, chaos.MarkerSchema); err != nil {
+		return err
+	}
+	if err := r.world.Create(ctx, chaos.Connector, r.connector()); err != nil {
+		return err
+	}
+	r.monitor, err = r.world.NewMonitor(chaos.MonitorOptions{Database: database, Connector: chaos.Connector, Slot: slot, Prefix: prefix})
+	return err
+}
+
+func (r *run) connector() map[string]string {
+	host, port := r.world.PostgresProxy()
+	return storm.ConnectorConfig(storm.ConnectorOptions{
+		Host: host, Port: port, User: "postgres", Password: r.world.Secret(), Database: database,
+		Prefix: prefix, Slot: slot, Registry: r.world.WorkerRegistry(), ExactlyOnce: r.o.Mode == ExactlyOnce,
+	})
+}
+
+// execute runs statements on a connection of their own.
+func (r *run) execute(ctx context.Context, db, sql string) error {
+	conn, err := r.world.Connect(ctx, db)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, sql); err != nil {
+		return fmt.Errorf("%s: %w", sql, err)
+	}
+	return nil
+}
+
+// phases are what a run does while it is watched.
+func (r *run) phases(ctx context.Context) error {
+	if err := r.settled(ctx, "the snapshot"); err != nil {
+		return err
+	}
+	before, err := r.world.Usage(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.stormy(ctx); err != nil {
+		return err
+	}
+	for _, phase := range []func(context.Context) error{r.quiesce, r.verify, r.again} {
+		if err := phase(ctx); err != nil {
+			return err
+		}
+	}
+	return r.leaks(ctx, before)
+}
+
+// settled waits until a change that is made now has come to Kafka.
+func (r *run) settled(ctx context.Context, after string) error {
+	ctx, cancel := context.WithTimeout(ctx, setupTime)
+	defer cancel()
+	took, err := r.monitor.Recovered(ctx, time.Now())
+	if err != nil {
+		return fmt.Errorf("after %s: %w", after, err)
+	}
+	r.journal.Say("settled", "after %s in %v", after, took.Round(time.Millisecond))
+	return nil
+}
+
+// stormy writes while things go wrong.
+func (r *run) stormy(ctx context.Context) error {
+	writing, stop := context.WithCancel(ctx)
+	defer stop()
+	group, writing := errgroup.WithContext(writing)
+	group.Go(func() error { return r.storm.Run(writing) })
+	group.Go(func() error {
+		defer stop()
+		warm := min(5*time.Second, r.o.Duration/6)
+		r.journal.Say("phase", "warm for %v", warm)
+		if !sleep(writing, warm) {
+			return nil
+		}
+		r.journal.Say("phase", "storm for %v", r.o.Duration)
+		return r.faults(writing)
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// faults does the faults of the plan, one after the other, until the time is up.
+func (r *run) faults(ctx context.Context) error {
+	began := time.Now()
+	defer func() { r.result.StormSeconds = time.Since(began).Seconds() }()
+	for i, f := range r.o.Plan {
+		if !sleep(ctx, f.Gap) || time.Since(began) > r.o.Duration {
+			break
+		}
+		if err := r.world.Inject(ctx, f); err != nil {
+			if ctx.Err() != nil {
+				break
+			}
+			r.journal.Found(chaos.AnomalyHarness, "%s could not be done: %v", f, err)
+		}
+		healed := time.Now()
+		r.result.Faults++
+		r.result.ByClass[f.Class]++
+		r.result.Plan = append(r.result.Plan, f)
+		if i+1 < len(r.o.Plan) && r.o.Plan[i+1].Press {
+			continue // The next one comes before this one is recovered from.
+		}
+		r.recover(ctx, f, healed)
+	}
+	return nil
+}
+
+// recover waits until a change made after a fault has come to Kafka, and takes note of
+// how long that took.
+func (r *run) recover(ctx context.Context, f chaos.Fault, healed time.Time) {
+	waiting, cancel := context.WithTimeout(ctx, recovery)
+	defer cancel()
+	took, err := r.monitor.Recovered(waiting, healed)
+	if ctx.Err() != nil {
+		return
+	}
+	r.result.recoveries = append(r.result.recoveries, recovered{f, took})
+	if err != nil {
+		status, _ := r.world.Status(ctx, chaos.Connector)
+		r.journal.Found(chaos.AnomalyStuck, "after %s: %v; the connector is %s", f, err, status)
+		r.world.Dump(ctx)
+		return
+	}
+	r.journal.Say("recovered", "from %s in %v", f.Class, took.Round(time.Millisecond))
+}
+
+// quiesce writes a last transaction and waits until everything has come through.
+func (r *run) quiesce(ctx context.Context) error {
+	r.journal.Say("phase", "quiesce")
+	ctx, cancel := context.WithTimeout(ctx, setupTime)
+	defer cancel()
+	if _, err := r.storm.Finish(ctx); err != nil {
+		return err
+	}
+	stats := r.storm.Stats()
+	r.result.Transactions, r.result.Events = stats.Committed, stats.Events
+	return r.settled(ctx, "the last transaction")
+}
+
+// sleep waits; false means that ctx ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
