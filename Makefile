@@ -4,7 +4,7 @@ BIN     := bin/tidemill
 VERSION ?= 0.1.0-$(shell git rev-parse --short HEAD 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: build demo test test-kafka lint bench bench-quick bench-micro setup clean
+.PHONY: build demo test test-kafka lint bench bench-quick bench-micro torture setup clean
 
 build: ## bin/tidemill, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/tidemill
@@ -37,5 +37,13 @@ bench-quick: setup build ## the same in small, within a minute
 bench-micro: ## decode, convert, transform, state; for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem -count $(or $(COUNT),6) ./sources/postgres ./converters/... ./transforms ./streams/state
 
+# Flags of torture/main.go go into FLAGS, such as FLAGS='-faults w.kill,pg.crash -json'.
+DURATION ?= 60s
+SEED     ?= 1
+MODE     ?= eos
+torture: setup build ## everything fails, over and over; nothing may be lost, torn or doubled
+	@$(GO) build -o bin/torture ./torture
+	@bin/torture -duration $(DURATION) -seed $(SEED) -mode $(MODE) $(FLAGS)
+
 clean:
-	rm -rf bin dist
+	rm -rf bin dist torture-out

@@ -79,7 +79,7 @@ const (
 )
 
 // setupTime bounds each step before the storm and after it.
-const setupTime = 3 * time.Minute
+const setupTime = time.Minute
 
 // all goes through the phases.
 func (r *run) all(ctx context.Context) (err error) {
@@ -183,7 +183,8 @@ func (r *run) settled(ctx context.Context, after string) error {
 	defer cancel()
 	took, err := r.monitor.Recovered(ctx, time.Now())
 	if err != nil {
-		return fmt.Errorf("after %s: %w", after, err)
+		status, _ := r.world.Status(context.WithoutCancel(ctx), chaos.Connector)
+		return fmt.Errorf("after %s: %w; the connector is %s", after, err, status)
 	}
 	r.journal.Say("settled", "after %s in %v", after, took.Round(time.Millisecond))
 	return nil

@@ -173,14 +173,15 @@ func (w *World) persist(ctx context.Context, method, path string) error {
 	}
 }
 
-// post sends JSON to an address of our own.
-func post(ctx context.Context, url, body string) error {
+// send sends JSON to an address of our own.
+func send(ctx context.Context, method, url, body string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		return err
 	}
+	req.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
@@ -188,7 +189,7 @@ func post(ctx context.Context, url, body string) error {
 	defer resp.Body.Close()
 	if resp.StatusCode >= 300 {
 		text, _ := io.ReadAll(resp.Body) // The status says it already.
-		return fmt.Errorf("POST %s: %s: %s", url, resp.Status, text)
+		return fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, text)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"syscall"
 	"time"
 )
@@ -150,7 +151,7 @@ func (w *World) failKafka(ctx context.Context, f Fault) error {
 	times := 1 + f.Pick/64%5
 	w.o.Journal.Say("refusal", "%d of %s with %d", times, r.api, code)
 	body := fmt.Sprintf(`{"api":%q,"code":%d,"times":%d,"ms":%d}`, r.api, code, times, f.Hold.Milliseconds())
-	if err := post(ctx, "http://"+w.faultsAddr+"/fail", body); err != nil {
+	if err := send(ctx, http.MethodPost, "http://"+w.faultsAddr+"/fail", body); err != nil {
 		return err
 	}
 	pause(ctx, f.Hold)

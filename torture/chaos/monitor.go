@@ -164,7 +164,9 @@ func (m *Monitor) sample(ctx context.Context) error {
 			if first == 0 {
 				first = confirmed // A new slot begins with a position that nobody confirmed.
 			}
-			m.judge(ctx, confirmed, first)
+			if confirmed > first {
+				m.judge(ctx, confirmed)
+			}
 		}
 		pause(ctx, sampleEvery)
 	}
@@ -186,7 +188,7 @@ func (m *Monitor) confirmed(ctx context.Context) (lsn uint64, err error) {
 
 // judge compares the confirmed position with what can be read from Kafka after it was
 // confirmed: all markers before it, and an offset as far as it.
-func (m *Monitor) judge(ctx context.Context, confirmed, first uint64) {
+func (m *Monitor) judge(ctx context.Context, confirmed uint64) {
 	m.mu.Lock()
 	var due []mark
 	for _, k := range m.marks {
@@ -208,7 +210,7 @@ func (m *Monitor) judge(ctx context.Context, confirmed, first uint64) {
 			m.w.o.Journal.Found(AnomalyEarlyAck, "%s is confirmed to PostgreSQL, but marker %d, committed before %s, cannot be read from Kafka", lsnText(confirmed), k.id, lsnText(k.lsn))
 		}
 	}
-	if stored := m.r.storedPosition(); confirmed > first && confirmed > stored {
+	if stored := m.r.storedPosition(); confirmed > stored {
 		m.w.o.Journal.Found(AnomalyEarlyAck, "%s is confirmed to PostgreSQL, but the stored offsets reach only to %s", lsnText(confirmed), lsnText(stored))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -112,8 +113,13 @@ func (w *World) startPostgres(ctx context.Context) (err error) {
 	return err
 }
 
-func (w *World) startRegistry(context.Context) (err error) {
+func (w *World) startRegistry(ctx context.Context) (err error) {
 	if w.registry, err = devstack.StartRegistry("127.0.0.1:0", filepath.Join(w.o.Dir, "registry")); err != nil {
+		return err
+	}
+	// Whatever becomes of a table has a schema: what readers of older ones make of it
+	// is not the question here.
+	if err := send(ctx, http.MethodPut, w.registry.URL()+"/config", `{"compatibility":"NONE"}`); err != nil {
 		return err
 	}
 	w.sick, err = newSickRegistry(w.registry.URL())

@@ -1,0 +1,99 @@
+// Command torture tortures tidemill: it captures a database under heavy writing while the
+// database, the broker, the registry, the network and the worker fail over and over again,
+// and exits with 0 if nothing was lost, torn, doubled or out of order, with 1 otherwise.
+//
+//	make torture DURATION=60s SEED=1 MODE=eos
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/tidemill/tidemill/torture/bankstorm"
+	"github.com/tidemill/tidemill/torture/chaos"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// run is main with its surroundings handed in.
+func run(ctx context.Context, args []string) int {
+	o, json, err := options(args)
+	if err != nil {
+		if err != flag.ErrHelp {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		return 2
+	}
+	result, err := bankstorm.Run(ctx, o)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "torture:", err)
+		return 2
+	}
+	fmt.Fprint(os.Stderr, result.Explain())
+	if json {
+		fmt.Println(result.JSON())
+	} else {
+		fmt.Println(result.Line())
+	}
+	if !result.OK() {
+		return 1
+	}
+	return 0
+}
+
+// options reads the command line.
+func options(args []string) (o bankstorm.Options, asJSON bool, err error) {
+	var faults, plan string
+	var quiet, list bool
+	f := flag.NewFlagSet("torture", flag.ContinueOnError)
+	f.Uint64Var(&o.Seed, "seed", 1, "what faults and choices are drawn from")
+	f.DurationVar(&o.Duration, "duration", 0, "how long things go wrong (default 1m)")
+	f.StringVar(&o.Mode, "mode", bankstorm.ExactlyOnce, "what the worker promises: eos or alo")
+	f.DurationVar(&o.Gap, "gap", 0, "mean time from the recovery from a fault to the next one (default 1s)")
+	f.IntVar(&o.Clients, "clients", 0, "sessions that write (default 4)")
+	f.Float64Var(&o.TPS, "tps", 0, "transactions a second of all of them together (default 100)")
+	f.StringVar(&faults, "faults", "", "classes of faults that take part, separated by commas (default: each with even odds)")
+	f.StringVar(&plan, "plan", "", "file with the faults to do, as a bundle has it")
+	f.StringVar(&o.Binary, "binary", "bin/tidemill", "the tidemill to torture")
+	f.StringVar(&o.PGBin, "pg-bin", "", "folder of PostgreSQL's server programs (default: search)")
+	f.StringVar(&o.Out, "out", "", "where bundles of failures are left (default torture-out)")
+	f.BoolVar(&o.Keep, "keep", false, "leave a bundle in any case")
+	f.IntVar(&o.Shrink, "shrink", 0, "how often to try a failing run again with fewer faults")
+	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	f.BoolVar(&quiet, "quiet", false, "print the result alone")
+	f.BoolVar(&list, "list", false, "list the classes of faults")
+	if err := f.Parse(args); err != nil {
+		return o, false, err
+	}
+	if list {
+		fmt.Println(strings.Join(chaos.Classes(), "\n"))
+		return o, false, flag.ErrHelp
+	}
+	if faults != "" {
+		o.Faults = strings.Split(faults, ",")
+	}
+	if !quiet {
+		o.Seen = func(e chaos.Entry) { fmt.Fprintf(os.Stderr, "%8.3f s  %-9s %s\n", e.At, e.Kind, e.Text) }
+	}
+	if plan != "" {
+		text, err := os.ReadFile(plan)
+		if err == nil {
+			err = json.Unmarshal(text, &o.Plan)
+		}
+		if err != nil {
+			return o, false, fmt.Errorf("reading the faults to do: %w", err)
+		}
+	}
+	return o, asJSON, nil
+}
