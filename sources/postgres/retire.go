@@ -17,6 +17,7 @@ func (c *connector) Retire(ctx context.Context, config connect.Config, drop bool
 	if err != nil {
 		return "", err
 	}
+	set.over(c.dial)
 	ctx, cancel := context.WithTimeout(ctx, remedyTime)
 	defer cancel()
 	d, err := set.open(ctx, application(config["name"])+" (delete)")

@@ -85,7 +85,7 @@ var catalogue = []known{
 		}
 		return nil
 	}},
-	{"SELECT slot_name, pg_catalog.pg_wal_lsn_diff", none},
+	{"SELECT slot_name, held, kin", none},
 	{"backend_xid IS NOT NULL AND xact_start IS NOT NULL", none},
 	{"SELECT application_name FROM pg_catalog.pg_stat_activity", none},
 	{"SELECT pg_catalog.pg_is_in_recovery(), a.pid::text", none},
