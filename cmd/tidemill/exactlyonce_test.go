@@ -81,6 +81,7 @@ func exactlyOnceSettings(t *testing.T, broker, listener string) string {
 	path := filepath.Join(t.TempDir(), "connect-distributed.properties")
 	text := fmt.Sprintf(`bootstrap.servers=%s
 group.id=once
+plugin.state.dir=%s
 listeners=%s
 exactly.once.source.support=enabled
 key.converter=org.apache.kafka.connect.json.JsonConverter
@@ -91,7 +92,7 @@ status.storage.topic=once-status
 config.storage.replication.factor=1
 offset.storage.replication.factor=1
 status.storage.replication.factor=1
-`, broker, listener)
+`, broker, t.TempDir(), listener)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -426,7 +426,7 @@ func (b *beside) finish(sc *scan, status string) {
 	b.change(b.s.em.pos.backlog.dropTable(t.Number))
 	b.s.log.Info("A table has been read beside the log.", "table", t.table().String(), "rows", t.Rows, "status", status)
 	b.notes.tableDone(&t, status)
-	if len(b.s.em.pos.backlog.Tables) == 0 && len(b.s.em.pos.backlog.Requests) == 0 {
+	if !slices.ContainsFunc(b.s.em.pos.backlog.Tables, func(o tableBacklog) bool { return o.Request == t.Request && o.Initial == t.Initial }) {
 		b.notes.add("COMPLETED", aggregateOf(t.Initial), "request_id", t.Request)
 	}
 }
@@ -447,6 +447,7 @@ func (b *beside) resolved(ch *chunk) {
 	if len(ch.found) == 0 && ch.err == nil {
 		s.log.Warn("A request for a snapshot names no captured table.", "id", ch.ask.ID, "data-collections", strings.Join(ch.ask.Tables, ", "))
 	}
+	taken := ch.found[:0]
 	b.change(s.em.pos.backlog.with(func(p *backlog) {
 		if len(p.Requests) > 0 {
 			p.Requests = p.Requests[1:]
@@ -461,9 +462,10 @@ func (b *beside) resolved(ch *chunk) {
 			p.Count++
 			t.Number = p.Count
 			p.Tables = append(p.Tables, t)
+			taken = append(taken, t)
 		}
 	}))
-	b.notes.started(&ch.ask, ch.found)
+	b.notes.started(&ch.ask, taken)
 }
 
 // plan gives out what can be done now.

@@ -69,8 +69,13 @@ func (n *notifier) add(kind, aggregate string, more ...string) {
 	}
 }
 
-// started tells that a request has been understood.
+// started tells that a request has been understood, or that there is nothing to do for
+// it: it names no captured table, or only such as wait to be read already.
 func (n *notifier) started(ask *snapshotRequest, found []tableBacklog) {
+	if len(found) == 0 && !ask.Initial {
+		n.add("SKIPPED", aggregateOf(ask.Initial), "request_id", ask.ID)
+		return
+	}
 	names := make([]string, len(found))
 	for i := range found {
 		names[i] = found[i].table().String()

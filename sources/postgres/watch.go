@@ -23,6 +23,7 @@ type watch struct {
 	show    func(name string, document []byte)
 	app     string
 	keep    standingFile
+	server  string // And the database, which tells its tables from those of another.
 	// backfill asks for the rows of a table to be read; false: not now.
 	backfill func(t tableName, why string) bool
 
@@ -113,7 +114,7 @@ func (w *watch) look(ctx context.Context) error {
 		w.side = side
 	}
 	if w.known == nil {
-		w.remember(w.keep.load(w.set.publication))
+		w.remember(w.keep.load(w.set.publication, w.server))
 	}
 	mark, err := w.side.watchMark(ctx, w.set.publication)
 	if err != nil {
@@ -127,7 +128,7 @@ func (w *watch) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now.Print = mark.print
+	now.Print, now.Server = mark.print, w.server
 	before := w.known
 	w.known, w.again = now, false
 	if before != nil {

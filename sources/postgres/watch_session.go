@@ -15,6 +15,9 @@ func (w *work) watched() *watch {
 			w.watch.keep = standingFile(filepath.Join(w.env.StateDir, "publication.json"))
 		}
 	}
+	if w.line != nil {
+		w.watch.server = w.line.systemID + " " + w.set.database
+	}
 	w.watch.backfill = func(t tableName, why string) bool { return w.stream != nil && w.stream.ask(t, why) }
 	return w.watch
 }

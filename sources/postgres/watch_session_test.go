@@ -1,6 +1,10 @@
 package postgres
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/tidemill/tidemill/connect/connecttest"
+)
 
 // TestAskedSnapshotIsKeptUntilItIsStored asks the stream for a table as the watch does: it
 // is told that it may forget the table only when a stored position has the request.
@@ -19,5 +23,29 @@ func TestAskedSnapshotIsKeptUntilItIsStored(t *testing.T) {
 	s.beside.stored.Store(s.em.pos.backlog.version())
 	if !s.ask(table, "it is new") {
 		t.Error("it is stored")
+	}
+}
+
+// TestStandingOfAnotherDatabaseCountsForNothing has two connectors keep their state in
+// one place: tables of the same name are others, not ones that were dropped and made anew.
+func TestStandingOfAnotherDatabaseCountsForNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var offsets [2]connecttest.Offsets
+	dbs := [2]*testDB{newTestDB(t), newTestDB(t)}
+	for range 2 {
+		for i, d := range dbs {
+			d.exec(`CREATE TABLE IF NOT EXISTS a (id serial PRIMARY KEY)`)
+			run := connecttest.StartSourceIn(t, Plugin().New(), d.config("snapshot.mode", "no_data"), &offsets[i], dir)
+			d.streaming()
+			d.exec(`INSERT INTO a DEFAULT VALUES`)
+			run.Take(1)
+			run.Commit()
+			if n := run.Metrics.Counter("publication_gaps_total"); n != 0 {
+				t.Errorf("%d gaps", n)
+			}
+			run.Stop()
+			d.unread()
+		}
 	}
 }

@@ -42,6 +42,7 @@ func (d *db) watchMark(ctx context.Context, publication string) (watchMark, erro
 // standing is how the publication and the tables stand.
 type standing struct {
 	Print       string                   `json:"print"`
+	Server      string                   `json:"server"` // And the database.
 	Publication publicationStanding      `json:"publication"`
 	Tables      map[uint32]tableStanding `json:"tables"` // All of the database, by their oid.
 	// Gone are the names of captured tables that were dropped, schema.table: one that
@@ -230,16 +231,17 @@ func (s *standing) adopt(later *standing, tables []catalogTable) {
 }
 
 // standingFile keeps how things stood, so that what happens while the connector is
-// stopped is noticed when it starts. The empty name keeps nothing.
+// stopped is noticed when it starts: on the same server and in the same database, since
+// numbers of tables mean nothing elsewhere. The empty name keeps nothing.
 type standingFile string
 
-func (f standingFile) load(publication string) *standing {
+func (f standingFile) load(publication, server string) *standing {
 	text, err := os.ReadFile(string(f))
 	if f == "" || err != nil {
 		return nil
 	}
 	s := &standing{}
-	if json.Unmarshal(text, s) != nil || s.Publication.Name != publication {
+	if json.Unmarshal(text, s) != nil || s.Publication.Name != publication || s.Server != server {
 		return nil
 	}
 	s.Print = "" // The captured tables are found anew.
