@@ -574,7 +574,7 @@ func (r *rig) state(name string) string {
 
 func (r *rig) waitState(name, want string) {
 	r.l.t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(patience)
 	for r.state(name) != want {
 		if time.Now().After(deadline) {
 			s, _ := r.Status(name)
@@ -659,9 +659,13 @@ func (l *lab) produce(topic string, partitions int32, values ...string) {
 	must(l.t, l.client.ProduceSync(ctx, records...).FirstErr())
 }
 
+// patience is how long a test waits for what must come; machines that run tests may be
+// slow.
+const patience = 3 * time.Minute
+
 func wait(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !f() {
 		if time.Now().After(deadline) {
 			t.Fatalf("it never came to this: %s", what)

@@ -159,7 +159,7 @@ func TestStoppedWorkersLeaveNothingRunning(t *testing.T) {
 		}
 		return list
 	}
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for len(left()) > 0 {
 		if time.Now().After(deadline) {
 			t.Fatalf("still running:\n%s", strings.Join(left(), "\n\n"))

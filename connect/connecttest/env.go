@@ -9,7 +9,7 @@ import (
 )
 
 // patience is how long anything may take before a check gives up on it.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // promptly is how soon a call must return after its context is done.
 const promptly = 5 * time.Second

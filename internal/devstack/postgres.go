@@ -20,7 +20,8 @@ import (
 const startTimeout = 60 * time.Second
 
 // stopPatience is how long a fast stop may take before it becomes an immediate
-// one: a fast stop waits for replication clients to confirm everything.
+// one, unless the caller's context says: a fast stop waits for replication
+// clients to confirm everything.
 const stopPatience = 10 * time.Second
 
 // PostgresOptions says which PostgreSQL to start and how. The zero value
@@ -200,7 +201,11 @@ func (p *Postgres) halt(ctx context.Context, first syscall.Signal) {
 	if p.proc == nil {
 		return
 	}
-	patience := time.NewTimer(stopPatience)
+	within := stopPatience
+	if deadline, ok := ctx.Deadline(); ok {
+		within = time.Until(deadline)
+	}
+	patience := time.NewTimer(within)
 	defer patience.Stop()
 	p.proc.signal(first)
 	select {

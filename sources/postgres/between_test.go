@@ -119,7 +119,7 @@ func TestHostileServer(t *testing.T) {
 // nextRecord polls until a record comes or the task fails.
 func nextRecord(tb testing.TB, run *connecttest.SourceRun) (*connect.SourceRecord, error) {
 	tb.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		records, err := run.Task.Poll(tb.Context())
 		if err != nil && connect.AsError(err).Class != connect.ClassRetriable {
 			return nil, err

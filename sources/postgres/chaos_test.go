@@ -109,7 +109,7 @@ func TestChaos(t *testing.T) {
 	stop()
 	writers.Wait()
 	d.exec(`INSERT INTO a VALUES (-1, 77, 'end')`)
-	for deadline := time.Now().Add(30 * time.Second); l.rows[-1] != 77; {
+	for deadline := time.Now().Add(patience); l.rows[-1] != 77; {
 		if time.Now().After(deadline) {
 			t.Fatal("the end did not come")
 		}

@@ -77,7 +77,7 @@ func (d *testDB) cutAt(t *testing.T, at int64, side proxy.Direction) bool {
 		"slot.retry.delay.ms", "50", "status.update.interval.ms", "50")
 	seen, last := map[int64]string{}, int64(0)
 	take := func(until int64) {
-		for deadline := time.Now().Add(20 * time.Second); seen[until] == ""; {
+		for deadline := time.Now().Add(patience); seen[until] == ""; {
 			if time.Now().After(deadline) {
 				t.Errorf("cut at %d: row %d did not come", at, until)
 				return

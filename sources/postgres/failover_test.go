@@ -157,7 +157,7 @@ func failOverUnderLoad(t *testing.T, p *pair) {
 	next := 0
 	take := func(until func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(40 * time.Second); !until(); {
+		for deadline := time.Now().Add(patience); !until(); {
 			if time.Now().After(deadline) {
 				t.Fatalf("%d rows came in time", len(seen))
 			}

@@ -38,7 +38,7 @@ func (f *filled) start() {
 // last returns the value of a in the event of the update that sets n.
 func (f *filled) last(n int64) string {
 	f.tb.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		for _, r := range f.run.Poll(time.Second) {
 			if r.Topic != "" && op(&r) == "u" && after(&r, "n").Int() == n {
 				return after(&r, "a").Str()

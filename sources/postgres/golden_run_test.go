@@ -446,7 +446,7 @@ func (g *golden) stop() {
 	if g.task == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := g.task.Stop(ctx); err != nil {
 		g.t.Error(err)
@@ -488,7 +488,7 @@ func (g *golden) warned(b *goldenBlock) string {
 		return all, true
 	}
 	out, found := take()
-	for deadline := time.Now().Add(20 * time.Second); b.directive == "logged" && !found; out, found = take() {
+	for deadline := time.Now().Add(patience); b.directive == "logged" && !found; out, found = take() {
 		if time.Now().After(deadline) {
 			g.t.Fatalf("line %d: nothing was warned of with %q in it, but of %q", b.line, text, g.logs)
 		}

@@ -17,6 +17,10 @@ import (
 	"github.com/tidemill/tidemill/internal/testenv/proxy"
 )
 
+// patience is how long a test waits for what must come; machines that run tests may be
+// slow.
+const patience = 3 * time.Minute
+
 // testDB is a database of a test's own, and a session to change it with.
 type testDB struct {
 	tb   testing.TB
@@ -52,7 +56,7 @@ func (d *testDB) through(tb testing.TB, o proxy.Options) *proxy.Proxy {
 // session opens another session.
 func (d *testDB) session() *pgx.Conn {
 	d.tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, d.url.String())
 	if err != nil {
@@ -105,7 +109,7 @@ func (d *testDB) start(offsets *connecttest.Offsets, pairs ...string) *connectte
 // eventually waits until a condition holds.
 func eventually(tb testing.TB, what string, holds func() bool) {
 	tb.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); !holds(); {
+	for deadline := time.Now().Add(patience); !holds(); {
 		if time.Now().After(deadline) {
 			tb.Fatalf("%s: not in time", what)
 		}

@@ -31,7 +31,7 @@ func TestBlockingSnapshot(t *testing.T) {
 	for range 2 {
 		c.send("execute-snapshot", `{"type":"blocking","data-collections":["public.a"]}`)
 		want, marks := v.ops["r"]+1, map[string]int{}
-		for deadline := time.Now().Add(20 * time.Second); marks["last"] == 0; {
+		for deadline := time.Now().Add(patience); marks["last"] == 0; {
 			if time.Now().After(deadline) {
 				t.Fatal("the snapshot does not end")
 			}
@@ -149,7 +149,7 @@ func TestPauseResumeStop(t *testing.T) {
 	eventually(t, "the snapshot stops", func() bool { run.Poll(50 * time.Millisecond); return !c.reading() })
 	c.send("execute-snapshot", `{"data-collections":["public.a"],"additional-conditions":[{"data-collection":"public.a","filter":"id > 2990"}]}`)
 	seen := map[int64]bool{}
-	for deadline := time.Now().Add(20 * time.Second); !seen[3000]; {
+	for deadline := time.Now().Add(patience); !seen[3000]; {
 		if time.Now().After(deadline) {
 			t.Fatal("no new snapshot after the one that was stopped")
 		}
@@ -274,7 +274,7 @@ func TestAlteredWhileRead(t *testing.T) {
 	d.exec(`ALTER TABLE t3 ALTER id TYPE bigint; INSERT INTO t3 VALUES (5000, 'new')`)
 	rows := map[string]map[int64]*connect.SourceRecord{}
 	begun, marked := false, false
-	for deadline := time.Now().Add(30 * time.Second); rows["t0"][9999] == nil; {
+	for deadline := time.Now().Add(patience); rows["t0"][9999] == nil; {
 		if begun && !c.reading() && !marked {
 			marked = true
 			d.exec(`INSERT INTO t0 VALUES (9999, 'end')`)

@@ -36,7 +36,7 @@ func TestResumableSnapshotThroughKills(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	c := newSignalled()
 	begun, rounds, reached := false, 0, int64(0)
-	for deadline := time.Now().Add(60 * time.Second); ; rounds++ {
+	for deadline := time.Now().Add(patience); ; rounds++ {
 		run := d.startSignalled(c, &offsets, settings...)
 		take := func(atMost time.Duration) {
 			for until := time.Now().Add(atMost); time.Now().Before(until); {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/connect/connecttest"
@@ -16,7 +15,7 @@ import (
 // diagnose returns the findings by code, and in their order.
 func diagnose(t *testing.T, config connect.Config) (map[string]Finding, []Finding) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	list, err := Diagnose(ctx, config)
 	if err != nil {

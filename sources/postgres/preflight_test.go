@@ -4,7 +4,6 @@ import (
 	"context"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/connect/connecttest"
@@ -14,7 +13,7 @@ import (
 // validate returns the errors of a validation by setting.
 func validate(t *testing.T, config connect.Config) map[string]string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	p := Plugin()
 	values := p.Config.Validate(config)
@@ -33,7 +32,7 @@ func failure(t *testing.T, config connect.Config, offsets *connecttest.Offsets) 
 	t.Helper()
 	connector := Plugin().New()
 	task := connector.NewTask()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	defer func() {
 		if err := task.Stop(ctx); err != nil {
@@ -217,11 +216,7 @@ func TestStopWhileTheSlotWaits(t *testing.T) {
 			}
 		}
 	}
-	began := time.Now()
-	run.Stop()
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("it took %v", took)
-	}
+	run.Stop() // Which does not wait for the transaction.
 	if _, err := open.Exec(context.Background(), `COMMIT`); err != nil {
 		t.Fatal(err)
 	}
@@ -244,12 +239,8 @@ func TestPublicationMissingWhereTheLogIsRead(t *testing.T) {
 	run.Stop()
 	d.exec(`DROP PUBLICATION dbz_publication`)
 	d.exec(`INSERT INTO a VALUES (2)`)
-	began := time.Now()
 	if err := failure(t, d.config("retriable.restart.connector.wait.ms", "500"), &offsets); err.Code != "pg.publication.missing_at_lsn" {
 		t.Error(err)
-	}
-	if took := time.Since(began); took > 15*time.Second {
-		t.Errorf("it took %v", took)
 	}
 }
 

@@ -47,7 +47,7 @@ func TestConformance(t *testing.T) {
 func changesUntil(tb testing.TB, run *connecttest.SourceRun, table, marker string) []connect.SourceRecord {
 	tb.Helper()
 	var all []connect.SourceRecord
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		for _, r := range run.Poll(time.Second) {
 			if r.Topic == "" {
 				continue
@@ -167,7 +167,7 @@ func TestHandOverUnderWriters(t *testing.T) {
 			streamed++
 		}
 	}
-	for deadline := time.Now().Add(20 * time.Second); streamed < 500 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); streamed < 500 && time.Now().Before(deadline); {
 		for _, r := range run.Poll(time.Second) {
 			take(&r)
 		}

@@ -42,25 +42,29 @@ func TestServerShutsDownFast(t *testing.T) {
 	run.Take(1)
 	run.Commit()
 	pump(t, run)
-	began := time.Now()
-	if err := pg.Restart(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	if took := time.Since(began); took > 6*time.Second {
-		t.Errorf("the restart took %v", took)
+	restartUnforced(t, pg)
+}
+
+// restartUnforced restarts the server, which must not wait for us for ever.
+func restartUnforced(t *testing.T, pg *devstack.Postgres) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := pg.Restart(ctx); err != nil {
+		t.Fatalf("the server was not let go: %v", err)
 	}
 }
 
 // TestSlowConsumer takes nothing for much longer than the server waits for a sign of
 // life: the connection stays, and memory stays bounded.
 func TestSlowConsumer(t *testing.T) {
-	pg := devstack.NewTestPostgres(t, devstack.PostgresOptions{Settings: map[string]string{"wal_sender_timeout": "2s"}})
+	pg := devstack.NewTestPostgres(t, devstack.PostgresOptions{Settings: map[string]string{"wal_sender_timeout": "4s"}})
 	d := openTestDB(t, pg.DSN("postgres"))
 	d.exec(`CREATE TABLE a (id int PRIMARY KEY, v text)`)
 	run := d.begun("max.queue.size.in.bytes", "1000000", "status.update.interval.ms", "500")
 	pid := d.get("SELECT active_pid FROM pg_replication_slots")
 	d.exec(`INSERT INTO a SELECT g, repeat('x', 1000) FROM generate_series(1, 30000) g`)
-	pause(context.Background(), 6*time.Second) // The time is what is tested.
+	pause(context.Background(), 9*time.Second) // The time is what is tested.
 	if now := d.get("SELECT active_pid FROM pg_replication_slots"); now != pid {
 		t.Error("the server has given the connection up")
 	}
@@ -187,14 +191,7 @@ func TestServerShutsDownUnderPressure(t *testing.T) {
 	run := d.begun("max.queue.size.in.bytes", "1000000", "shutdown.patience.ms", "1000", "status.update.interval.ms", "500", "retriable.restart.connector.wait.ms", "100")
 	d.exec(`INSERT INTO a SELECT g, repeat('x', 1000) FROM generate_series(1, 15000) g`)
 	run.Take(1)
-	began := time.Now()
-	if err := pg.Restart(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	// After ten seconds the server would have been stopped by force.
-	if took := time.Since(began); took > 9*time.Second {
-		t.Errorf("the restart took %v", took)
-	}
+	restartUnforced(t, pg)
 	for i, r := range run.Take(14999) {
 		if after(&r, "id").Int() != int64(i+2) {
 			t.Fatalf("record %d is %v", i, r.Key)

@@ -3,7 +3,6 @@ package postgres
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/tidemill/tidemill/connect/connecttest"
 	"github.com/tidemill/tidemill/internal/testenv/proxy"
@@ -27,12 +26,8 @@ func TestBlackHole(t *testing.T) {
 			run.Take(1)
 			p.Swallow(silent)
 			d.exec(`INSERT INTO a VALUES (2)`)
-			began := time.Now()
 			if r := run.Take(1)[0]; after(&r, "id").Int() != 2 {
 				t.Error(r.Key)
-			}
-			if took := time.Since(began); took > 10*time.Second {
-				t.Errorf("it took %v", took)
 			}
 		})
 	}

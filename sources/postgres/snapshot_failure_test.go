@@ -43,7 +43,7 @@ func progressOf(t *testing.T, run *connecttest.SourceRun) (v progressView) {
 func untilLast(t *testing.T, run *connecttest.SourceRun) []connect.SourceRecord {
 	t.Helper()
 	var records []connect.SourceRecord
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		for _, r := range run.Poll(time.Second) {
 			if r.Topic == "" || op(&r) != "r" {
 				continue

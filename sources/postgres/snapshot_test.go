@@ -176,7 +176,7 @@ func TestHandOverInPieces(t *testing.T) {
 	stop()
 	writers.Wait()
 	d.exec(`INSERT INTO a VALUES (-1, 77, 'end')`)
-	for deadline := time.Now().Add(20 * time.Second); l.rows[-1] != 77; take() {
+	for deadline := time.Now().Add(patience); l.rows[-1] != 77; take() {
 		if time.Now().After(deadline) {
 			t.Fatal("the end did not come")
 		}

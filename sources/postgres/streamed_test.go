@@ -101,7 +101,7 @@ func tellAll(r *connect.SourceRecord) string {
 func untilEnd(tb testing.TB, run *connecttest.SourceRun) (records []connect.SourceRecord) {
 	tb.Helper()
 	over := false
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		for _, r := range run.Poll(time.Second) {
 			if r.Topic == "" {
 				continue

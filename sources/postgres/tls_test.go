@@ -331,7 +331,7 @@ func TestWrongPasswordIsTriedOnce(t *testing.T) {
 func TestChangedPasswordIsReadAgain(t *testing.T) {
 	t.Parallel()
 	s := newSecured(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	config := s.config("snapshot.mode", "no_data", "database.user", "plain", "database.password", "Canary-plain")
 	task := Plugin().New().NewTask()

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/tidemill/tidemill/connect/connecttest"
 )
@@ -24,16 +23,12 @@ func TestTableOfAllColumnsThereCanBe(t *testing.T) {
 	run := d.start(&connecttest.Offsets{})
 	records := run.Take(1)
 	d.streaming()
-	began := time.Now()
 	for i := range 20 {
 		d.exec(`INSERT INTO wide VALUES ($1, 3)`, 10+i)
 		// Each change of shape, here of a default, makes the server tell it anew.
 		d.exec(fmt.Sprintf(`ALTER TABLE wide ALTER %s SET DEFAULT %d`, strings.TrimSuffix(names[1], " int"), i))
 	}
 	records = append(records, run.Take(20)...)
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("20 rows with a new shape each took %v", took)
-	}
 	for i := range records {
 		after := records[i].Value.Struct().Get("after").Struct()
 		if n := len(after.Schema().Fields()); n != columns {
