@@ -61,6 +61,16 @@ func TestActions(t *testing.T) {
 			t.Errorf("%q: %q and %q, want %q and %q", c.points, out, fault, c.out, c.fault)
 		}
 	}
+	file := filepath.Join(dir, "points")
+	if out, err := run("@"+file, ""); err != nil || out != "1 2 3 end\n" {
+		t.Errorf("without the file that is named: %q, %v", out, err)
+	}
+	if err := os.WriteFile(file, []byte("worker.acked=kill\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := run("@"+file, ""); err == nil {
+		t.Errorf("the file that is named does nothing: %q", out)
+	}
 	if out, err := run("worker.acked=kill@2", dir); err == nil {
 		t.Errorf("the first process of a series lives: %q", out)
 	}

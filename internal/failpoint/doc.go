@@ -17,9 +17,11 @@
 //	count     nothing but the note that the place was passed
 //
 // and, behind @, at which pass: @3 the third of this process, the first when nothing is
-// said. With TIDEMILL_FAILPOINT_DIR=<directory> a point acts only if it can make the file of
-// its name there, so it acts once over all restarts of a process, and whoever watches
-// sees that it did.
+// said. TIDEMILL_FAILPOINT=@file has all this read from a file when the process starts,
+// so that it may be another thing after each restart. With
+// TIDEMILL_FAILPOINT_DIR=<directory> a point acts only if it can make the file of its
+// name there: so it acts once over all restarts of a process, and whoever watches sees
+// that it did.
 //
 // Points lists all names. A test keeps the list and the code the same.
 package failpoint

@@ -3,7 +3,9 @@
 package failpoint
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -28,13 +30,30 @@ type action struct {
 // plan reads the environment once. A text that means nothing ends the process: who
 // sets it wants to see something happen.
 var plan = sync.OnceValue(func() map[string]*action {
-	p, err := parse(os.Getenv("TIDEMILL_FAILPOINT"))
+	text := os.Getenv("TIDEMILL_FAILPOINT")
+	var err error
+	if file, named := strings.CutPrefix(text, "@"); named {
+		text, err = read(file)
+	}
+	var p map[string]*action
+	if err == nil {
+		p, err = parse(text)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "TIDEMILL_FAILPOINT:", err)
 		os.Exit(2)
 	}
 	return p
 })
+
+// read reads a file that may be missing.
+func read(file string) (string, error) {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return string(text), err
+}
 
 // parse reads name=verb[:duration][@n], several of them divided by semicolons.
 func parse(text string) (map[string]*action, error) {
