@@ -1,6 +1,10 @@
 package mutants
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/tidemill/tidemill/torture/bankstorm"
+)
 
 // Mutant is the product with one bug.
 type Mutant struct {
@@ -17,9 +21,35 @@ type Edit struct {
 	From, To string
 }
 
-// Hunt says under which torture the bug shows.
+// Hunt says under which torture a bug shows. The zero value is the whole storm with
+// exactly once, every class of faults that needs no other options, and no failpoint.
 type Hunt struct {
-	Mode string // eos or alo.
+	Mode   string   // bankstorm.ExactlyOnce or AtLeastOnce.
+	Faults []string // Classes; none for those of everyday.
+	// Points has the worker kill itself, as TIDEMILL_FAILPOINT says it.
+	Points string
+}
+
+// everyday are faults that come soon and go soon: most bugs need just a restart at the
+// wrong time.
+func everyday() []string {
+	return []string{"w.kill", "ws.kill", "kf.kill", "pg.crash", "px-kafka.cut", "px-kafka.slow", "px-pg.cut", "kf.err"}
+}
+
+// mode is the hunt's mode.
+func (h Hunt) mode() string {
+	if h.Mode == "" {
+		return bankstorm.ExactlyOnce
+	}
+	return h.Mode
+}
+
+// faults are the hunt's classes of faults.
+func (h Hunt) faults() []string {
+	if len(h.Faults) == 0 {
+		return everyday()
+	}
+	return h.Faults
 }
 
 // All returns the mutants, sorted by what they break.
