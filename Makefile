@@ -4,7 +4,7 @@ BIN     := bin/tidemill
 VERSION ?= 0.1.0-$(shell git rev-parse --short HEAD 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: build demo test test-kafka lint bench bench-quick bench-micro torture setup clean
+.PHONY: build demo test test-kafka lint bench bench-quick bench-micro torture torture-mutants torture-sweep setup clean
 
 build: ## bin/tidemill, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/tidemill
@@ -44,6 +44,12 @@ MODE     ?= eos
 torture: setup build ## everything fails, over and over; nothing may be lost, torn or doubled
 	@$(GO) build -o bin/torture ./torture
 	@bin/torture -duration $(DURATION) -seed $(SEED) -mode $(MODE) $(FLAGS)
+
+torture-mutants: setup ## seeded bugs, each of which the torture must find
+	@$(GO) run ./torture mutants $(FLAGS)
+
+torture-sweep: setup ## the worker kills itself once at each failpoint
+	@$(GO) run ./torture sweep $(FLAGS)
 
 clean:
 	rm -rf bin dist torture-out

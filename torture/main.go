@@ -3,6 +3,8 @@
 // and exits with 0 if nothing was lost, torn, doubled or out of order, with 1 otherwise.
 //
 //	make torture DURATION=60s SEED=1 MODE=eos
+//	go run ./torture sweep -point all       the worker kills itself once at each failpoint
+//	go run ./torture mutants -only bug_ack  seeded bugs, each of which must be found
 package main
 
 import (
@@ -28,6 +30,14 @@ func main() {
 
 // run is main with its surroundings handed in.
 func run(ctx context.Context, args []string) int {
+	if len(args) > 0 {
+		switch args[0] {
+		case "mutants":
+			return huntMutants(ctx, args[1:])
+		case "sweep":
+			return sweep(ctx, args[1:])
+		}
+	}
 	o, json, err := options(args)
 	if err != nil {
 		if err != flag.ErrHelp {

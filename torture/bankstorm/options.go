@@ -28,6 +28,9 @@ type Options struct {
 	// Binary is the tidemill that is tortured; Env is added to its environment.
 	Binary string
 	Env    []string
+	// Points is what a binary with failpoints does at them while it starts, as
+	// TIDEMILL_FAILPOINT says it, once at each.
+	Points string
 	// PGBin is the folder of PostgreSQL's server programs. Default: search.
 	PGBin string
 	// Out is the directory that bundles of failures are left in. "torture-out".

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -104,7 +105,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, setupTime)
 	defer cancel()
 	r.world, err = chaos.Start(ctx, chaos.Options{
-		Dir: r.dir, Binary: r.o.Binary, Env: r.o.Env, ExactlyOnce: r.o.Mode == ExactlyOnce, PGBin: r.o.PGBin, Journal: r.journal,
+		Dir: r.dir, Binary: r.o.Binary, Env: r.o.Env, Points: r.o.Points, ExactlyOnce: r.o.Mode == ExactlyOnce, PGBin: r.o.PGBin, Journal: r.journal,
 	})
 	if err != nil {
 		return err
@@ -162,6 +163,7 @@ func (r *run) phases(ctx context.Context) error {
 	if err := r.settled(ctx, "the snapshot"); err != nil {
 		return err
 	}
+	r.journal.Say("started", "%s", strings.Join(r.world.PointsPassed(), " "))
 	before, err := r.world.Usage(ctx)
 	if err != nil {
 		return err

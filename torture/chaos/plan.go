@@ -25,7 +25,7 @@ func Random(seed uint64, length, gap time.Duration, only []string) (Plan, error)
 	}
 	total := 0
 	for _, c := range list {
-		total += c.weight
+		total += max(c.weight, 1)
 	}
 	const pressed = 4 // One of so many comes while the recovery from the one before may still go on.
 	var plan Plan
@@ -55,7 +55,7 @@ func choose(rng *rand.Rand, only []string) ([]class, error) {
 		return slices.DeleteFunc(all, func(c class) bool { return !slices.Contains(only, c.name) }), nil
 	}
 	for {
-		list := slices.DeleteFunc(slices.Clone(all), func(class) bool { return rng.IntN(2) == 0 })
+		list := slices.DeleteFunc(slices.Clone(all), func(c class) bool { return rng.IntN(2) == 0 || c.weight == 0 })
 		if len(list) >= fewest {
 			return list, nil
 		}
@@ -64,10 +64,10 @@ func choose(rng *rand.Rand, only []string) ([]class, error) {
 
 func pick(list []class, n int) class {
 	for _, c := range list {
-		if n < c.weight {
+		if n < max(c.weight, 1) {
 			return c
 		}
-		n -= c.weight
+		n -= max(c.weight, 1)
 	}
 	return list[0]
 }

@@ -114,10 +114,17 @@ func (w *World) Status(ctx context.Context, connector string) (s Status, err err
 	return s, err
 }
 
-// Create registers a connector and waits until it runs.
+// Create registers a connector and waits until it runs. A worker that ends meanwhile is
+// asked again when it is back.
 func (w *World) Create(ctx context.Context, name string, config map[string]string) error {
-	if err := w.Call(ctx, "POST", "/connectors", map[string]any{"name": name, "config": config}, nil); err != nil {
-		return err
+	for {
+		err := w.Call(ctx, "PUT", "/connectors/"+name+"/config", config, nil)
+		if err == nil {
+			break
+		}
+		if strings.Contains(err.Error(), ": 400 ") || !pause(ctx, 100*ms) {
+			return err
+		}
 	}
 	return w.Await(ctx, name, Status.Running)
 }

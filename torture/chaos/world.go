@@ -36,6 +36,9 @@ type Options struct {
 	Binary string
 	// Env is added to the environment of the worker.
 	Env []string
+	// Points is what a worker with failpoints does at them, as TIDEMILL_FAILPOINT says it,
+	// at each point once. Default: nothing.
+	Points string
 	// ExactlyOnce switches it on in the worker.
 	ExactlyOnce bool
 	// PGBin is the folder of PostgreSQL's server programs. Default: search.
@@ -166,8 +169,9 @@ func (w *World) prepareWorker(context.Context) error {
 		return err
 	}
 	w.worker = newProcess("the worker", w.o.Binary, w.file("worker.log"), "worker", "-c", file)
-	w.worker.env = w.o.Env
-	return nil
+	points, err := w.preparePoints(w.o.Points)
+	w.worker.env = append(points, w.o.Env...)
+	return err
 }
 
 func (w *World) file(name string) string { return filepath.Join(w.o.Dir, name) }

@@ -220,4 +220,3 @@ func (o *Options) hunt(ctx context.Context, name, binary string, h Hunt) (verdic
 	}
 	return verdict{after: time.Since(began)}, nil
 }
-

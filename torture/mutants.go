@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/tidemill/tidemill/torture/bankstorm"
+	"github.com/tidemill/tidemill/torture/chaos"
+	"github.com/tidemill/tidemill/torture/mutants"
+)
+
+// huntMutants is the command "torture mutants": every seeded bug must be found.
+func huntMutants(ctx context.Context, args []string) int {
+	var o mutants.Options
+	var only string
+	var list, quiet bool
+	f := flag.NewFlagSet("torture mutants", flag.ContinueOnError)
+	f.StringVar(&only, "only", "", "mutants, or beginnings of their names, separated by commas; none is the product without a bug (default: that and all)")
+	f.Uint64Var(&o.Seed, "seed", 1, "what faults and choices are drawn from")
+	f.DurationVar(&o.Duration, "duration", 0, "how long things go wrong in each hunt (default 40s)")
+	f.StringVar(&o.PGBin, "pg-bin", "", "folder of PostgreSQL's server programs (default: search)")
+	f.StringVar(&o.Out, "out", "", "where bundles of false alarms are left (default torture-out)")
+	f.BoolVar(&quiet, "quiet", false, "a line for each mutant alone")
+	f.BoolVar(&list, "list", false, "list the mutants")
+	if err := f.Parse(args); err != nil {
+		return 2
+	}
+	if list {
+		for _, m := range mutants.All() {
+			fmt.Printf("%-26s %s\n", m.Name, m.Breaks)
+		}
+		return 0
+	}
+	if only != "" {
+		o.Only = strings.Split(only, ",")
+	}
+	o.Say = func(line string) { fmt.Println(line) }
+	if !quiet {
+		o.Seen = progress(os.Stderr)
+	}
+	result, err := mutants.Run(ctx, o)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "torture:", err)
+		return 2
+	}
+	fmt.Println(result.Line())
+	if !result.OK() {
+		return 1
+	}
+	return 0
+}
+
+// sweep is the command "torture sweep": the worker kills itself once at every failpoint.
+func sweep(ctx context.Context, args []string) int {
+	var o bankstorm.Options
+	var quiet bool
+	f := flag.NewFlagSet("torture sweep", flag.ContinueOnError)
+	point := f.String("point", "all", "the failpoint, or all")
+	f.Uint64Var(&o.Seed, "seed", 1, "what choices are drawn from")
+	f.StringVar(&o.Mode, "mode", "", "eos or alo (default: both)")
+	f.StringVar(&o.Binary, "binary", "", "a tidemill with failpoints (default: one is built)")
+	f.StringVar(&o.PGBin, "pg-bin", "", "folder of PostgreSQL's server programs (default: search)")
+	f.StringVar(&o.Out, "out", "", "where bundles of failures are left (default torture-out)")
+	f.BoolVar(&quiet, "quiet", false, "a line for each failpoint alone")
+	if err := f.Parse(args); err != nil {
+		return 2
+	}
+	if !quiet {
+		o.Seen = progress(os.Stderr)
+	}
+	if o.Binary == "" {
+		dir, err := os.MkdirTemp("", "tidemill-sweep-")
+		if err == nil {
+			defer os.RemoveAll(dir)
+			o.Binary, err = withPoints(ctx, dir)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "torture:", err)
+			return 2
+		}
+	}
+	all, err := bankstorm.Sweep(ctx, o, *point, func(s bankstorm.Swept) { fmt.Println(s) })
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "torture:", err)
+		return 2
+	}
+	passed, anomalies := 0, 0
+	for _, s := range all {
+		anomalies += len(s.Anomalies)
+		if s.Passed {
+			passed++
+		}
+	}
+	fmt.Printf("failpoints=%d killed_at=%d anomalies=%d\n", len(all), passed, anomalies)
+	if anomalies > 0 {
+		return 1
+	}
+	return 0
+}
+
+// withPoints builds a tidemill with failpoints.
+func withPoints(ctx context.Context, dir string) (string, error) {
+	root, err := mutants.Root()
+	if err != nil {
+		return "", err
+	}
+	return mutants.Build(ctx, root, filepath.Clean(dir), "failpoint", nil)
+}
+
+// progress writes what happens to w.
+func progress(w io.Writer) func(chaos.Entry) {
+	return func(e chaos.Entry) { fmt.Fprintf(w, "%8.3f s  %-9s %s\n", e.At, e.Kind, e.Text) }
+}
