@@ -118,9 +118,7 @@ func (h *blocking) prepare(ctx context.Context) (err error) {
 	if h.rep, err = s.set.openReplication(ctx, s.app); err != nil {
 		return err
 	}
-	const most, suffix = 63, "_blocking"
-	name := s.set.slot
-	h.slot, err = h.rep.createSlot(ctx, name[:min(len(name), most-len(suffix))]+suffix, true, false)
+	h.slot, err = h.rep.createSlot(ctx, temporarySlot(s.set.slot, time.Now()), true, false)
 	return err
 }
 
