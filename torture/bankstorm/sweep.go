@@ -35,15 +35,43 @@ func (s Swept) String() string {
 // passed then and later.
 var startPoints = []string{"source.publication", "source.slot.", "source.snapshot.", "worker.config.", "kafkalog."}
 
-// pass is the pass of a failpoint at which the worker kills itself while it streams: not
-// the first, so that something has been done before.
-const pass = 3
+// seldom begin the names of failpoints that a task passes once, or not often.
+var seldom = []string{"source.stream.started", "source.stream.mark", "source.stream.relation", "source.spill.", "worker.source.", "worker.transaction.split", "worker.transaction.rollback"}
+
+// absent begin the names of failpoints that a storm does not pass: it has no sink, no
+// snapshot beside the log and no store of large values.
+var absent = []string{"sink.", "worker.sink.", "source.incremental.", "source.fill."}
+
+// only begin the names of failpoints that are passed in one mode alone.
+var only = map[string][]string{
+	ExactlyOnce: {"worker.transaction.", "kafkalog.commit"},
+	AtLeastOnce: {"worker.produce", "worker.acked", "worker.offsets."},
+}
+
+func begins(name string, with []string) bool {
+	return slices.ContainsFunc(with, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
+// passes tells at which pass the worker is to kill itself while it streams: not the
+// first, where there are many, so that something has been done before.
+func passes(name string) int {
+	if begins(name, seldom) {
+		return 1
+	}
+	return 3
+}
+
+// reachable tells whether a failpoint can be passed in a mode.
+func reachable(name, mode string) bool {
+	other := map[string]string{ExactlyOnce: AtLeastOnce, AtLeastOnce: ExactlyOnce}[mode]
+	return !begins(name, only[other]) && !begins(name, absent)
+}
 
 // Sweep kills the worker once at each failpoint that is named, "all" for all of them: one
 // run for each mode in which it dies at those of the start, one after the other, and then
 // at each of the others. The binary must have been built with the tag failpoint. say is
 // told of each failpoint.
-func Sweep(ctx context.Context, o Options, only string, say func(Swept)) ([]Swept, error) {
+func Sweep(ctx context.Context, o Options, point string, say func(Swept)) ([]Swept, error) {
 	var all []Swept
 	modes := []string{ExactlyOnce, AtLeastOnce}
 	if o.Mode != "" {
@@ -53,7 +81,7 @@ func Sweep(ctx context.Context, o Options, only string, say func(Swept)) ([]Swep
 		s := &sweep{mode: mode, say: say, seen: o.Seen}
 		run := o
 		run.Mode, run.Seen, run.Duration = mode, s.see, time.Hour
-		if err := s.plan(&run, only); err != nil {
+		if err := s.plan(&run, point); err != nil {
 			return all, err
 		}
 		result, err := Run(ctx, run)
@@ -78,16 +106,16 @@ type sweep struct {
 }
 
 // plan has a run kill the worker at the named points.
-func (s *sweep) plan(o *Options, only string) error {
+func (s *sweep) plan(o *Options, point string) error {
 	var points []string
 	o.Plan = chaos.Plan{}
 	for _, p := range failpoint.Points() {
 		switch {
-		case only != "all" && p.Name != only:
-		case slices.ContainsFunc(startPoints, func(prefix string) bool { return strings.HasPrefix(p.Name, prefix) }):
+		case point != p.Name && (point != "all" || !reachable(p.Name, s.mode)):
+		case begins(p.Name, startPoints):
 			s.start, points = append(s.start, p.Name), append(points, p.Name+"=kill")
 		default:
-			f, err := chaos.AtPoint(p.Name, pass, 4*time.Second)
+			f, err := chaos.AtPoint(p.Name, passes(p.Name), 6*time.Second)
 			if err != nil {
 				return err
 			}
@@ -96,7 +124,7 @@ func (s *sweep) plan(o *Options, only string) error {
 	}
 	o.Points = strings.Join(points, ";")
 	if len(points)+len(o.Plan) == 0 {
-		return fmt.Errorf("there is no failpoint %q", only)
+		return fmt.Errorf("there is no failpoint %q", point)
 	}
 	return nil
 }

@@ -78,10 +78,15 @@ func (w *World) failAtPoint(ctx context.Context, f Fault) error {
 		return err
 	}
 	defer os.Remove(w.pointsFile())
-	for until := time.Now().Add(f.Hold); time.Now().Before(until); {
+	began, asked := time.Now(), false
+	for time.Since(began) < f.Hold {
 		if _, err := os.Stat(note); err == nil {
 			w.o.Journal.Say("failpoint", "%s", name)
 			return nil
+		}
+		if !asked && time.Since(began) > f.Hold/2 {
+			asked = true // Some are passed on the way down alone.
+			w.worker.signal(syscall.SIGTERM, true)
 		}
 		if !pause(ctx, 10*ms) {
 			return nil

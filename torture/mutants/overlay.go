@@ -58,7 +58,7 @@ func (m *Mutant) overlay(root, dir string) (string, error) {
 // Build builds the command with the mutant, nil for none, and the given build tags into
 // a file of dir, whose path it returns. root is the folder of the module.
 func Build(ctx context.Context, root, dir, tags string, m *Mutant) (string, error) {
-	binary, args := filepath.Join(dir, "tidemill"), []string{"build", "-tags", tags}
+	binary, args := filepath.Join(dir, "tidemill"), []string{"build", "-ldflags", "-s -w", "-tags", tags}
 	if m != nil {
 		list, err := m.overlay(root, dir)
 		if err != nil {
