@@ -31,7 +31,7 @@ func tables() map[string]table {
 		"acct":     {TableAccounts, "acct", []string{"id"}},
 		"xfer":     {"public.xfer", "xfer", []string{"id"}},
 		"nokey":    {"public.nokey", "nokey", nil},
-		"mix":      {`public.Mix é"d "T".`, `"Mix é""d ""T""."`, []string{"Key"}},
+		"mix":      {`public.Mix é"d "T"`, `"Mix é""d ""T"""`, []string{"Key"}},
 		"part":     {"public.part", "part", []string{"id"}},
 		"side":     {"public.side", "side", []string{"id"}},
 		"big":      {"public.big", "big", []string{"id"}},
@@ -77,7 +77,7 @@ CREATE TABLE xfer (id bigserial PRIMARY KEY, txid bigint NOT NULL DEFAULT pg_cur
 CREATE TABLE nokey (x int, y text);
 ALTER TABLE nokey REPLICA IDENTITY FULL;
 CREATE TYPE mood AS ENUM ('m0', 'm1');
-CREATE TABLE "Mix é""d ""T""." ("Key" uuid PRIMARY KEY, "päy load" jsonb, arr int[], n numeric, ts timestamp, mood mood, ok boolean, raw bytea, f float8);
+CREATE TABLE "Mix é""d ""T""" ("Key" uuid PRIMARY KEY, "päy load" jsonb, arr int[], n numeric, ts timestamp, mood mood, ok boolean, raw bytea, f float8);
 CREATE TABLE part (id int, v text, PRIMARY KEY (id)) PARTITION BY RANGE (id);
 CREATE TABLE part_0 PARTITION OF part FOR VALUES FROM (0) TO (1000);
 CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM (1000) TO (2000);

@@ -115,7 +115,7 @@ func (s *Storm) fill(ctx context.Context, t *transaction) error {
 	return t.all(ctx,
 		change{"c", "acct", fmt.Sprintf(`INSERT INTO acct SELECT g, %d, CASE WHEN g %% 10 = 0 THEN repeat(md5(g::text), 280) END FROM generate_series(1, %d) g`, s.opts.Balance, s.opts.Accounts)},
 		change{"c", "part", `INSERT INTO part SELECT g * 10, 'p' || g FROM generate_series(0, 399) g`},
-		change{"c", "mix", `INSERT INTO "Mix é""d ""T""." SELECT md5(g::text)::uuid, jsonb_build_object('g', g, 'é', '"'), ARRAY[g, NULL, -g], g / 7.0, '2024-01-01'::timestamp + g * interval '1.000001 s',
+		change{"c", "mix", `INSERT INTO "Mix é""d ""T""" SELECT md5(g::text)::uuid, jsonb_build_object('g', g, 'é', '"'), ARRAY[g, NULL, -g], g / 7.0, '2024-01-01'::timestamp + g * interval '1.000001 s',
 			'm1', g % 2 = 0, decode(md5(g::text), 'hex'), g / 2.0 FROM generate_series(1, 100) g`},
 		change{"c", "nokey", `INSERT INTO nokey SELECT g % 20, 'y' FROM generate_series(1, 100) g`},
 	)

@@ -265,7 +265,7 @@ func truncate(ctx context.Context, c *client, t *transaction) error {
 
 // values writes rows of many types into the table whose names need quotes.
 func values(ctx context.Context, c *client, t *transaction) error {
-	const name = `"Mix é""d ""T""."`
+	const name = `"Mix é""d ""T"""`
 	key := fmt.Sprintf("md5('%d')::uuid", c.rng.Int64())
 	return t.all(ctx,
 		change{"c", "mix", fmt.Sprintf(`INSERT INTO %s ("Key", "päy load", arr, n, ts, mood, ok, raw, f) VALUES (%s, '{"a": [1, "ü"], "b": null}', '{%d,NULL}', '%d.%05d', '2025-06-07 08:09:10.%06d',

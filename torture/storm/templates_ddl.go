@@ -110,12 +110,14 @@ func dropTable(ctx context.Context, c *client, t *transaction, _ string) (schema
 	return schemaChange{name, "DROP TABLE " + name}, err
 }
 
-// renameAndBack gives a table another name for one row.
+// renameAndBack gives a table another name for one row, which is gone at the end: its
+// events are in another topic than those of the table.
 func renameAndBack(ctx context.Context, _ *client, t *transaction, number string) (schemaChange, error) {
 	if err := t.exec(ctx, "ALTER TABLE side RENAME TO extra_a"+number); err != nil {
 		return schemaChange{}, err
 	}
-	if err := t.all(ctx, change{"c", "extra_a" + number, "INSERT INTO extra_a" + number + " SELECT nextval('side_ids'), 'elsewhere'"}); err != nil {
+	name := "extra_a" + number
+	if err := t.all(ctx, change{"c", name, "INSERT INTO " + name + " SELECT -1, 'elsewhere'"}, change{"d", name, "DELETE FROM " + name + " WHERE id = -1"}); err != nil {
 		return schemaChange{}, err
 	}
 	return schemaChange{"", "ALTER TABLE extra_a" + number + " RENAME TO side"}, nil

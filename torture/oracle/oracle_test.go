@@ -1,0 +1,31 @@
+package oracle
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tidemill/tidemill/torture/storm"
+)
+
+// TestNothingWrong captures a storm and restarts the worker in its middle: nothing is
+// wrong, however deliveries are promised, and a restart at the end writes nothing anew.
+func TestNothingWrong(t *testing.T) {
+	for name, once := range map[string]bool{"exactly once": true, "at least once": false} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, once, storm.Options{Seed: 7, Clients: 4, TPS: -1, BigTx: 600, DDL: 0.05, Hold: time.Millisecond})
+			stop := s.work(3)
+			s.finish() // The snapshot is over.
+			s.blow(100)
+			stop()
+			s.blow(20)
+			stop = s.work(3)
+			s.blow(100)
+			s.finish()
+			for _, a := range s.check() {
+				t.Error(a)
+			}
+			t.Logf("%+v %+v", s.storm.Stats(), s.reader.Stats())
+			stop()
+		})
+	}
+}
