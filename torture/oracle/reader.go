@@ -170,7 +170,9 @@ func (r *Reader) Found() []Anomaly { return r.ledger.found.all() }
 // Check compares everything with the source, when nobody writes any more and the last
 // transaction has come. It returns what was found before too. The error is that of a
 // database that does not answer.
-func (r *Reader) Check(ctx context.Context, t Truth) ([]Anomaly, error) { return r.ledger.check(ctx, t) }
+func (r *Reader) Check(ctx context.Context, t Truth) ([]Anomaly, error) {
+	return r.ledger.check(ctx, t)
+}
 
 // Committed returns where the connector's topics end for who reads as this reader does.
 func (r *Reader) Committed(ctx context.Context) (map[connect.TopicPartition]int64, error) {

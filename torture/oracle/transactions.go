@@ -108,6 +108,9 @@ func (t *transactions) add(r *record, report func(Anomaly)) *pending {
 		if int(r.ordinal) != m.events+1 {
 			report(anomalyOf(ValueDiff, r, "the manifest is event %d of a transaction of %d", r.ordinal, m.events+1))
 		}
+		if t.read[m.txid] {
+			report(anomalyOf(SnapshotGhost, r, "a snapshot has had what comes in the stream now"))
+		}
 		p.manifest = &m
 		t.commits[m.txid] = r.commit
 	default:
