@@ -4,7 +4,7 @@ BIN     := bin/tidemill
 VERSION ?= 0.1.0-$(shell git rev-parse --short HEAD 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: build demo test test-kafka lint bench bench-quick bench-micro torture torture-mutants torture-sweep setup clean
+.PHONY: build demo test test-kafka lint bench bench-quick bench-micro torture torture-mutants torture-sweep sim setup clean
 
 build: ## bin/tidemill, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/tidemill
@@ -34,14 +34,6 @@ bench-quick: setup build ## the same in small, within a minute
 	$(GO) build -o bin/bench ./bench
 	bin/bench --quick --out bench/out/quick.json
 
-.PHONY: bench-debezium bench-report
-bench-debezium: setup build ## the same loads through Debezium in Kafka Connect (Java, Maven); about six minutes
-	$(GO) build -o bin/bench ./bench
-	bin/bench --only debezium --out bench/out/debezium.json
-
-bench-report: ## docs/performance.md and its plots, from what the two above have written
-	$(GO) run ./bench --report
-
 bench-micro: ## decode, convert, transform, state; for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem -count $(or $(COUNT),6) ./sources/postgres ./converters/... ./transforms ./streams/state
 
@@ -58,6 +50,9 @@ torture-mutants: setup ## seeded bugs, each of which the torture must find
 
 torture-sweep: setup ## the worker kills itself once at each failpoint
 	@$(GO) run ./torture sweep $(FLAGS)
+
+sim: ## hours of virtual time in a minute: SEEDS=64 HOURS=2 SEED=1 LOGS=directory
+	@./torture/sim/run
 
 clean:
 	rm -rf bin dist torture-out

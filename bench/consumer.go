@@ -16,9 +16,8 @@ const lastRow = "this is the last row"
 
 // arrived waits until the topics hold n records between them, by asking for where they
 // end: that costs next to nothing, while a consumer would compete with what is measured.
-// It returns when the first of them was there.
-func (e *engine) arrived(ctx context.Context, connector string, topics []string, n int64) (first time.Time, err error) {
-	err = e.stack.broker.admin(func(admin *kadm.Client) error {
+func (e *engine) arrived(ctx context.Context, connector string, topics []string, n int64) error {
+	return e.stack.broker.admin(func(admin *kadm.Client) error {
 		for {
 			offsets, err := admin.ListCommittedOffsets(ctx, topics...)
 			if err != nil {
@@ -30,9 +29,6 @@ func (e *engine) arrived(ctx context.Context, connector string, topics []string,
 					have += o.Offset
 				}
 			})
-			if have > 0 && first.IsZero() {
-				first = time.Now()
-			}
 			if have >= n {
 				return nil
 			}
@@ -46,7 +42,6 @@ func (e *engine) arrived(ctx context.Context, connector string, topics []string,
 			}
 		}
 	})
-	return first, err
 }
 
 // lastArrived waits until the last row can be read from a topic, of which n records are

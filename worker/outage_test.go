@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tidemill/tidemill/connect"
 )
@@ -57,6 +59,19 @@ func TestBrokersComeBack(t *testing.T) {
 		}
 		w.stop()
 	}
+}
+
+// TestTaskBeginsWhileBrokersFail starts a task again while the brokers cannot say where
+// the offsets end: it waits for them instead of failing for good.
+func TestTaskBeginsWhileBrokersFail(t *testing.T) {
+	l := newFakeLab(t)
+	w := l.start(connect.Config{"errors.restart.delay.ms": "10"})
+	w.create("c", counter("c", "pace.ms", "2"))
+	w.waitState("c", "RUNNING RUNNING")
+	refusals := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Err: kerr.UnknownServerError, Count: 3})
+	must(t, w.RestartTask(t.Context(), TaskID{Connector: "c"}))
+	wait(t, "the brokers have refused", func() bool { return refusals.Hits() == 3 })
+	w.waitState("c", "RUNNING RUNNING")
 }
 
 func TestSinkFindsTopicsThatAppearLater(t *testing.T) {

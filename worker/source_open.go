@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/kafkalog"
 )
 
 // open makes everything but the plugin's own work ready.
@@ -30,7 +32,7 @@ func (t *sourceTask) open(life context.Context) error {
 	}
 	if err == nil {
 		// Everything this connector ever stored must be known before the plugin asks.
-		err = t.rt.offsets.journal.ReadToEnd(life)
+		err = t.knowOffsets(life)
 	}
 	if err != nil {
 		t.close()
@@ -38,6 +40,16 @@ func (t *sourceTask) open(life context.Context) error {
 	}
 	t.told, _ = t.plugin.(connect.RecordCommitter)
 	return nil
+}
+
+// knowOffsets waits until every offset that was stored before now is known. Brokers that
+// are away come back; what they have lost does not.
+func (t *sourceTask) knowOffsets(life context.Context) error {
+	err := t.rt.offsets.journal.ReadToEnd(life)
+	if err == nil || errors.Is(err, kafkalog.ErrLost) {
+		return err
+	}
+	return brokerError("kafka.offsets", "the stored offsets cannot be read", err)
 }
 
 func (t *sourceTask) openTopics() error {

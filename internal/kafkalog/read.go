@@ -150,6 +150,10 @@ func (l *Log) ReadToEnd(ctx context.Context) error {
 	}
 }
 
+// ErrLost says that the brokers have lost what they had acknowledged. Waiting does not
+// bring it back.
+var ErrLost = errors.New("a record was acknowledged, but the topic does not hold it")
+
 // checkOwn tells whether the last own records before ends, or later ones, were
 // applied. Compaction takes a record away only for a later one.
 func (l *Log) checkOwn(ends map[int32]int64) error {
@@ -157,7 +161,7 @@ func (l *Log) checkOwn(ends map[int32]int64) error {
 	defer l.mu.Unlock()
 	for p, end := range ends {
 		if l.applied[p] < end {
-			return fmt.Errorf("log %s: the record written to partition %d at offset %d was acknowledged, but the topic does not hold it", l.config.Topic, p, end-1)
+			return fmt.Errorf("log %s: %w: partition %d, offset %d", l.config.Topic, ErrLost, p, end-1)
 		}
 	}
 	return nil

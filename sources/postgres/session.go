@@ -31,8 +31,11 @@ type work struct {
 	// lastFault is the server's last fault, which came sameFault times in a row.
 	lastFault faultPlace
 	sameFault int
-	// inUseSince is when the slot was first found to be in use by another.
+	// inUseSince is when the slot was found to be in use by another, inUse times in a row.
 	inUseSince time.Time
+	inUse      int
+	// met tells that the server has been found fit: what fails now worked before.
+	met bool
 }
 
 func newWork(t *task, stored *position) (*work, error) {
@@ -48,20 +51,25 @@ func (w *work) forced() bool {
 }
 
 // exhausted tells whether an error that may pass has had its chances. What never
-// worked gets a few; what did has as many as errors.max.retries says.
+// worked gets a few; what did has as many as errors.max.retries says. So do outages of
+// a server that was found fit, also during the first snapshot, which may last for hours.
 func (w *work) exhausted(failures int, err error) bool {
 	const firstAttempts, sameAttempts, loginAttempts = 5, 3, 5
 	if w.set.retries >= 0 && failures > w.set.retries {
 		return true
 	}
-	switch connect.AsError(err).Code {
+	code := connect.AsError(err).Code
+	if code != "pg.slot.in_use" || failures == 1 {
+		w.inUse = 0
+	}
+	switch code {
 	case "pg.slot.in_use":
 		// The first attempts come quickly, but the time must be enough for a server to
 		// notice that the former reader's machine is gone.
-		if failures == 1 {
+		if w.inUse++; w.inUse == 1 {
 			w.inUseSince = time.Now()
 		}
-		return failures > w.set.slotRetries && time.Since(w.inUseSince) >= time.Duration(w.set.slotRetries)*w.set.slotRetryWait
+		return w.inUse > w.set.slotRetries && time.Since(w.inUseSince) >= time.Duration(w.set.slotRetries)*w.set.slotRetryWait
 	case "pg.auth":
 		return failures >= loginAttempts
 	case "pg.publication.missing_at_lsn":
@@ -71,7 +79,20 @@ func (w *work) exhausted(failures int, err error) bool {
 	if w.stuck(err) {
 		return true
 	}
-	return w.fresh() && !w.settled && failures >= firstAttempts
+	return w.fresh() && !w.settled && failures >= firstAttempts && !(w.known() && outage(err))
+}
+
+// known tells that the server has been found fit, in this life or in one before it.
+func (w *work) known() bool { return w.met || w.stored != nil }
+
+// outage tells whether an error is what it looks like when the server or the way to it
+// is away.
+func outage(err error) bool {
+	switch connect.AsError(err).Code {
+	case "pg.unreachable", "pg.silent", "pg.snapshot.gone":
+		return true
+	}
+	return passing(sqlState(err))
 }
 
 // stuck tells whether the server keeps failing in the same way at the same place of
@@ -120,6 +141,7 @@ func (w *work) session(ctx context.Context) (err error) {
 		if err := w.passable(p); err != nil {
 			return err
 		}
+		w.met = true
 	}
 	ctx, guard := w.startGuard(ctx)
 	defer func() { err = guard.stop(err) }()

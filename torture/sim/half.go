@@ -18,6 +18,11 @@ type half struct {
 	mu     sync.Mutex // Guards what follows.
 	change *sync.Cond
 	buf    []byte
+	// delay is how long bytes are on their way; late are those that are.
+	delay   time.Duration
+	late    []parcel
+	lateSum int
+	arrival *time.Timer
 	// closed tells that no more comes; what is there can still be read.
 	closed bool
 	// reading and writing are what the two sides get from now on.
@@ -32,8 +37,14 @@ type half struct {
 	read, write limit
 }
 
-func newHalf() *half {
-	h := &half{budget: -1}
+// parcel is what one write has sent, and when it arrives.
+type parcel struct {
+	at    time.Time
+	bytes []byte
+}
+
+func newHalf(delay time.Duration) *half {
+	h := &half{budget: -1, delay: delay}
 	h.change = sync.NewCond(&h.mu)
 	h.read.change, h.write.change = h.change, h.change
 	return h
@@ -86,7 +97,7 @@ func (h *half) take(p []byte) (int, error) {
 			h.buf = h.buf[n:]
 			h.change.Broadcast()
 			return n, nil
-		case h.closed:
+		case h.closed && len(h.late) == 0:
 			return 0, io.EOF
 		}
 		h.change.Wait()
@@ -107,18 +118,14 @@ func (h *half) put(p []byte) (n int, err error) {
 			return n, os.ErrDeadlineExceeded
 		case len(p) == 0:
 			return n, nil
-		case len(h.buf) < window:
-			part := p[:min(len(p), window-len(h.buf))]
+		case len(h.buf)+h.lateSum < window:
+			part := p[:min(len(p), window-len(h.buf)-h.lateSum)]
 			if h.budget >= 0 {
 				part = part[:min(len(part), h.budget)]
 				h.budget -= len(part)
 			}
-			h.buf = append(h.buf, part...)
-			if h.lost {
-				h.buf = h.buf[:len(h.buf)-len(part)]
-			}
+			h.send(part)
 			n, p = n+len(part), p[len(part):]
-			h.change.Broadcast()
 			if h.budget == 0 {
 				h.budget = -1
 				go h.cut()
@@ -127,6 +134,44 @@ func (h *half) put(p []byte) (n int, err error) {
 		}
 		h.change.Wait()
 	}
+}
+
+// send puts bytes on their way; the caller holds the lock.
+func (h *half) send(part []byte) {
+	switch {
+	case h.lost:
+	case h.delay == 0:
+		h.buf = append(h.buf, part...)
+		h.change.Broadcast()
+	default:
+		h.late = append(h.late, parcel{time.Now().Add(h.delay), append([]byte(nil), part...)})
+		h.lateSum += len(part)
+		if len(h.late) > 1 {
+			return // Somebody waits for the first one already.
+		}
+		if h.arrival == nil {
+			h.arrival = time.AfterFunc(h.delay, h.arrive)
+		} else {
+			h.arrival.Reset(h.delay)
+		}
+	}
+}
+
+// arrive lets the reader have what has come.
+func (h *half) arrive() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for len(h.late) > 0 && !time.Now().Before(h.late[0].at) {
+		if h.reading == nil {
+			h.buf = append(h.buf, h.late[0].bytes...)
+		}
+		h.lateSum -= len(h.late[0].bytes)
+		h.late = h.late[1:]
+	}
+	if len(h.late) > 0 {
+		h.arrival.Reset(time.Until(h.late[0].at))
+	}
+	h.change.Broadcast()
 }
 
 // end closes the direction from the writing side: the reader finds the end behind
@@ -156,7 +201,7 @@ func (h *half) fail(reading, writing error) {
 func (h *half) lose() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.lost = true
+	h.lost, h.late, h.lateSum = true, nil, 0
 }
 
 // allow lets so many more bytes through and then calls cut.

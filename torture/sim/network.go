@@ -17,11 +17,15 @@ type network struct {
 	links     map[*link]struct{}
 	// down are hosts that answer nothing and send nothing.
 	down map[string]bool
+	// shut are hosts that refuse connections, but for those of the oracle.
+	shut map[string]bool
 	next int
+	// delay says how long bytes take on a new connection; nil for no time at all.
+	delay func(from, to string) time.Duration
 }
 
 func newNetwork() *network {
-	return &network{listeners: map[string]*listener{}, links: map[*link]struct{}{}, down: map[string]bool{}}
+	return &network{listeners: map[string]*listener{}, links: map[*link]struct{}{}, down: map[string]bool{}, shut: map[string]bool{}}
 }
 
 // link is one connection.
@@ -37,6 +41,9 @@ type link struct {
 // unansweredMost is after how long a connection on which nothing arrives any more is
 // found to be dead by the system's own probes, as it is with those of the source.
 const unansweredMost = time.Minute
+
+// abandonedMost is the same for servers, which are in no hurry.
+const abandonedMost = 10 * time.Minute
 
 // cut resets the connection: neither side gets anything more.
 func (l *link) cut() {
@@ -63,6 +70,7 @@ func (l *link) blackHole() {
 		l.forget()
 		l.client.die(syscall.ETIMEDOUT)
 	})
+	time.AfterFunc(abandonedMost, func() { l.serv.die(syscall.ETIMEDOUT) })
 }
 
 func (l *link) forget() {
@@ -85,6 +93,9 @@ func (n *network) dial(ctx context.Context, from, address string) (net.Conn, err
 	}
 	n.mu.Lock()
 	at, down := n.listeners[address], n.down[from]
+	if n.shut[host] && from != hostOracle {
+		at = nil
+	}
 	n.mu.Unlock()
 	if down {
 		<-ctx.Done()
@@ -94,8 +105,12 @@ func (n *network) dial(ctx context.Context, from, address string) (net.Conn, err
 	if at == nil {
 		return nil, refused
 	}
-	l := &link{net: n, from: from, to: host, up: newHalf(), down: newHalf()}
 	n.mu.Lock()
+	var delay time.Duration
+	if n.delay != nil && from != hostOracle {
+		delay = n.delay(from, host)
+	}
+	l := &link{net: n, from: from, to: host, up: newHalf(delay), down: newHalf(delay)}
 	n.next++
 	l.number = n.next
 	local := addr(fmt.Sprintf("%s:%d", from, n.next))
@@ -128,7 +143,7 @@ func (n *network) between(from, to string) []*link {
 	return list
 }
 
-// unplug takes a host from the network or puts it back. Its connections are not
+// unplug takes a host from the network. Its connections are not
 // closed; nothing gets through them any more.
 func (n *network) unplug(host string) {
 	n.mu.Lock()
@@ -139,21 +154,35 @@ func (n *network) unplug(host string) {
 		l.down.lose()
 		l.forget()
 		l.client.die(syscall.ETIMEDOUT)
+		time.AfterFunc(abandonedMost, func() { l.serv.die(syscall.ETIMEDOUT) })
 	}
 }
 
-// refuse closes all connections of a host for the other sides, as its system does when
+// hangUp closes all connections of a host for the other sides, as its system does when
 // a process ends.
-func (n *network) refuse(host string) {
+func (n *network) hangUp(host string) {
 	for _, l := range append(n.between(host, ""), n.between("", host)...) {
 		l.cut()
 	}
 }
 
-func (n *network) plug(host string) {
+// close has a host refuse connections and resets those it has, but for the oracle's.
+func (n *network) close(host string) {
+	n.mu.Lock()
+	n.shut[host] = true
+	n.mu.Unlock()
+	for _, l := range n.between("", host) {
+		if l.from != hostOracle {
+			l.cut()
+		}
+	}
+}
+
+// reopen lets connections in again.
+func (n *network) reopen(host string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.down, host)
+	delete(n.shut, host)
 }
 
 // listen opens an address.

@@ -19,7 +19,8 @@ import (
 // nothing of a life that was ended reaches the next.
 type plant struct {
 	*world
-	mu   sync.Mutex // Guards what follows.
+	ctx  context.Context // Of the whole simulation.
+	mu   sync.Mutex      // Guards what follows.
 	life *life
 	next int
 	down sync.WaitGroup
@@ -53,6 +54,9 @@ func (p *plant) settings(host string) connect.Config {
 func (p *plant) begin(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.life != nil {
+		return nil // Somebody else has begun one.
+	}
 	p.next++
 	l := &life{host: fmt.Sprintf("10.0.1.%d", p.next), done: make(chan struct{})}
 	props := p.settings(l.host)
@@ -74,51 +78,74 @@ func (p *plant) begin(ctx context.Context) error {
 	p.life = l
 	p.down.Go(func() {
 		defer close(l.done)
-		if err := l.worker.Run(ctx); err != nil {
+		if err := l.worker.Run(ctx); err != nil && p.now() == l {
 			p.log.Error("the worker ended", "worker", l.host, "error", err)
+			p.ended()
 		}
 	})
 	return nil
 }
 
-// end stops the worker: in order, or without a word to anybody.
-func (p *plant) end(orderly bool) {
+// now returns the life that goes on, nil between two.
+func (p *plant) now() *life {
 	p.mu.Lock()
-	l := p.life
-	p.life = nil
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	return p.life
+}
+
+// end ends the worker's life: in order, or without a word to anybody. Its system says
+// goodbye for a process that is killed, and nobody does when the power fails.
+func (p *plant) end(how Fault) {
+	l := p.now()
 	if l == nil {
 		return
 	}
-	if !orderly {
-		p.net.unplug(l.host)
-	}
-	l.stop()
-	if orderly {
+	p.mu.Lock()
+	p.life = nil
+	p.mu.Unlock()
+	switch how {
+	case StopWorker:
+		l.stop()
 		<-l.done
+	case KillWorker:
+		p.net.hangUp(l.host)
 	}
 	p.net.unplug(l.host)
+	l.stop()
 }
 
-// vanish ends the worker's process: its system closes the connections.
-func (p *plant) vanish() {
-	p.mu.Lock()
-	l := p.life
-	p.mu.Unlock()
-	if l != nil {
-		p.net.refuse(l.host)
+// replace ends the worker's life and begins another after a while.
+func (p *plant) replace(ctx context.Context, how Fault, after time.Duration) error {
+	p.end(how)
+	if !rest(ctx, after) {
+		return nil
 	}
-	p.end(false)
+	return p.begin(p.ctx)
+}
+
+// ended begins another life after one that ended by itself, as whoever keeps processes
+// running does.
+func (p *plant) ended() {
+	const after = 5 * time.Second
+	p.world.mu.Lock()
+	p.exits++
+	p.world.mu.Unlock()
+	p.down.Go(func() {
+		if err := p.replace(p.ctx, KillWorker, after); err != nil {
+			p.note("worker", err.Error())
+		}
+	})
 }
 
 // close ends the worker and waits for all that ever ran.
 func (p *plant) close() {
-	p.end(true)
+	p.end(StopWorker)
 	p.down.Wait()
 }
 
 // start starts the worker and makes the connector.
 func (p *plant) start(ctx context.Context) error {
+	p.ctx = ctx
 	if err := p.begin(ctx); err != nil {
 		return err
 	}
@@ -128,10 +155,7 @@ func (p *plant) start(ctx context.Context) error {
 		"topic.prefix": "sim", "table.include.list": "public.accounts,public.items", "slot.name": "sim", "snapshot.mode": p.Snapshot,
 	}
 	for {
-		p.mu.Lock()
-		h := p.life.worker.Herder()
-		p.mu.Unlock()
-		_, err := h.Create(ctx, worker.CreateRequest{Name: connector, Config: config})
+		_, err := p.now().worker.Herder().Create(ctx, worker.CreateRequest{Name: connector, Config: config})
 		if err == nil {
 			return nil
 		}
@@ -147,9 +171,7 @@ func (p *plant) start(ctx context.Context) error {
 
 // healthy tells what is wrong with the connector, "" for nothing.
 func (p *plant) healthy() string {
-	p.mu.Lock()
-	l := p.life
-	p.mu.Unlock()
+	l := p.now()
 	if l == nil {
 		return "there is no worker"
 	}

@@ -120,9 +120,9 @@ func (w *sender) run() error {
 			w.db.mu.Unlock()
 			return net.ErrClosed
 		}
-		messages := w.collect()
+		messages, dead := w.collect(), w.heard.Add(senderTimeout)
 		w.db.mu.Unlock()
-		ticker.Reset(senderTimeout / 4)
+		ticker.Reset(min(senderTimeout/4, time.Until(dead)))
 		var out []byte
 		for _, m := range messages {
 			out = binary.BigEndian.AppendUint32(append(out, 'd'), uint32(len(m)+4))

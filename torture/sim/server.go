@@ -221,6 +221,8 @@ func (ss *session) query(sql string) error {
 		ss.copy(sql)
 	case strings.HasPrefix(sql, "COMMENT "): // Its text is free.
 		ss.statement("COMMENT")
+	case sql == "-- ping":
+		ss.pg.Send(&pgproto3.EmptyQueryResponse{})
 	default:
 		for statement := range strings.SplitSeq(sql, "; ") {
 			if !ss.statement(strings.TrimSuffix(statement, ";")) {

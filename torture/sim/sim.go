@@ -45,6 +45,8 @@ type Result struct {
 	// Transactions and Changes are what was committed, Records what came to Kafka and
 	// Replays how often a stretch of it came again.
 	Transactions, Changes, Records, Replays int
+	// Exits counts how often the worker ended by itself and was started again.
+	Exits int
 	// Anomalies are what must not be.
 	Anomalies []string
 	// Recovery is how long it took to come to rest after the last fault, in virtual
@@ -75,14 +77,17 @@ type world struct {
 	server  *server
 	cluster *kfake.Cluster
 	schemas *http.Server
-	refuse  func() (status int) // What the registry answers, 0 for what it knows.
 	oracle  *oracle
 	plant   *plant
 	began   time.Time
 
-	mu        sync.Mutex // Guards what follows.
+	brokerFaults []*kfake.FaultHandle // Those that were installed.
+
+	mu        sync.Mutex          // Guards what follows.
+	refuse    func() (status int) // What the registry answers, 0 for what it knows.
 	anomalies []string
 	made      map[Fault]int
+	exits     int
 }
 
 // Run simulates. It must be called in a bubble of testing/synctest, whose clock it
@@ -95,6 +100,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if o.Faults == nil {
 		w.Faults = Faults()
 	}
+	w.net.delay = delays(rand.New(rand.NewPCG(o.Seed, 4)))
 	w.db = newDatabase(w.note)
 	if err := w.open(); err != nil {
 		return nil, err
@@ -195,7 +201,7 @@ func (w *world) note(kind, text string) {
 func (w *world) result(recovery time.Duration) *Result {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r := &Result{Made: w.made, Anomalies: w.anomalies, Recovery: recovery, Transactions: len(w.db.committed), Records: w.oracle.records, Replays: w.oracle.replays}
+	r := &Result{Made: w.made, Anomalies: w.anomalies, Recovery: recovery, Exits: w.exits, Transactions: len(w.db.committed), Records: w.oracle.records, Replays: w.oracle.replays}
 	for _, tx := range w.db.committed {
 		for i := range tx.changes {
 			if tx.changes[i].undone == 0 {
@@ -230,7 +236,7 @@ func (w *world) open() (err error) {
 		return err
 	}
 	if w.oracle.client, err = kgo.NewClient(kgo.SeedBrokers(brokers), kgo.Dialer(w.net.dialer(hostOracle)), kgo.ConsumeTopics(append(w.oracle.dataTopics(), offsetsTopic)...),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(30*time.Second)); err != nil {
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(30*time.Second), kgo.DisableClientMetrics()); err != nil {
 		return err
 	}
 	w.server = newServer(w.db, w.net, hostPostgres, w.oracle.confirmed)
