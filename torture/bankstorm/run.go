@@ -7,12 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemill/tidemill/torture/chaos"
+	"github.com/tidemill/tidemill/torture/oracle"
 	"github.com/tidemill/tidemill/torture/storm"
 )
 
@@ -69,6 +71,13 @@ type run struct {
 	world   *chaos.World
 	storm   *storm.Storm
 	monitor *chaos.Monitor
+	oracle  *oracle.Reader
+	decoded *oracle.Decoding
+	final   int64        // The last transaction.
+	early   func() error // Ends the storm that the tables are read in.
+
+	telling sync.Mutex // Guards told.
+	told    map[string]bool
 	result  Result
 }
 
@@ -87,6 +96,7 @@ func (r *run) all(ctx context.Context) (err error) {
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
+	defer r.oracle.Close()
 	defer func() {
 		r.slots()
 		err = errors.Join(err, r.world.Stop())
@@ -94,6 +104,8 @@ func (r *run) all(ctx context.Context) (err error) {
 	watching, unwatch := context.WithCancel(ctx)
 	group, watching := errgroup.WithContext(watching)
 	group.Go(func() error { return r.monitor.Run(watching) })
+	group.Go(func() error { return r.oracle.Run(watching) })
+	group.Go(func() error { return r.listen(watching) })
 	err = r.phases(ctx)
 	r.result.AckSamples, r.result.Usage = r.monitor.Samples(), r.monitor.Usage()
 	unwatch()
@@ -127,13 +139,17 @@ func (r *run) fill(ctx context.Context) (err error) {
 	if err := r.storm.Setup(ctx); err != nil {
 		return err
 	}
-	if err := r.execute(ctx, database, chaos.MarkerSchema); err != nil {
+	if err := r.judges(ctx); err != nil {
 		return err
 	}
+	r.early = r.begin()
 	if err := r.world.Create(ctx, chaos.Connector, r.connector()); err != nil {
-		return err
+		return errors.Join(err, r.early())
 	}
-	r.monitor, err = r.world.NewMonitor(chaos.MonitorOptions{Database: database, Connector: chaos.Connector, Slot: slot, Prefix: prefix})
+	r.monitor, err = r.world.NewMonitor(chaos.MonitorOptions{Database: database, Connector: chaos.Connector, Slot: slot, Prefix: prefix, Mark: marker(), Table: storm.TableManifest})
+	if err != nil {
+		err = errors.Join(err, r.early())
+	}
 	return err
 }
 
@@ -160,7 +176,8 @@ func (r *run) execute(ctx context.Context, db, sql string) error {
 
 // phases are what a run does while it is watched.
 func (r *run) phases(ctx context.Context) error {
-	if err := r.settled(ctx, "the snapshot"); err != nil {
+	err := errors.Join(r.settled(ctx, "the snapshot"), r.early())
+	if err != nil {
 		return err
 	}
 	r.journal.Say("started", "%s", strings.Join(r.world.PointsPassed(), " "))
@@ -179,6 +196,17 @@ func (r *run) phases(ctx context.Context) error {
 	return r.leaks(ctx, before)
 }
 
+// begin has the storm begin: tables are read while they change. What it returns ends it.
+func (r *run) begin() func() error {
+	ctx, stop := context.WithCancel(context.Background())
+	var group errgroup.Group
+	group.Go(func() error { return r.storm.Run(ctx) })
+	return func() error {
+		stop()
+		return group.Wait()
+	}
+}
+
 // settled waits until a change that is made now has come to Kafka.
 func (r *run) settled(ctx context.Context, after string) error {
 	ctx, cancel := context.WithTimeout(ctx, setupTime)
@@ -186,6 +214,7 @@ func (r *run) settled(ctx context.Context, after string) error {
 	took, err := r.monitor.Recovered(ctx, time.Now())
 	if err != nil {
 		status, _ := r.world.Status(context.WithoutCancel(ctx), chaos.Connector)
+		r.journal.Found(chaos.AnomalyStuck, "after %s: %v; the connector is %s", after, err, status)
 		return fmt.Errorf("after %s: %w; the connector is %s", after, err, status)
 	}
 	r.journal.Say("settled", "after %s in %v", after, took.Round(time.Millisecond))
@@ -260,11 +289,11 @@ func (r *run) recover(ctx context.Context, f chaos.Fault, healed time.Time) {
 }
 
 // quiesce writes a last transaction and waits until everything has come through.
-func (r *run) quiesce(ctx context.Context) error {
+func (r *run) quiesce(ctx context.Context) (err error) {
 	r.journal.Say("phase", "quiesce")
 	ctx, cancel := context.WithTimeout(ctx, setupTime)
 	defer cancel()
-	if _, err := r.storm.Finish(ctx); err != nil {
+	if r.final, err = r.storm.Finish(ctx); err != nil {
 		return err
 	}
 	stats := r.storm.Stats()

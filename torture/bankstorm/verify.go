@@ -5,20 +5,15 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/torture/chaos"
+	"github.com/tidemill/tidemill/torture/storm"
 )
-
-// verify holds what is in Kafka against the truth.
-func (r *run) verify(ctx context.Context) error {
-	r.journal.Say("phase", "verify")
-	return nil
-}
 
 // again restarts everything: nothing that was emitted may be emitted again.
 func (r *run) again(ctx context.Context) error {
 	r.journal.Say("phase", "restart everything")
 	ctx, cancel := context.WithTimeout(ctx, setupTime)
 	defer cancel()
-	before, err := r.world.Ends(ctx, prefix+".", prefix+"."+chaos.MarkerTable, prefix+".transaction")
+	before, err := r.world.Ends(ctx, prefix+".", prefix+"."+storm.TableManifest, prefix+".transaction")
 	if err != nil {
 		return err
 	}
@@ -28,7 +23,7 @@ func (r *run) again(ctx context.Context) error {
 	if err := r.settled(ctx, "the restart of everything"); err != nil {
 		return err
 	}
-	after, err := r.world.Ends(ctx, prefix+".", prefix+"."+chaos.MarkerTable, prefix+".transaction")
+	after, err := r.world.Ends(ctx, prefix+".", prefix+"."+storm.TableManifest, prefix+".transaction")
 	if err != nil {
 		return err
 	}

@@ -10,15 +10,14 @@ import (
 
 // The names of anomalies. Those of the oracle, which reads the topics, come beside them.
 const (
-	AnomalyEarlyAck  = "early_ack"   // PostgreSQL was told to forget what is not safe yet.
-	AnomalyStuck     = "stuck"       // No recovery in the time there is.
-	AnomalyLeak      = "leak"        // Memory, goroutines or files that are not given back.
-	AnomalySecret    = "secret_leak" // A secret in a log or in an answer.
-	AnomalyPanic     = "panic"       // A crash of a process that nobody meant.
-	AnomalyDuplicate = "duplicate"   // Written twice although exactly once was asked for.
-	AnomalyNew       = "emitted_anew"
-	AnomalyLoud      = "silent_gap" // Something was lost, or would be, and nobody was told.
-	AnomalyHarness   = "harness"    // A fault could not be done: nothing was shown.
+	AnomalyEarlyAck = "early_ack"   // PostgreSQL was told to forget what is not safe yet.
+	AnomalyStuck    = "stuck"       // No recovery in the time there is.
+	AnomalyLeak     = "leak"        // Memory, goroutines or files that are not given back.
+	AnomalySecret   = "secret_leak" // A secret in a log or in an answer.
+	AnomalyPanic    = "panic"       // A crash of a process that nobody meant.
+	AnomalyNew      = "emitted_anew"
+	AnomalyLoud     = "silent_gap" // Something was lost, or would be, and nobody was told.
+	AnomalyHarness  = "harness"    // A fault could not be done: nothing was shown.
 )
 
 // Anomaly is something that must not happen.

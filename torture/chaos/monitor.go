@@ -6,20 +6,18 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 )
-
-// MarkerSchema makes the table that markers are written to, in the captured database.
-const MarkerSchema = `CREATE SCHEMA IF NOT EXISTS chaos; CREATE TABLE IF NOT EXISTS chaos.marker (id bigint PRIMARY KEY)`
-
-// MarkerTable is the table of MarkerSchema, as events name it.
-const MarkerTable = "chaos.marker"
 
 // MonitorOptions say what a monitor watches.
 type MonitorOptions struct {
 	// Database is captured by Connector, through the replication slot Slot, into topics
 	// that begin with Prefix and a dot.
 	Database, Connector, Slot, Prefix string
+	// Mark is a statement that writes a row into Table, in a transaction of its own, and
+	// returns the number that is the row's key.
+	Mark, Table string
 }
 
 const (
@@ -41,8 +39,7 @@ type Monitor struct {
 	o MonitorOptions
 	r *reader
 
-	last int64 // Of the markers written; for write alone.
-
+	writing sync.Mutex // Held while a marker is written, and to have none written.
 	mu      sync.Mutex // guards the following
 	marks   []mark     // Those that are not seen in Kafka yet, oldest first.
 	made    time.Time  // When the newest of those that were seen was written,
@@ -58,10 +55,10 @@ type Usage struct {
 	Files      int   `json:"files"`
 }
 
-// NewMonitor prepares a monitor of a database that has the table of MarkerSchema.
+// NewMonitor prepares a monitor of a database.
 func (w *World) NewMonitor(o MonitorOptions) (*Monitor, error) {
 	m := &Monitor{w: w, o: o}
-	r, err := newReader(w, o.Prefix+"."+MarkerTable, o.Connector, m.arrived)
+	r, err := newReader(w, o.Prefix+"."+o.Table, o.Connector, m.arrived)
 	m.r = r
 	return m, err
 }
@@ -107,19 +104,47 @@ func (m *Monitor) writeUntilLost(ctx context.Context) error {
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	for {
-		next := mark{id: m.last + 1, made: time.Now()}
-		m.last++
-		if _, err := conn.Exec(ctx, "INSERT INTO chaos.marker VALUES ($1)", next.id); err != nil {
-			return err // Whether it is there nobody knows; its number is not used again.
+		m.writing.Lock()
+		next := mark{made: time.Now()}
+		err := m.markOnce(ctx, conn, &next)
+		m.writing.Unlock()
+		if err != nil {
+			return err // Whether it is there nobody knows.
 		}
-		if err := conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn").Scan(&next.lsn); err != nil {
-			return err
-		}
-		m.mu.Lock()
-		m.marks = append(m.marks, next)
-		m.mu.Unlock()
 		if !pause(ctx, markEvery) {
 			return nil
+		}
+	}
+}
+
+// markOnce writes a marker. The caller holds writing.
+func (m *Monitor) markOnce(ctx context.Context, conn *pgx.Conn, next *mark) error {
+	if err := conn.QueryRow(ctx, m.o.Mark).Scan(&next.id); err != nil {
+		return err
+	}
+	if err := conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn").Scan(&next.lsn); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.marks = append(m.marks, *next)
+	return nil
+}
+
+// Hold stops the writing of markers until release is called, and waits until those that
+// were written have come to Kafka.
+func (m *Monitor) Hold(ctx context.Context) (release func(), err error) {
+	m.writing.Lock()
+	for {
+		m.mu.Lock()
+		left := len(m.marks)
+		m.mu.Unlock()
+		if left == 0 {
+			return m.writing.Unlock, nil
+		}
+		if !pause(ctx, 20*time.Millisecond) {
+			m.writing.Unlock()
+			return nil, fmt.Errorf("%d markers have not come to Kafka: %w", left, context.Cause(ctx))
 		}
 	}
 }

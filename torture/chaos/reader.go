@@ -26,8 +26,6 @@ type reader struct {
 	client    *kgo.Client
 	admin     *kadm.Client
 	arrived   func(seen func(id int64) bool)
-	once      bool
-	found     func(name, format string, args ...any)
 
 	mu      sync.Mutex // guards the following
 	seen    map[int64]bool
@@ -45,7 +43,7 @@ func newReader(w *World, markers, connector string, arrived func(func(int64) boo
 		return nil, err
 	}
 	return &reader{markers: markers, connector: []byte(`"` + connector + `"`), client: client, admin: kadm.NewClient(client), arrived: arrived,
-		once: w.o.ExactlyOnce, found: w.o.Journal.Found, seen: map[int64]bool{}, reached: map[topicPartition]int64{}}, nil
+		seen: map[int64]bool{}, reached: map[topicPartition]int64{}}, nil
 }
 
 func (r *reader) close() { r.client.Close() }
@@ -69,9 +67,6 @@ func (r *reader) take(rec *kgo.Record) {
 	case rec.Attrs.IsControl():
 	case rec.Topic == r.markers:
 		if id, ok := markerID(rec.Key); ok {
-			if r.seen[id] && r.once {
-				r.found(AnomalyDuplicate, "marker %d is in Kafka twice, the second time at offset %d", id, rec.Offset)
-			}
 			r.seen[id] = true
 		}
 	case bytes.Contains(rec.Key, r.connector):

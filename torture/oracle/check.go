@@ -39,6 +39,9 @@ func (l *ledger) check(ctx context.Context, t Truth) ([]Anomaly, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	final := found{}
+	if _, err := t.Source.Exec(ctx, "SET datestyle = 'ISO'; SET extra_float_digits = 1; SET bytea_output = 'hex'; SET timezone = 'UTC'"); err != nil {
+		return nil, fmt.Errorf("asking for values in one form: %w", err)
+	}
 	committed, err := sourceManifests(ctx, t.Source)
 	if err != nil {
 		return nil, fmt.Errorf("reading the manifests: %w", err)

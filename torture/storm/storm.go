@@ -81,8 +81,8 @@ func New(o Options) *Storm {
 }
 
 // Setup makes the tables and their publication in an empty database, and has the server
-// stream every transaction of more than 64 kB while it is in progress. It also writes the
-// first rows.
+// stream every transaction of more than 64 kB while it is in progress, and write values
+// in a way of its own to whoever does not ask for another. It also writes the first rows.
 func (s *Storm) Setup(ctx context.Context) error {
 	conn, err := s.opts.Connect(ctx)
 	if err != nil {
@@ -92,6 +92,7 @@ func (s *Storm) Setup(ctx context.Context) error {
 	for _, sql := range []string{
 		schemaSQL,
 		`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET logical_decoding_work_mem = ''64kB''', current_database()); END $$`,
+		`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET datestyle = ''German''; ALTER DATABASE %1$I SET extra_float_digits = -3; ALTER DATABASE %1$I SET bytea_output = ''escape''', current_database()); END $$`,
 	} {
 		if err := conn.PgConn().Exec(ctx, sql).Close(); err != nil {
 			return fmt.Errorf("making the tables of the storm: %w", err)
