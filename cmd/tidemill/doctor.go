@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -36,7 +37,8 @@ as well. Nothing is changed anywhere.
 References such as ${env:PGPASSWORD} and ${file:/run/secrets/db.properties:password} in a file are resolved as a
 worker does; -c names the worker's settings when they declare providers of their own.
 
-It exits with 0 when nothing stands in the way, with 1 when something does, and with 2 when it could not look.`,
+It exits with 0 when nothing stands in the way, with 4 when something does, with 2 when there is nothing of that name
+to look at, and with 3 when the worker cannot be reached.`,
 		Example: `  tidemill doctor shop.json
   tidemill doctor shop.json --sql | psql -U postgres shop
   tidemill doctor shop --url http://127.0.0.1:8083 -o json`,
@@ -52,10 +54,14 @@ It exits with 0 when nothing stands in the way, with 1 when something does, and 
 	return cmd
 }
 
-// exitUnseen is the exit code when doctor could not look.
-const exitUnseen = exitBadInput
-
-func unseen(err error) error { return &exitError{exitUnseen, err} }
+// unseen gives an error that kept a command from looking its exit code: as a rule what
+// it was given is no good, unless the error says otherwise.
+func unseen(err error) error {
+	if _, decided := errors.AsType[*exitError](err); decided {
+		return err
+	}
+	return badInput(err)
+}
 
 // diagnosis is what doctor says of one connector.
 type diagnosis struct {
@@ -103,7 +109,7 @@ func (a *app) doctor(ctx context.Context, target string, o doctorOptions) error 
 		}
 	}
 	if failed > 0 {
-		return &exitError{exitInternal, &connect.Error{Code: "doctor.errors", Place: target, Message: fmt.Sprintf("%d things stand in the way", failed)}}
+		return no(&connect.Error{Code: "doctor.errors", Place: target, Message: fmt.Sprintf("%d things stand in the way", failed)})
 	}
 	return nil
 }

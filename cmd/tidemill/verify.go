@@ -42,7 +42,7 @@ identity FULL or unavailable.value.mode=fill completes such rows.
 The worker's settings (-c) say how to reach Kafka and which converters read the topics. Secrets that the worker does
 not show are taken from --connector, a file with the connector's configuration, or from PGPASSWORD.
 
-It exits with 0 when everything is equal, with 4 when something differs, and with 2 when it could not look.`,
+It exits with 0 when everything is equal, with 4 when something differs, and with 2 or 3 when it could not look.`,
 		Example: `  tidemill verify shop -c connect-distributed.properties
   tidemill verify shop -c connect-distributed.properties --connector shop.json -o json`,
 		Args: cobra.ExactArgs(1),
