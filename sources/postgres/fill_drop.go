@@ -107,3 +107,37 @@ func (f *fill) emptied(p *plan, pos *position) {
 	commit, ordinal := pos.version()
 	f.toDrop(commit, ordinal, binary.BigEndian.AppendUint32(nil, p.relation.oid), true)
 }
+
+// recount forgets what was kept of a transaction whose changes are counted otherwise from
+// now on, from its first. It is safe on nil.
+func (f *fill) recount(commit uint64, begin *position) error {
+	if f == nil {
+		return nil
+	}
+	// What is complete goes back first: should this end in the middle, nobody relies on
+	// what is left.
+	if err := f.reached(begin); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	const table = 4
+	it := f.db.Reader(f.values).Scan(state.Range{})
+	var err error
+	for err == nil && it.Next() {
+		if key := it.Key(); len(key) > table {
+			if c, _, _, ok := splitVersion(key, table); ok && c == commit {
+				f.batch.Delete(f.values, key)
+			}
+		}
+		err = f.commitIfLarge()
+	}
+	if failed := it.Close(); err == nil && failed != nil {
+		err = fillFault("large values cannot be read", failed)
+	}
+	f.batch.DeleteRange(f.drops, state.Range{Lo: appendVersion(nil, commit, 0), Hi: appendVersion(nil, commit+1, 0)})
+	if err != nil {
+		return err
+	}
+	return f.commit()
+}

@@ -53,6 +53,7 @@ type position struct {
 	end      uint64
 	commit   uint64
 	ordinal  int64
+	counts   uint32 // By what ordinals are counted, see counting; 0: not known.
 	message  uint64 // The newest logical message outside transactions that was sent.
 	micros   int64  // Of the commit, since the epoch.
 	xid      uint32
@@ -106,6 +107,9 @@ func (p *position) AppendJSON(dst []byte) []byte {
 	if p.commit != 0 {
 		num("tx_commit_lsn", p.commit)
 		num("tx_ordinal", uint64(p.ordinal))
+		if p.counts != 0 {
+			num("tx_counts", uint64(p.counts))
+		}
 	}
 	if p.message != 0 {
 		num("lsn_message", p.message)
@@ -146,6 +150,7 @@ type storedOffset struct {
 	Forced    bool            `json:"resnapshot"`
 	TxCommit  uint64          `json:"tx_commit_lsn"`
 	Ordinal   int64           `json:"tx_ordinal"`
+	Counts    uint32          `json:"tx_counts"`
 	Message   uint64          `json:"lsn_message"`
 	SystemID  string          `json:"system_id"`
 	Timeline  int32           `json:"timeline"`
@@ -172,7 +177,7 @@ func parsePosition(text []byte) (*position, error) {
 	if o.SystemID == "" {
 		return o.takeOver(), nil
 	}
-	p := &position{commit: o.TxCommit, ordinal: o.Ordinal, message: o.Message, micros: o.Micros, forced: o.Forced,
+	p := &position{commit: o.TxCommit, ordinal: o.Ordinal, counts: o.Counts, message: o.Message, micros: o.Micros, forced: o.Forced,
 		lsn: value(o.LSN), end: value(o.LSNCommit), xid: uint32(value(o.TxID)),
 		lineage: &lineage{systemID: o.SystemID, timeline: o.Timeline, slot: o.Slot, gapFrom: o.GapFrom, gapTo: o.GapTo, gapAt: o.GapAt}}
 	switch {

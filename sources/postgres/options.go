@@ -2,6 +2,9 @@ package postgres
 
 import (
 	"errors"
+	"hash/fnv"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tidemill/tidemill/connect"
@@ -78,7 +81,7 @@ func (set *settings) readStreamParams(params []string) (faults connect.Errors) {
 
 // options are those of START_REPLICATION.
 func (w *work) options(srv server) []string {
-	const streamed, messages = 140000, 140000
+	const streamed = 140000
 	s := w.stream
 	if s.unstreamed != 0 && s.em.pos.end > s.unstreamed {
 		s.unstreamed = 0 // What could not be kept here has passed, as far as it is known.
@@ -92,13 +95,50 @@ func (w *work) options(srv server) []string {
 	if s.streams {
 		list = append(list, "streaming 'on'")
 	}
-	if srv.version >= messages && !w.set.noMessages {
+	if w.set.messages(srv) {
 		list = append(list, "messages 'true'")
 	}
 	if s.form.choose(w.set.format, srv.version, s.em.pos.end) {
 		list = append(list, "binary 'true'")
 	}
 	return append(list, w.set.streamParams...)
+}
+
+// messages tells whether the stream has logical messages.
+func (set *settings) messages(srv server) bool { return srv.version >= 140000 && !set.noMessages }
+
+// counting is a number for all that decides which changes of a transaction the server
+// sends, apart from what the log itself says: the publication, whose tables and
+// conditions are those of the transaction's time, and the options of the stream. Under
+// another one the same ordinal is another change.
+func (set *settings) counting(srv server) uint32 {
+	h := fnv.New32a()
+	for _, part := range append([]string{set.publication, strconv.FormatBool(set.messages(srv))}, slices.Sorted(slices.Values(set.streamParams))...) {
+		_, _ = h.Write([]byte(part + "\x00"))
+	}
+	return max(1, h.Sum32())
+}
+
+// recount makes sure that the position at which reading begins counts changes as they
+// come now. One within a transaction that was counted otherwise is moved to where the
+// transaction begins: its changes are sent again, and none of them is passed over.
+func (w *work) recount(srv server) error {
+	s := w.stream
+	s.counts = w.set.counting(srv)
+	pos := &s.em.pos
+	if s.reading || pos.commit == 0 || pos.counts == 0 || pos.counts == s.counts {
+		return nil
+	}
+	if strings.EqualFold(w.env.Config["exactly.once.support"], "required") {
+		return fatal("pg.offset.counting", "the stored offset stands in the middle of a transaction ("+lsnText(pos.commit)+
+			"), whose changes are counted otherwise since publication.name or slot.stream.params was changed, and exactly.once.support=required forbids to send them again", nil,
+			"set both back until the transaction has been read, then change them; or set exactly.once.support=requested to have its changes sent again")
+	}
+	w.log.Warn("The transaction in whose middle the stored offset stands is sent again from its first change: since publication.name or slot.stream.params was changed its changes are counted otherwise.",
+		"commit", lsnText(pos.commit), "changes", pos.ordinal)
+	commit := pos.commit
+	pos.commit, pos.ordinal, pos.counts = 0, 0, 0
+	return w.fill.recount(commit, pos)
 }
 
 // startFault explains why the server does not begin to send. An option that it does not

@@ -39,7 +39,7 @@ func failure(t *testing.T, config connect.Config, offsets *connecttest.Offsets) 
 			t.Error(err)
 		}
 	}()
-	err := task.Start(ctx, connect.SourceTaskEnv{Connector: "test", Config: config, StoredOffset: offsets.Get})
+	err := task.Start(ctx, connect.SourceTaskEnv{Connector: "test", Config: config, StoredOffset: offsets.Get, StateDir: t.TempDir()})
 	for err == nil || connect.AsError(err).Class == connect.ClassRetriable {
 		if ctx.Err() != nil {
 			t.Fatal("the task does not fail")

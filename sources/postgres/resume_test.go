@@ -171,3 +171,35 @@ func TestKilledRepeatsWhatWasNotStored(t *testing.T) {
 	}
 	t.Logf("%d records were repeated", repeated)
 }
+
+// TestResumeUnderOtherOptions stops in the middle of a transaction and goes on with
+// options under which the server sends fewer of its changes, so that the ordinals of
+// those that are left are others: none is passed over.
+func TestResumeUnderOtherOptions(t *testing.T) {
+	t.Parallel()
+	d := newTestDB(t)
+	d.exec(fillBig)
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY, n int, v text); INSERT INTO a VALUES (0, 0, big(0))`)
+	dir, offsets := t.TempDir(), &connecttest.Offsets{}
+	config := []string{"unavailable.value.mode", "fill", "slot.drop.on.stop", "false", "max.batch.size", "1"}
+	run := connecttest.StartSourceIn(t, Plugin().New(), d.config(config...), offsets, dir)
+	run.Take(1)
+	d.streaming()
+	run.Commit()
+	const messages = `SELECT pg_logical_emit_message(true, 'note', g::text) FROM generate_series(1, 3) g;`
+	d.exec(`BEGIN; ` + messages + ` UPDATE a SET v = big(1); UPDATE a SET n = 1; UPDATE a SET v = big(2); UPDATE a SET n = 2; UPDATE a SET v = big(3); UPDATE a SET n = 3; COMMIT`)
+	run.Take(5) // Three messages and two rows.
+	run.Commit()
+	run.Stop()
+	required := append([]string{"slot.stream.params", "messages=false", "exactly.once.support", "required"}, config...)
+	if err := failure(t, d.config(required...), offsets); err.Code != "pg.offset.counting" {
+		t.Error(err)
+	}
+	again := connecttest.StartSourceIn(t, Plugin().New(), d.config(append([]string{"slot.stream.params", "messages=false"}, config...)...), offsets, dir)
+	for i, r := range again.Take(6) {
+		seed, n := i/2+1, (i+1)/2
+		if want := d.get(`SELECT big($1)`, seed); after(&r, "v").Str() != want || after(&r, "n").Int() != int64(n) {
+			t.Errorf("change %d has n=%d and %.20s, want n=%d and %.20s", i, after(&r, "n").Int(), after(&r, "v").Str(), n, want)
+		}
+	}
+}

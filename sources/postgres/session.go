@@ -344,6 +344,9 @@ func (w *work) follow(ctx context.Context, side *db, rep *replication, srv serve
 	if err := w.watched().begin(ctx); err != nil {
 		return err
 	}
+	if err := w.recount(srv); err != nil {
+		return err
+	}
 	if err := rep.start(ctx, w.set.slot, s.em.pos.end, w.options(srv)); err != nil {
 		return err
 	}

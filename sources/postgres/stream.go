@@ -41,6 +41,7 @@ type stream struct {
 	side     *db // For the catalogue; opened when needed.
 	tables   map[uint32]*planned
 	form     wireForm
+	counts   uint32 // By what ordinals are counted.
 
 	reading    bool // The server has begun to send.
 	streams    bool // This connection brings transactions in progress.
@@ -280,6 +281,7 @@ func (s *stream) begin(body []byte) error {
 	micros := m.micros + postgresEpoch
 	e.stamp = stamp{micros: micros, xid: m.xid, lastEnd: e.pos.end, xmin: s.xmin()}
 	e.pos.commit, e.pos.ordinal, e.pos.xid, e.pos.micros = m.commit, 0, m.xid, micros
+	e.pos.counts = s.counts
 	e.pos.snapshot = snapshotNone
 	if e.tx != nil {
 		e.tx.open(m.xid, m.commit)
