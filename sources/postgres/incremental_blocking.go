@@ -164,7 +164,6 @@ func (h *blocking) read(ctx context.Context, c *replication) error {
 	h.b.tries = 0
 	s.em.newBatch()
 	s.log.Info("The blocking snapshot is complete.", "id", h.ask.ID)
-	h.b.notes.add("COMPLETED", "Initial Snapshot", "request_id", h.ask.ID)
 	h.b.due = true
 	return nil
 }
@@ -184,6 +183,7 @@ func (h *blocking) readTables(ctx context.Context, start, after position) (err e
 	micros := time.Now().UnixMicro()
 	sn := &snapshot{
 		set: &set, log: s.log, metrics: s.metrics, out: s.out, app: s.app, slot: h.slot, version: Version, keep: h.rep.keep, after: &after,
+		notes: newNotifier(&set, s.log), request: h.ask.ID,
 		emitter: func() *emitter {
 			e := template
 			e.set, e.tx, e.warned, e.pos, e.now = &set, nil, map[string]bool{}, start, micros

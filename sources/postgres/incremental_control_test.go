@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -224,23 +225,7 @@ func TestNotifications(t *testing.T) {
 	run := d.startSignalled(c, &connecttest.Offsets{}, "snapshot.mode", "no_data", "notification.enabled.channels", "sink,log", "notification.sink.topic.name", "told")
 	d.streaming()
 	c.send("execute-snapshot", `{"data-collections":["public.a","public.empty"]}`)
-	var told []string
-	for !strings.Contains(strings.Join(told, " "), "COMPLETED Incremental Snapshot") {
-		r := run.Take(1)[0]
-		if r.Topic != "told" {
-			continue
-		}
-		v := r.Value.Struct()
-		line := v.Get("type").Str() + " " + v.Get("aggregate_type").Str()
-		for _, e := range v.Get("additional_data").Map() {
-			if k := e.Key.Str(); k == "status" || k == "scanned_collection" || k == "total_rows_scanned" || k == "maximum_key" {
-				line += " " + k + "=" + e.Value.Str()
-			}
-		}
-		if strings.HasPrefix(line, "COMPLETED") || strings.HasPrefix(line, "STARTED") || strings.HasPrefix(line, "IN_PROGRESS") || strings.HasPrefix(line, "TABLE_SCAN_") {
-			told = append(told, strings.Replace(line, "TABLE_SCAN_COMPLETED Incremental", "TABLE_SCAN Incremental", 1))
-		}
-	}
+	told := toldUntil(run, "COMPLETED Incremental Snapshot")
 	for _, want := range []string{"STARTED Incremental Snapshot", "IN_PROGRESS Incremental Snapshot maximum_key=10",
 		"TABLE_SCAN Incremental Snapshot scanned_collection=public.a total_rows_scanned=10 status=SUCCEEDED",
 		"TABLE_SCAN Incremental Snapshot scanned_collection=public.empty total_rows_scanned=0 status=EMPTY"} {
@@ -253,6 +238,60 @@ func TestNotifications(t *testing.T) {
 		if found != 1 {
 			t.Errorf("%q was told %d times: %q", want, found, told)
 		}
+	}
+}
+
+// toldUntil returns the notifications in the topic "told" up to one.
+func toldUntil(run *connecttest.SourceRun, last string) (told []string) {
+	for !slices.Contains(told, last) {
+		r := run.Take(1)[0]
+		if r.Topic != "told" {
+			continue
+		}
+		v := r.Value.Struct()
+		line := v.Get("type").Str() + " " + v.Get("aggregate_type").Str()
+		for _, e := range v.Get("additional_data").Map() {
+			if k := e.Key.Str(); k == "status" || k == "scanned_collection" || k == "total_rows_scanned" || k == "maximum_key" {
+				line += " " + k + "=" + e.Value.Str()
+			}
+		}
+		told = append(told, strings.Replace(line, "TABLE_SCAN_COMPLETED", "TABLE_SCAN", 1))
+	}
+	return told
+}
+
+// TestNotificationsOfWholeSnapshots looks at those of the initial snapshot, in each kind
+// and mode, and of a blocking one.
+func TestNotificationsOfWholeSnapshots(t *testing.T) {
+	t.Parallel()
+	want := []string{"STARTED Initial Snapshot", "IN_PROGRESS Initial Snapshot", "IN_PROGRESS Initial Snapshot",
+		"TABLE_SCAN Initial Snapshot scanned_collection=public.a total_rows_scanned=10 status=SUCCEEDED",
+		"TABLE_SCAN Initial Snapshot scanned_collection=public.empty total_rows_scanned=0 status=SUCCEEDED", "COMPLETED Initial Snapshot"}
+	check := func(t *testing.T, run *connecttest.SourceRun) {
+		t.Helper()
+		got := toldUntil(run, "COMPLETED Initial Snapshot")
+		if got[0] != want[0] || !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))) {
+			t.Errorf("it tells %q", got)
+		}
+	}
+	for _, mode := range []string{"initial", "initial_only"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			d := newTestDB(t)
+			d.exec(`CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE empty (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 10)`)
+			c := newSignalled()
+			var offsets connecttest.Offsets
+			run := d.startSignalled(c, &offsets, "snapshot.mode", mode, "notification.enabled.channels", "sink", "notification.sink.topic.name", "told")
+			check(t, run)
+			if run.Commit(); mode == "initial_only" {
+				return
+			}
+			d.streaming()
+			c.send("execute-snapshot", `{"type":"blocking","data-collections":["public.*"]}`)
+			check(t, run)
+			d.exec(`INSERT INTO a VALUES (11)`)
+			expectBrief(t, run.Take(1), `a c {"id":11} null {"id":11}`)
+		})
 	}
 }
 

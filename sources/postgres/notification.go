@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
@@ -16,7 +17,7 @@ type notifier struct {
 	log        *slog.Logger
 	key, value *connect.Schema
 	life       string
-	count      uint64
+	count      atomic.Uint64
 	queue      []note // To be told at the next end of a transaction.
 }
 
@@ -100,29 +101,36 @@ func (n *notifier) tell(s *stream) {
 	}
 	queue := n.queue
 	n.queue = nil
-	for _, q := range queue {
-		n.count++
-		id := n.life + "-" + strconv.FormatUint(n.count, 10)
-		q.more = append([]string{"connector_name", s.set.prefix}, q.more...)
-		if n.log != nil {
-			n.log.Info("Notification.", "aggregate", q.aggregate, "type", q.kind, "data", strings.Join(q.more, " "))
+	for i := range queue {
+		if n.write(s.em, &queue[i]) {
+			s.pending = false
 		}
-		if n.topic == "" {
-			continue
-		}
-		a := &s.em.batch.arena
-		key, value := a.row(1), a.row(5)
-		var entries []connect.MapEntry
-		for i := 0; i+1 < len(q.more); i += 2 {
-			if q.more[i+1] != "" {
-				entries = append(entries, connect.MapEntry{Key: connect.String(q.more[i]), Value: connect.String(q.more[i+1])})
-			}
-		}
-		key[0] = connect.String(id)
-		value[0], value[1], value[2], value[3] = key[0], connect.String(q.kind), connect.String(q.aggregate), connect.Map(entries)
-		value[4] = connect.Int64(s.em.now / 1000)
-		s.em.append(connect.Record{Topic: n.topic, KeySchema: n.key, Key: a.structure(n.key, key), ValueSchema: n.value, Value: a.structure(n.value, value)}, true)
-		s.em.batch.records[len(s.em.batch.records)-1].Boundary = connect.BoundaryCommit
-		s.pending = false
 	}
+}
+
+// write appends a record of a notification and returns true, unless it is told in the
+// log only. It may be called by several goroutines, each with an emitter of its own.
+func (n *notifier) write(e *emitter, q *note) bool {
+	id := n.life + "-" + strconv.FormatUint(n.count.Add(1), 10)
+	more := append([]string{"connector_name", e.set.prefix}, q.more...)
+	if n.log != nil {
+		n.log.Info("Notification.", "aggregate", q.aggregate, "type", q.kind, "data", strings.Join(more, " "))
+	}
+	if n.topic == "" {
+		return false
+	}
+	a := &e.batch.arena
+	key, value := a.row(1), a.row(5)
+	var entries []connect.MapEntry
+	for i := 0; i+1 < len(more); i += 2 {
+		if more[i+1] != "" {
+			entries = append(entries, connect.MapEntry{Key: connect.String(more[i]), Value: connect.String(more[i+1])})
+		}
+	}
+	key[0] = connect.String(id)
+	value[0], value[1], value[2], value[3] = key[0], connect.String(q.kind), connect.String(q.aggregate), connect.Map(entries)
+	value[4] = connect.Int64(time.Now().UnixMilli())
+	e.append(connect.Record{Topic: n.topic, KeySchema: n.key, Key: a.structure(n.key, key), ValueSchema: n.value, Value: a.structure(n.value, value)}, true)
+	e.batch.records[len(e.batch.records)-1].Boundary = connect.BoundaryCommit
+	return true
 }

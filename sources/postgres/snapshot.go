@@ -34,6 +34,9 @@ type snapshot struct {
 
 	// after is the position behind the snapshot, when it is not the initial one.
 	after *position
+	// notes are told how it goes on; request is the ID of the signal that asked for it.
+	notes   *notifier
+	request string
 
 	tables   []*snapshotTable
 	progress *tally
@@ -56,6 +59,10 @@ func (s *snapshot) run(ctx context.Context) error {
 	first, err := s.join(ctx)
 	if err != nil {
 		s.progress.end(err)
+		return err
+	}
+	if err := s.tellStarted(ctx); err != nil {
+		first.close(context.WithoutCancel(ctx))
 		return err
 	}
 	s.tails = make(chan tableTail)
@@ -83,7 +90,9 @@ func (s *snapshot) run(ctx context.Context) error {
 	whole.Go(func() error { return s.progress.run(around) })
 	err = whole.Wait()
 	over()
-	s.progress.end(err)
+	if s.progress.end(err); err != nil {
+		s.tellFailed(ctx)
+	}
 	return err
 }
 
@@ -117,6 +126,9 @@ func (s *snapshot) arrange() {
 // tables are open at once.
 func (s *snapshot) deal(ctx context.Context, todo chan<- piece) error {
 	for _, t := range s.tables {
+		if err := s.tellTable(ctx, t); err != nil {
+			return err
+		}
 		for _, h := range t.heaps {
 			step := cut(h, s.shares())
 			for i := range pieces(h, step) {
@@ -138,6 +150,9 @@ func (s *snapshot) finish(ctx context.Context) error {
 	done := 0
 	for tail := range s.tails {
 		done++
+		if err := s.tellRead(ctx, tail.table); err != nil {
+			return err
+		}
 		if tail.batch == nil {
 			continue // An empty table.
 		}
@@ -160,12 +175,16 @@ func (s *snapshot) finish(ctx context.Context) error {
 	if err := e.fill.reached(&e.pos); err != nil {
 		return err
 	}
+	told := s.notes != nil && s.notes.write(e, s.note("COMPLETED"))
 	if last.batch == nil {
-		e.mark()
+		if !told {
+			e.mark()
+		}
 		return s.hand(ctx, e.batch)
 	}
 	mark(&last.batch.records[0], "last")
 	last.batch.records[0].SourceOffset = last.batch.at(e.pos)
+	last.batch.records = append(last.batch.records, e.batch.records...)
 	return s.send(ctx, last.table, last.batch)
 }
 

@@ -49,7 +49,7 @@ func (w *work) takeSnapshot(ctx context.Context, rep *replication, job snapshotJ
 	}
 	s := &snapshot{
 		set: w.set, log: w.log, metrics: w.metrics, out: w.batches, app: w.app, slot: slot, version: Version,
-		keep: rep.keep,
+		keep: rep.keep, notes: newNotifier(w.set, w.log), request: "initial",
 		emitter: func() *emitter {
 			e := w.newEmitter(start)
 			e.stamp.micros = start.micros
