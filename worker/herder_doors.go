@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 
 	"github.com/tidemill/tidemill/connect"
-	"github.com/tidemill/tidemill/internal/kafkalog"
 )
 
 // TaskDetails is what one task shows beside its status, by name.
@@ -142,17 +141,5 @@ func (h *Herder) applyRemedy(ctx context.Context, alterer connect.OffsetAlterer,
 	if err != nil {
 		return "", err
 	}
-	var records []kafkalog.Entry
-	for p, value := range changes {
-		if isNull(value) {
-			value = nil
-		}
-		records = append(records, h.rt.offsets.entry(name, p, value))
-	}
-	if len(records) > 0 {
-		if err := h.rt.offsets.journal.Put(ctx, records...); err != nil {
-			return "", err
-		}
-	}
-	return message, h.rt.offsets.journal.ReadToEnd(ctx)
+	return message, h.rt.offsets.alter(ctx, name, changes)
 }

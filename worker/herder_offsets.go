@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/tidemill/tidemill/connect"
-	"github.com/tidemill/tidemill/internal/kafkalog"
 )
 
 // Offsets returns a connector's stored offsets: of a source those in the offsets
@@ -175,16 +174,7 @@ func (h *Herder) modifySource(ctx context.Context, plugin connect.Connector, d d
 	if err != nil {
 		return false, err
 	}
-	var records []kafkalog.Entry
-	for p, value := range changes {
-		records = append(records, h.rt.offsets.entry(name, p, value))
-	}
-	if len(records) > 0 {
-		if err := h.rt.offsets.journal.Put(ctx, records...); err != nil {
-			return false, err
-		}
-	}
-	return everything, h.rt.offsets.journal.ReadToEnd(ctx)
+	return everything, h.rt.offsets.alter(ctx, name, changes)
 }
 
 // storageSettings returns further settings of an internal topic, which follow its

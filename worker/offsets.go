@@ -116,6 +116,24 @@ func (s *offsetStore) entry(connector string, p connect.SourcePartition, value [
 	return kafkalog.Entry{Key: key, Value: value}
 }
 
+// alter stores offsets of a connector that does not run, or forgets those that are
+// null, and returns once that is known here as well.
+func (s *offsetStore) alter(ctx context.Context, connector string, changes map[connect.SourcePartition][]byte) error {
+	records := make([]kafkalog.Entry, 0, len(changes))
+	for p, value := range changes {
+		if isNull(value) {
+			value = nil
+		}
+		records = append(records, s.entry(connector, p, value))
+	}
+	if len(records) > 0 {
+		if err := s.journal.Put(ctx, records...); err != nil {
+			return err
+		}
+	}
+	return s.journal.ReadToEnd(ctx)
+}
+
 // entries returns the records that store the positions.
 func (s *offsetStore) entries(connector string, positions map[connect.SourcePartition]connect.Offset) []kafkalog.Entry {
 	list := make([]kafkalog.Entry, 0, len(positions))

@@ -79,7 +79,10 @@ func (s *settings) connect(ctx context.Context, application string, replication 
 		}
 		return nil, s.refused(err, doing)
 	}
-	return conn, sendAsStored(ctx, conn)
+	if err := sendAsStored(ctx, conn); err != nil {
+		return nil, err
+	}
+	return conn, nil
 }
 
 // open opens an ordinary connection and runs database.initial.statements.

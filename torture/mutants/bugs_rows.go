@@ -16,7 +16,7 @@ func rows() []Mutant {
 			Name:   "bug_relation_cache",
 			Breaks: "A table's columns are not learnt again when they change (invariant 5).",
 			Edits: []Edit{{
-				"sources/postgres/stream.go",
+				"sources/postgres/stream_learn.go",
 				"	s.tables[r.oid] = t\n",
 				"	if s.tables[r.oid] != nil {\n		return nil\n	}\n	s.tables[r.oid] = t\n",
 			}},
