@@ -18,14 +18,8 @@ const kindResumable = "resumable"
 // well, which does no harm, since they come in the order of their versions.
 func (w *work) beginResumable(ctx context.Context, rep *replication, job snapshotJob) error {
 	side := job.check.db
-	if w.set.snapshotDelay > 0 && !pause(ctx, w.set.snapshotDelay) {
-		return nil
-	}
-	if job.slot != nil && job.slot.lost() {
-		if err := side.dropSlot(ctx, w.set.slot); err != nil {
-			return err
-		}
-		job.slot = nil
+	if ready, err := w.makeReady(ctx, &job); err != nil || !ready {
+		return err
 	}
 	var from uint64
 	if job.slot != nil {

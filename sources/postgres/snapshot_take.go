@@ -21,15 +21,8 @@ type snapshotJob struct {
 // beside it exports the view then.
 func (w *work) takeSnapshot(ctx context.Context, rep *replication, job snapshotJob) error {
 	side := job.check.db
-	if w.set.snapshotDelay > 0 && !pause(ctx, w.set.snapshotDelay) {
-		return nil
-	}
-	if job.slot != nil && job.slot.lost() {
-		// It is of no use to anybody: the server has let go of what it needs.
-		if err := side.dropSlot(ctx, w.set.slot); err != nil {
-			return err
-		}
-		job.slot = nil
+	if ready, err := w.makeReady(ctx, &job); err != nil || !ready {
+		return err
 	}
 	if from, err := w.cutShort(ctx, rep, job); err != nil || from != nil {
 		return w.repeatSnapshot(from, job, err)
@@ -69,6 +62,22 @@ func (w *work) takeSnapshot(ctx context.Context, rep *replication, job snapshotJ
 	failpoint.At("source.snapshot.read")
 	start.snapshot, start.forced = snapshotDone, false
 	return w.newStream(start, job.srv)
+}
+
+// makeReady does what comes before any reading of the tables: it waits, as
+// snapshot.delay.ms asks, and drops a slot that was lost, which is of no use to anybody,
+// since the server has let go of what it needs. It returns false at the end of the task.
+func (w *work) makeReady(ctx context.Context, job *snapshotJob) (bool, error) {
+	if w.set.snapshotDelay > 0 && !pause(ctx, w.set.snapshotDelay) {
+		return false, nil
+	}
+	if job.slot != nil && job.slot.lost() {
+		if err := job.check.db.dropSlot(ctx, w.set.slot); err != nil {
+			return false, err
+		}
+		job.slot = nil
+	}
+	return true, nil
 }
 
 // readTables reads the tables that the snapshot has.
