@@ -44,6 +44,9 @@ func (p *plant) settings(host string) connect.Config {
 		"key.converter.schema.registry.url": registryURL, "value.converter.schema.registry.url": registryURL,
 		"plugin.state.dir": filepath.Join(p.Dir, "state"),
 	}
+	if p.Tight {
+		c["producer.buffer.bytes"] = "65536"
+	}
 	if p.ExactlyOnce {
 		c["exactly.once.source.support"] = "enabled"
 	}
@@ -153,6 +156,9 @@ func (p *plant) start(ctx context.Context) error {
 		"connector.class": "io.debezium.connector.postgresql.PostgresConnector", "tasks.max": "1",
 		"database.hostname": hostPostgres, "database.port": "5432", "database.user": "sim", "database.password": "sim", "database.dbname": "sim", "database.sslmode": "disable",
 		"topic.prefix": "sim", "table.include.list": "public.accounts,public.items", "slot.name": "sim", "snapshot.mode": p.Snapshot,
+	}
+	if p.Tight {
+		config["max.batch.size"], config["max.queue.size"] = "4", "8"
 	}
 	for {
 		_, err := p.now().worker.Herder().Create(ctx, worker.CreateRequest{Name: connector, Config: config})

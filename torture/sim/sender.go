@@ -21,7 +21,8 @@ type sender struct {
 	tables  map[uint32]bool
 	told    map[uint32]bool // Relations that were sent.
 	next    int             // The next record of the log to look at.
-	sent    uint64
+	sent    uint64          // How far the log was read.
+	before  uint64          // How far it was before the record at hand.
 	partial map[*transaction]*inProgress
 
 	heard    time.Time // When the client last said something; under the database's lock.
@@ -155,7 +156,7 @@ func (w *sender) collect() (messages [][]byte) {
 	for n := 0; w.next < len(w.db.log) && n < most; n++ {
 		r := &w.db.log[w.next]
 		w.next++
-		w.sent = max(w.sent, r.lsn)
+		w.before, w.sent = w.sent, max(w.sent, r.lsn)
 		messages = w.record(messages, r, now)
 	}
 	if w.next < len(w.db.log) {
@@ -163,6 +164,7 @@ func (w *sender) collect() (messages [][]byte) {
 	}
 	quiet := len(messages) == 0
 	w.sent = max(w.sent, w.db.wal)
+	w.before = w.sent
 	silent := time.Since(w.heard)
 	ask := silent >= senderTimeout/2 && !w.asked
 	if quiet || w.answered || ask {
@@ -207,13 +209,13 @@ func (w *sender) record(messages [][]byte, r *walRecord, now time.Time) [][]byte
 			add(tx.commit, tx.end, streamCommit(tx))
 			return messages
 		}
-		w.whole(add, tx)
+		w.whole(add, func(m []byte) { messages = append(messages, m) }, tx)
 	}
 	return messages
 }
 
 // whole sends a transaction that has committed.
-func (w *sender) whole(add func(at, end uint64, m []byte), tx *transaction) {
+func (w *sender) whole(add func(at, end uint64, m []byte), alone func(m []byte), tx *transaction) {
 	began := false
 	for i := range tx.changes {
 		c := &tx.changes[i]
@@ -229,6 +231,9 @@ func (w *sender) whole(add func(at, end uint64, m []byte), tx *transaction) {
 			add(0, 0, w.form.relation(c.table))
 		}
 		add(c.lsn, c.lsn, w.form.change(c))
+		if i%8 == 7 {
+			alone(keepalive(w.before, w.db.now(), false)) // A long transaction takes its time.
+		}
 	}
 	if began {
 		add(tx.commit, tx.end, commitMessage(tx))

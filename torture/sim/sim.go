@@ -30,6 +30,9 @@ type Options struct {
 	ExactlyOnce bool
 	// Snapshot is snapshot.mode.
 	Snapshot string
+	// Tight gives the source a queue and the producer a buffer of the least size, so that
+	// the brokers' troubles reach back to the server.
+	Tight bool
 	// Faults are what is done to the parts. Default: all.
 	Faults []Fault
 	// Dir is for files that a task keeps on its machine.

@@ -88,7 +88,7 @@ func TestSeeds(t *testing.T) {
 	for seed := *first; seed < *first+uint64(*seeds); seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			r := simulate(t, Options{Seed: seed, For: time.Duration(*hours * float64(time.Hour)), Snapshot: []string{"initial", "no_data"}[seed/2%2], ExactlyOnce: seed%2 == 0})
+			r := simulate(t, Options{Seed: seed, For: time.Duration(*hours * float64(time.Hour)), Snapshot: []string{"initial", "no_data"}[seed/2%2], ExactlyOnce: seed%2 == 0, Tight: seed%3 == 0})
 			total.add(r)
 			t.Logf("%+v", r)
 			if r.Changes < 100 || r.Records < r.Changes/2 || len(r.Made) < 5 {

@@ -64,8 +64,11 @@ type writer struct {
 
 func newWriter(db *database, rng *rand.Rand) *writer {
 	wr := &writer{db: db, rng: rng, tx: db.begin(), left: 1 + rng.IntN(4), abort: rng.IntN(12) == 0, removed: map[string]bool{}}
-	if rng.IntN(12) == 0 {
+	switch n := rng.IntN(200); {
+	case n < 16:
 		wr.left += rng.IntN(60)
+	case n == 16:
+		wr.left += 200 + rng.IntN(600)
 	}
 	return wr
 }
