@@ -57,6 +57,10 @@ func Faults() []Fault {
 // others: what stops everything for a while leaves no room for the rest.
 var weights = map[Fault]int{CutPostgres: 12, CutKafka: 12, CutRegistry: 2, CrashPostgres: 2, RestartPostgres: 1, RestartRegistry: 1, FailRegistry: 1, LosePostgres: 2, LoseKafka: 2, UnplugWorker: 1, StopWorker: 1}
 
+// lasting are the faults that are not made before the first position is stored: that a
+// new connector does not reach its server is told to people soon, as it should be.
+var lasting = map[Fault]bool{CrashPostgres: true, RestartPostgres: true, KillWorker: true, UnplugWorker: true, StopWorker: true}
+
 // disturb makes faults until the time is over, and then mends everything.
 func (w *world) disturb(ctx context.Context) error {
 	rng := rand.New(rand.NewPCG(w.Seed, 3))
@@ -64,10 +68,6 @@ func (w *world) disturb(ctx context.Context) error {
 	for _, f := range w.Faults {
 		bag = append(bag, slices.Repeat([]Fault{f}, max(1, weights[f]))...)
 	}
-	// What a server is like that was never reached is told to people soon. So it is
-	// reached first.
-	const calm = 20 * time.Second
-	rest(ctx, calm)
 	for end := w.began.Add(w.For); time.Now().Before(end); {
 		if !rest(ctx, time.Duration(rng.ExpFloat64()*float64(20*time.Second))) {
 			return nil
@@ -93,6 +93,9 @@ func (w *world) mend() {
 // make makes a fault. Those that last a while are over when it returns.
 func (w *world) make(ctx context.Context, f Fault, rng *rand.Rand) error {
 	done := true
+	if lasting[f] && !w.oracle.begun() {
+		return nil
+	}
 	short := func() time.Duration { return time.Duration(rng.ExpFloat64() * float64(10*time.Second)) }
 	switch f {
 	case CutPostgres:

@@ -380,6 +380,13 @@ func (o *oracle) takeOffset(r *kgo.Record) {
 	}
 }
 
+// begun tells whether a position was stored.
+func (o *oracle) begun() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.stored) > 0
+}
+
 // begun returns where the reading of the log began, given the first position that was
 // stored: at one of the places that the server gave to slots.
 func (d *database) begun(first uint64) (at uint64) {

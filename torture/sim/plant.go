@@ -165,7 +165,8 @@ func (p *plant) start(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if time.Since(p.began) > time.Minute {
+		const patience = 10 * time.Minute
+		if time.Since(p.began) > patience {
 			return fmt.Errorf("creating the connector: %w", err)
 		}
 		if connect.AsError(err).Code != "worker.starting" {
