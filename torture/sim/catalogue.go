@@ -200,7 +200,7 @@ func (ss *session) copy(sql string) {
 			if ss.pg.Flush() != nil {
 				return
 			}
-			time.Sleep(20 * time.Millisecond) // The server reads from its disk.
+			time.Sleep(200 * time.Millisecond) // The server reads from its disk.
 		}
 	}
 	if binary {

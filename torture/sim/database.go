@@ -126,6 +126,17 @@ func (d *database) boot() { d.started = d.now().UTC().Format("2006-01-02 15:04:0
 // now is the time by the server's clock.
 func (d *database) now() time.Time { return time.Now().Add(d.skew) }
 
+// fill puts rows into the tables that were there before everything else.
+func (d *database) fill(rows int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, t := range d.tables {
+		for id := int64(1); id <= int64(rows); id++ {
+			t.rows[id] = row{id: id, note: "before"}
+		}
+	}
+}
+
 // begin opens a transaction.
 func (d *database) begin() *transaction {
 	d.mu.Lock()

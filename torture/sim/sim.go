@@ -105,6 +105,10 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	w.net.delay = delays(rand.New(rand.NewPCG(o.Seed, 4)))
 	w.db = newDatabase(w.note)
+	if o.Snapshot == "initial" {
+		const rows = 1000
+		w.db.fill(rows)
+	}
 	if err := w.open(); err != nil {
 		return nil, err
 	}
