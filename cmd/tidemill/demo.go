@@ -27,6 +27,8 @@ type demoOptions struct {
 	brokers  string
 	registry string
 	timeout  time.Duration
+	torture  string // How long; empty for no torture.
+	mode     string
 }
 
 func (a *app) demoCommand() *cobra.Command {
@@ -39,23 +41,35 @@ database with a Debezium connector configuration, derives a table in SQL, fills 
 sink, and prints the changes as they arrive. Everything lives in a temporary directory and goes away on Ctrl-C.
 
 With --once it makes a fixed number of changes, verifies that the topics, the derived table and the sink equal
-the source database, and exits: 0 when they do, 4 when they do not.`,
+the source database, and exits: 0 when they do, 4 when they do not.
+
+With --torture it captures a bank under heavy writing instead, while PostgreSQL, the broker, the registry, the network
+and the worker are killed, stopped, cut off and restarted, over and over again, in an order that --seed decides; then it
+verifies that nothing was lost, torn, doubled or out of order, and exits with 0 or 4. See docs/torture.md.`,
 		Example: `  tidemill demo
   tidemill demo --rate 50
-  tidemill demo --once --json`,
+  tidemill demo --once --json
+  tidemill demo --torture 60s --seed 7 --mode alo`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.demo(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.torture != "" {
+				return a.torture(cmd.Context(), o)
+			}
+			return a.demo(cmd.Context(), o)
+		},
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.once, "once", false, "do the whole job once, verify it and exit")
 	f.IntVar(&o.changes, "changes", 1500, "with --once: how many row changes to stream")
 	f.Float64Var(&o.rate, "rate", 5, "changes a second the shop makes (0: none)")
-	f.Uint64Var(&o.seed, "seed", 1, "seed of the shop's choices")
+	f.Uint64Var(&o.seed, "seed", 1, "seed of the shop's choices, or of what goes wrong with --torture")
 	f.StringVar(&o.keep, "keep", "", "keep everything in this directory instead of a temporary one")
 	f.StringVar(&o.pgBin, "pg-bin", "", "folder of PostgreSQL's server programs (default: search)")
 	f.IntVar(&o.restPort, "rest-port", 0, "port of the REST interface (default: 8083, or a free one)")
 	f.StringVar(&o.brokers, "brokers", "", "use this Kafka, as host:port,…; the demo's topics stay there")
 	f.StringVar(&o.registry, "registry", "", "use this schema registry, as a URL; the demo's subjects stay there")
+	f.StringVar(&o.torture, "torture", "", "have everything fail for this time, such as 60s or 60, and verify")
+	f.StringVar(&o.mode, "mode", "eos", "with --torture: what the worker promises, eos (exactly once) or alo (at least once)")
 	f.DurationVar(&o.timeout, "timeout", 2*time.Minute, "with --once: give up after this time")
 	return cmd
 }

@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
+	"net"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemill/tidemill/connect"
@@ -97,7 +101,7 @@ func (n *sqlNode) serve(ctx context.Context, runner *streams.Engine, client *top
 		return err
 	}
 	service := n.settings.String(settingService)
-	log, err := sql.OpenKafkaLog(ctx, kafkalog.Config{
+	log, err := n.openLog(ctx, kafkalog.Config{
 		Client: options, Topic: "_confluent-ksql-" + service + "_command_topic", Replication: int16(n.settings.Int(settingReplication)), Log: n.log,
 	})
 	if err != nil {
@@ -124,6 +128,25 @@ func (n *sqlNode) serve(ctx context.Context, runner *streams.Engine, client *top
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	return engine.Close(closing)
+}
+
+// openLog opens the log of statements. Brokers that do not answer are waited for, as the
+// worker beside us waits for them: its connectors must not end with us.
+func (n *sqlNode) openLog(ctx context.Context, c kafkalog.Config) (*sql.KafkaLog, error) {
+	for {
+		log, err := sql.OpenKafkaLog(ctx, c)
+		network, ok := errors.AsType[*net.OpError](err)
+		passing := ok && network != nil || kgo.IsRetryableBrokerErr(err) || kerr.IsRetriable(err)
+		if err == nil || !passing {
+			return log, err
+		}
+		n.log.Warn("the brokers do not answer, trying again", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // registrySettings are those of the Avro converter.

@@ -55,7 +55,7 @@ func (r *run) tell(list []oracle.Anomaly) {
 // verify holds what is in Kafka against the truth.
 func (r *run) verify(ctx context.Context) error {
 	r.journal.Say("phase", "verify")
-	ctx, cancel := context.WithTimeout(ctx, setupTime)
+	ctx, cancel := context.WithTimeout(ctx, r.setupTime())
 	defer cancel()
 	release, err := r.monitor.Hold(ctx)
 	if err == nil {

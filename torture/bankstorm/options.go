@@ -25,6 +25,8 @@ type Options struct {
 	Faults []string
 	// Plan is done instead of one that is drawn from the seed.
 	Plan chaos.Plan
+	// Copies has a sink and a derived table made of the topics, and verified.
+	Copies bool
 	// Binary is the tidemill that is tortured; Env is added to its environment.
 	Binary string
 	Env    []string
@@ -37,14 +39,13 @@ type Options struct {
 	Out string
 	// Keep leaves the bundle of a run without anomalies, too.
 	Keep bool
+	// Patience is how long it may take until a change made after a fault is in Kafka. 30 s.
+	Patience time.Duration
 	// Shrink is how often a failing run is tried again with fewer faults. 0.
 	Shrink int
 	// Seen is told what happens; nil for nobody.
 	Seen func(chaos.Entry)
 }
-
-// recovery is how long it may take until a change made after a fault is in Kafka.
-const recovery = 30 * time.Second
 
 func (o *Options) complete() error {
 	if o.Duration == 0 {
@@ -62,6 +63,9 @@ func (o *Options) complete() error {
 	if o.TPS == 0 {
 		o.TPS = 100
 	}
+	if o.Patience == 0 {
+		o.Patience = 30 * time.Second
+	}
 	if o.Out == "" {
 		o.Out = "torture-out"
 	}
@@ -70,7 +74,7 @@ func (o *Options) complete() error {
 		return fmt.Errorf("the mode %q is neither %s nor %s", o.Mode, ExactlyOnce, AtLeastOnce)
 	case o.Binary == "":
 		return fmt.Errorf("no tidemill to torture is named")
-	case o.Duration < 0 || o.Gap < 0 || o.Clients < 0 || o.Shrink < 0:
+	case o.Duration < 0 || o.Gap < 0 || o.Clients < 0 || o.Patience < 0 || o.Shrink < 0:
 		return fmt.Errorf("a duration or a number is negative")
 	}
 	if o.Plan == nil {

@@ -89,7 +89,7 @@ const (
 )
 
 // setupTime bounds each step before the storm and after it.
-const setupTime = time.Minute
+func (r *run) setupTime() time.Duration { return max(time.Minute, r.o.Patience) }
 
 // all goes through the phases.
 func (r *run) all(ctx context.Context) (err error) {
@@ -114,7 +114,7 @@ func (r *run) all(ctx context.Context) (err error) {
 
 // prepare makes the world and what is captured in it.
 func (r *run) prepare(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, setupTime)
+	ctx, cancel := context.WithTimeout(ctx, r.setupTime())
 	defer cancel()
 	r.world, err = chaos.Start(ctx, chaos.Options{
 		Dir: r.dir, Binary: r.o.Binary, Env: r.o.Env, Points: r.o.Points, ExactlyOnce: r.o.Mode == ExactlyOnce, PGBin: r.o.PGBin, Journal: r.journal,
@@ -181,6 +181,9 @@ func (r *run) phases(ctx context.Context) error {
 		return err
 	}
 	r.journal.Say("started", "%s", strings.Join(r.world.PointsPassed(), " "))
+	if err := r.copies(ctx); err != nil {
+		return err
+	}
 	before, err := r.world.Usage(ctx)
 	if err != nil {
 		return err
@@ -188,7 +191,7 @@ func (r *run) phases(ctx context.Context) error {
 	if err := r.stormy(ctx); err != nil {
 		return err
 	}
-	for _, phase := range []func(context.Context) error{r.quiesce, r.verify, r.again} {
+	for _, phase := range []func(context.Context) error{r.quiesce, r.verify, r.verifyCopies, r.again} {
 		if err := phase(ctx); err != nil {
 			return err
 		}
@@ -209,7 +212,7 @@ func (r *run) begin() func() error {
 
 // settled waits until a change that is made now has come to Kafka.
 func (r *run) settled(ctx context.Context, after string) error {
-	ctx, cancel := context.WithTimeout(ctx, setupTime)
+	ctx, cancel := context.WithTimeout(ctx, r.setupTime())
 	defer cancel()
 	took, err := r.monitor.Recovered(ctx, time.Now())
 	if err != nil {
@@ -272,7 +275,7 @@ func (r *run) faults(ctx context.Context) error {
 // recover waits until a change made after a fault has come to Kafka, and takes note of
 // how long that took.
 func (r *run) recover(ctx context.Context, f chaos.Fault, healed time.Time) {
-	waiting, cancel := context.WithTimeout(ctx, recovery)
+	waiting, cancel := context.WithTimeout(ctx, r.o.Patience)
 	defer cancel()
 	took, err := r.monitor.Recovered(waiting, healed)
 	if ctx.Err() != nil {
@@ -291,7 +294,7 @@ func (r *run) recover(ctx context.Context, f chaos.Fault, healed time.Time) {
 // quiesce writes a last transaction and waits until everything has come through.
 func (r *run) quiesce(ctx context.Context) (err error) {
 	r.journal.Say("phase", "quiesce")
-	ctx, cancel := context.WithTimeout(ctx, setupTime)
+	ctx, cancel := context.WithTimeout(ctx, r.setupTime())
 	defer cancel()
 	if r.final, err = r.storm.Finish(ctx); err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 // again restarts everything: nothing that was emitted may be emitted again.
 func (r *run) again(ctx context.Context) error {
 	r.journal.Say("phase", "restart everything")
-	ctx, cancel := context.WithTimeout(ctx, setupTime)
+	ctx, cancel := context.WithTimeout(ctx, r.setupTime())
 	defer cancel()
 	before, err := r.world.Ends(ctx, prefix+".", prefix+"."+storm.TableManifest, prefix+".transaction")
 	if err != nil {

@@ -17,6 +17,7 @@ const (
 	AnomalyPanic    = "panic"       // A crash of a process that nobody meant.
 	AnomalyNew      = "emitted_anew"
 	AnomalyLoud     = "silent_gap" // Something was lost, or would be, and nobody was told.
+	AnomalyDiffers  = "value_diff" // A copy is not what the source is.
 	AnomalyHarness  = "harness"    // A fault could not be done: nothing was shown.
 )
 

@@ -1,0 +1,76 @@
+package bankstorm
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tidemill/tidemill/torture/chaos"
+)
+
+// TestShortStorm tortures the worker for a few seconds, with a fault of each part of the
+// world: nothing is wrong, and nothing is left behind.
+func TestShortStorm(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "tidemill")
+	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/tidemill").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	// Not t.TempDir: PostgreSQL, which runs as another user for root, must get in.
+	temp, err := os.MkdirTemp("", "tidemill-torture-test-")
+	if err == nil {
+		err = os.Chmod(temp, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(temp)
+	t.Setenv("TMPDIR", temp)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+	result, err := Run(ctx, Options{
+		Seed: 1, Binary: binary, Out: filepath.Join(temp, "out"), Duration: 6 * time.Second, Patience: 4 * time.Minute, TPS: 50, Copies: true,
+		Plan: chaos.Plan{{Class: "w.kill"}, {Class: "pg.crash", Press: true}, {Class: "kf.kill"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !result.OK() || result.Faults == 0 || result.Transactions == 0 || result.AckSamples == 0 || len(result.recoveries) == 0 {
+		t.Errorf("%s\n%s", result.JSON(), result.Explain())
+	}
+	if !strings.Contains(result.Line(), " anomalies=0 ") || !json.Valid([]byte(result.JSON())) {
+		t.Error(result.Line())
+	}
+	if left, err := filepath.Glob(filepath.Join(temp, "*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
+// TestBadOptionsAreNamed refuses what cannot be run.
+func TestBadOptionsAreNamed(t *testing.T) {
+	for _, o := range []Options{{}, {Binary: "x", Mode: "often"}, {Binary: "x", Duration: -1}, {Binary: "x", Faults: []string{"w.hug"}}} {
+		if _, err := Run(t.Context(), o); err == nil {
+			t.Errorf("%+v was taken", o)
+		}
+	}
+}
+
+// TestPercentiles counts in whole recoveries: the 99th percentile of few is the longest.
+func TestPercentiles(t *testing.T) {
+	var r Result
+	for i := 200; i >= 1; i-- {
+		r.recoveries = append(r.recoveries, recovered{chaos.Fault{Class: "w.kill"}, time.Duration(i) * time.Millisecond})
+	}
+	r.summarize()
+	if r.RecoveredP50 != 0.1 || r.RecoveredP99 != 0.198 || r.RecoveredMax != 0.2 {
+		t.Errorf("%v %v %v", r.RecoveredP50, r.RecoveredP99, r.RecoveredMax)
+	}
+	r.recoveries = r.recoveries[:3]
+	if r.summarize(); r.RecoveredP99 != 0.003 {
+		t.Error(r.RecoveredP99)
+	}
+}
