@@ -53,6 +53,9 @@ func once(ctx context.Context, o Options) (_ Result, err error) {
 	r.result.Seconds = time.Since(r.began).Seconds()
 	r.result.Anomalies = r.journal.Anomalies()
 	r.result.summarize()
+	if ctx.Err() != nil && !o.Keep {
+		return r.result, err // Somebody has interrupted it: there is nothing to look into.
+	}
 	if err != nil || !r.result.OK() || o.Keep {
 		if err != nil {
 			r.journal.Say("error", "%v", err)
