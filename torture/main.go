@@ -80,7 +80,7 @@ func options(args []string) (o bankstorm.Options, asJSON bool, err error) {
 	f.StringVar(&o.Out, "out", "", "where bundles of failures are left (default torture-out)")
 	f.BoolVar(&o.Keep, "keep", false, "leave a bundle in any case")
 	f.IntVar(&o.Shrink, "shrink", 0, "how often to try a failing run again with fewer faults")
-	f.BoolVar(&o.Copies, "copies", true, "with a sink and a derived table, which are verified too")
+	f.BoolVar(&o.Copies, "copies", false, "with a sink and a derived table, which are verified too")
 	f.DurationVar(&o.Patience, "patience", 0, "how long a recovery may take (default 30s)")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	f.BoolVar(&quiet, "quiet", false, "print the result alone")
