@@ -68,7 +68,8 @@ func (v *validator) plugin(ctx context.Context, plugin connect.Connector, own *c
 		_, known := own.Key(name)
 		return !known
 	})
-	if checks, ok := plugin.(connect.Validator); ok {
+	// With a reference in the place of a secret the other system would only refuse the login.
+	if checks, ok := plugin.(connect.Validator); ok && v.resolving == nil {
 		values = v.ask(ctx, checks, values)
 	}
 	v.declare(own.Keys(), values, "", "")

@@ -263,6 +263,17 @@ func readInAStorm(t *testing.T, d *testDB, rows, sessions int, settings ...strin
 	defer stop()
 	v := newVersions(t, "storm")
 	c.send("execute-snapshot", `{"data-collections":["public.storm"]}`)
+	readBeside(t, c, run, v)
+	stop()
+	drainUntil(t, d, run, v)
+	v.compare(d, jsonID)
+	t.Logf("%v, superseded %d", v.ops, run.Metrics.Counter("incremental_rows_superseded_total"))
+	run.Stop()
+}
+
+// readBeside takes what comes until a snapshot beside the log has begun and ended.
+func readBeside(t *testing.T, c *signalled, run *connecttest.SourceRun, v *versions) {
+	t.Helper()
 	deadline := time.Now().Add(2 * time.Minute)
 	for running := false; ; {
 		for _, r := range run.Poll(100 * time.Millisecond) {
@@ -273,17 +284,12 @@ func readInAStorm(t *testing.T, d *testDB, rows, sessions int, settings ...strin
 		c.mu.Unlock()
 		running = running || doc != ""
 		if running && doc == "" {
-			break
+			return
 		}
 		if time.Now().After(deadline) {
 			t.Fatal("the snapshot does not end: ", doc)
 		}
 	}
-	stop()
-	drainUntil(t, d, run, v)
-	v.compare(d, jsonID)
-	t.Logf("%v, superseded %d", v.ops, run.Metrics.Counter("incremental_rows_superseded_total"))
-	run.Stop()
 }
 
 // drainUntil takes everything up to a marker row, which it deletes again.

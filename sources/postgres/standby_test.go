@@ -86,6 +86,40 @@ func TestStandbyAsSource(t *testing.T) {
 	}
 }
 
+// TestIncrementalSnapshotOnAStandby reads a table on a standby while the primary changes
+// it, where nothing can be written to mark places in the log: with read.only, as Debezium
+// asks for it, and without.
+func TestIncrementalSnapshotOnAStandby(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, 17, nil, nil)
+	const rows = 1500
+	stormTable(p.testDB, "storm", rows)
+	p.exec(`CREATE PUBLICATION dbz_publication FOR TABLE storm`)
+	p.caughtUp()
+	for _, readOnly := range []string{"true", "false"} {
+		standby := openTestDB(t, p.standby.DSN("postgres"))
+		standby.slot = "standby_" + readOnly
+		c := newSignalled()
+		run := standby.startSignalled(c, &connecttest.Offsets{}, "snapshot.mode", "no_data", "read.only", readOnly, "incremental.snapshot.chunk.size", "50")
+		eventually(t, "the standby is read", func() bool {
+			// An idle primary tells seldom which transactions run.
+			p.exec(`SELECT pg_log_standby_snapshot()`)
+			return standby.get(`SELECT count(*) FROM pg_replication_slots WHERE active AND confirmed_flush_lsn IS NOT NULL AND slot_name = $1`, standby.slot) == "1"
+		})
+		stop := storm(t, p.testDB, "storm", 3, rows)
+		v := newVersions(t, "storm")
+		c.send("execute-snapshot", `{"data-collections":["public.storm"]}`)
+		readBeside(t, c, run, v)
+		stop()
+		drainUntil(t, p.testDB, run, v)
+		v.compare(p.testDB, jsonID)
+		if v.ops["r"] == 0 || v.ops["u"] == 0 {
+			t.Error(v.ops)
+		}
+		run.Stop()
+	}
+}
+
 // TestStandbyTooOld is refused before version 16, with the reason.
 func TestStandbyTooOld(t *testing.T) {
 	t.Parallel()
