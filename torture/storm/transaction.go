@@ -91,7 +91,8 @@ func (t *transaction) all(ctx context.Context, list ...change) error {
 	return nil
 }
 
-// move changes the key of one row, which is a deletion and a new row in the log.
+// move changes the key of one row, which is a deletion and a new row in the log unless it
+// is the same again. to is an expression.
 func (t *transaction) move(ctx context.Context, name, from, to, set string) error {
 	of := tableOf(name)
 	key := of.key[0]
@@ -102,7 +103,12 @@ func (t *transaction) move(ctx context.Context, name, from, to, set string) erro
 	if len(r.Rows) != 1 {
 		return errNothing
 	}
-	t.add("d", of.event, []Column{{Name: Plain(key), Text: strings.Trim(from, "'")}})
+	at := slices.IndexFunc(r.FieldDescriptions, func(f pgconn.FieldDescription) bool { return f.Name == key })
+	if string(r.Rows[0][at]) == from { // Drawn by chance.
+		t.take("u", of, r)
+		return nil
+	}
+	t.add("d", of.event, []Column{{Name: Plain(key), Text: from}})
 	t.take("c", of, r)
 	return nil
 }
