@@ -14,6 +14,10 @@ type decodedChange struct {
 	old, row []storm.Column
 }
 
+// canonical are the types whose texts digests have in another form, by their numbers in
+// pg_type.
+var canonical = map[string]uint32{"timestamp without time zone": 1114, "numeric": 1700}
+
 var errDecoding = errors.New("this is no line of test_decoding")
 
 // parseChange reads a line without its first word, as test_decoding.c writes it:
@@ -130,8 +134,8 @@ func (p *lineParser) columns() (list []storm.Column, err error) {
 				c.Text = ""
 			}
 		}
-		if kind == "timestamp without time zone" && !c.Null {
-			c.Text = storm.Canonical(1114, c.Text)
+		if oid, ok := canonical[kind]; ok && !c.Null {
+			c.Text = storm.Canonical(oid, c.Text)
 		}
 		list = append(list, c)
 		p.rest = strings.TrimPrefix(p.rest, " ")

@@ -97,15 +97,20 @@ func Plain(name string) string {
 
 // Types whose text the server and a consumer write in different ways.
 const (
-	oidBool, oidTimestamp = 16, 1114
+	oidBool, oidTimestamp, oidNumeric = 16, 1114, 1700
 )
 
 // Canonical turns a value in the server's text form into the one that digests have:
-// booleans are true and false, timestamps microseconds since 1970.
+// booleans are true and false, timestamps microseconds since 1970, and what is no number
+// is NAN, as with decimal.handling.mode=string.
 func Canonical(oid uint32, text string) string {
 	switch oid {
 	case oidBool:
 		return strconv.FormatBool(text == "t" || text == "true")
+	case oidNumeric:
+		if text == "NaN" {
+			return "NAN"
+		}
 	case oidTimestamp:
 		if at, err := time.Parse("2006-01-02 15:04:05.999999", text); err == nil {
 			return strconv.FormatInt(at.UnixMicro(), 10)

@@ -276,7 +276,7 @@ func values(ctx context.Context, c *client, t *transaction) error {
 			(SELECT enumlabel::mood FROM pg_enum WHERE enumtypid = 'mood'::regtype ORDER BY md5(enumlabel || '%d') LIMIT 1), %t, '\x00ff%02x', %d.5)`,
 			name, key, c.rng.IntN(1000), c.rng.IntN(1000000), c.rng.IntN(100000), c.rng.IntN(1000000), c.rng.Int64(), c.chance(0.5), c.rng.IntN(256), c.rng.IntN(1000))},
 		change{"u", "mix", fmt.Sprintf(`UPDATE %s SET n = -n, arr = arr || arr, ok = NULL, "päy load" = '"%d"' WHERE "Key" = %s`, name, c.rng.Int(), key)},
-		change{"u", "mix", fmt.Sprintf(`UPDATE %s SET n = 'NaN' WHERE "Key" = %s AND n > -1000`, name, key)})
+		change{"u", "mix", fmt.Sprintf(`UPDATE %s SET n = 'NaN' WHERE "Key" = %s AND n > -100000`, name, key)})
 }
 
 // keyless changes rows of a table without a key, among them several that are alike.
