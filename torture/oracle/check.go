@@ -47,6 +47,11 @@ func (l *ledger) check(ctx context.Context, t Truth) ([]Anomaly, error) {
 		return nil, fmt.Errorf("reading the manifests: %w", err)
 	}
 	l.transactions.compare(committed, final.add)
+	for tp, p := range l.partitions {
+		if p.buried != nil {
+			final.add(Anomaly{Name: Lost, Text: "the tombstone of the last deletion", Place: tp.String()})
+		}
+	}
 	if err := l.fold.compare(ctx, t.Source, final.add); err != nil {
 		return nil, err
 	}

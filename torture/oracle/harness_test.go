@@ -161,6 +161,14 @@ func (s *scene) finish() {
 	s.must(s.reader.Wait(ctx, final))
 }
 
+// settle waits until the snapshot is over: the first transaction may be in the snapshot
+// itself, the second comes behind it.
+func (s *scene) settle() {
+	s.t.Helper()
+	s.finish()
+	s.finish()
+}
+
 // check compares with the source.
 func (s *scene) check() []Anomaly {
 	s.t.Helper()

@@ -28,7 +28,7 @@ func newTape(t *testing.T) *tape {
 	t.Helper()
 	s := newScene(t, true, storm.Options{Seed: 3, Clients: 3, TPS: -1, BigTx: -1, DDL: -1, Hold: time.Millisecond})
 	stop := s.work(2)
-	s.finish()
+	s.settle()
 	s.blow(80)
 	s.finish()
 	stop()
@@ -102,7 +102,7 @@ func (p *tape) find(n int, ok func(*record) bool) int {
 	return 0
 }
 
-// transfer tells whether a record is the row of a transfer.
+// transferred tells whether a record is the row of a transfer.
 func transferred(r *record) bool {
 	return r.table == "public.xfer" && r.op == "c" && slices.ContainsFunc(r.row, func(c storm.Column) bool { return strings.HasPrefix(c.Text, "from ") })
 }
@@ -123,6 +123,26 @@ func (p *tape) without(drop func(*record) bool) []*kgo.Record {
 // with puts a record at a place.
 func (p *tape) with(at int, r *kgo.Record) []*kgo.Record {
 	return slices.Insert(slices.Clone(p.records), at, r)
+}
+
+// replaced puts a record in the place of another.
+func (p *tape) replaced(at int, r *kgo.Record) []*kgo.Record {
+	list := slices.Clone(p.records)
+	list[at] = r
+	return list
+}
+
+// third returns the place of a transfer with at least two others before it in its
+// partition.
+func (p *tape) third() int {
+	before := map[int32]int{}
+	return p.find(0, func(r *record) bool {
+		if !transferred(r) {
+			return false
+		}
+		before[r.Partition]++
+		return before[r.Partition] == 3
+	})
 }
 
 // rewrite returns a record with another value.
@@ -153,13 +173,12 @@ func (p *tape) aborted(raw *kgo.Record) *kgo.Record {
 	})
 }
 
-// neighbours finds two records of one partition, of different transactions, that follow
-// each other.
+// neighbours finds two manifests of one partition that follow each other.
 func (p *tape) neighbours() (int, int) {
 	for i, r := range p.read {
 		for j := i + 1; j < len(p.read); j++ {
 			if q := p.read[j]; q.Topic == r.Topic && q.Partition == r.Partition {
-				if transferred(r) && transferred(q) && q.commit != r.commit {
+				if streamedManifest(r) && streamedManifest(q) {
 					return i, j
 				}
 				break
@@ -177,7 +196,7 @@ func TestMeddled(t *testing.T) {
 	if list := p.play(true, p.records); len(list) > 0 {
 		t.Fatalf("not meddled with: %v", list)
 	}
-	row := p.find(3, transferred)
+	row := p.third()
 	victim := p.read[row]
 	swapped := slices.Clone(p.records)
 	i, j := p.neighbours()
@@ -200,7 +219,7 @@ func TestMeddled(t *testing.T) {
 		})},
 		"one row twice":            {Duplicate, p.with(row+1, p.records[row])},
 		"two rows changed places":  {Reorder, swapped},
-		"one value changed":        {ValueDiff, p.with(row, &changed)},
+		"one value changed":        {ValueDiff, p.replaced(row, &changed)},
 		"a key of another row":     {ValueDiff, p.rekeyed(row)},
 		"a row of nobody":          {AbortedRead, p.with(len(p.records), p.aborted(p.records[row]))},
 		"a manifest of nobody":     {AbortedRead, p.with(len(p.records), p.unknownManifest(manifest))},
@@ -219,7 +238,7 @@ func TestMeddled(t *testing.T) {
 	}
 	t.Run("told too early", func(t *testing.T) { toldTooEarly(t, p) })
 	t.Run("a secret", func(t *testing.T) {
-		found := p.play(true, p.records, func(l *ledger) { l.secrets = [][]byte{[]byte("before a message")} })
+		found := p.play(true, p.records, func(l *ledger) { l.secrets = [][]byte{[]byte(storm.KindFinal)} })
 		if len(found) == 0 || found[0].Name != SecretLeak {
 			t.Errorf("%v", found)
 		}
@@ -285,11 +304,9 @@ func repeated(t *testing.T, p *tape, row int) {
 
 // rekeyed gives a record the key of another.
 func (p *tape) rekeyed(row int) []*kgo.Record {
-	list := slices.Clone(p.records)
-	other := *list[row]
-	other.Key = list[p.find(0, transferred)].Key
-	list[row] = &other
-	return list
+	other := *p.records[row]
+	other.Key = p.records[p.find(0, transferred)].Key
+	return p.replaced(row, &other)
 }
 
 // unknownManifest returns a manifest of a transaction that nobody committed.
@@ -315,8 +332,7 @@ func (p *tape) readToo(at int) *kgo.Record {
 
 // renamed returns the tape with a column of one row under another name.
 func (p *tape) renamed(row int) []*kgo.Record {
-	list := slices.Clone(p.records)
-	list[row] = p.rewrite(list[row], func(s *connect.Schema, v []connect.Value) (*connect.Schema, []connect.Value) {
+	return p.replaced(row, p.rewrite(p.records[row], func(s *connect.Schema, v []connect.Value) (*connect.Schema, []connect.Value) {
 		def := s.Def()
 		def.Fields = slices.Clone(def.Fields)
 		inner := def.Fields[s.Index("after")].Schema.Def()
@@ -326,6 +342,5 @@ func (p *tape) renamed(row int) []*kgo.Record {
 		def.Fields[s.Index("after")].Schema, def.Fields[s.Index("before")].Schema = own, own
 		v[s.Index("after")] = connect.StructValue(own.StructOf(v[s.Index("after")].Struct().Values()))
 		return def.MustBuild(), v
-	})
-	return list
+	}))
 }

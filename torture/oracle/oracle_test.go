@@ -14,7 +14,7 @@ func TestNothingWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t, once, storm.Options{Seed: 7, Clients: 4, TPS: -1, BigTx: 600, DDL: 0.05, Hold: time.Millisecond})
 			stop := s.work(3)
-			s.finish() // The snapshot is over.
+			s.settle()
 			s.blow(100)
 			stop()
 			s.blow(20)
@@ -24,8 +24,14 @@ func TestNothingWrong(t *testing.T) {
 			for _, a := range s.check() {
 				t.Error(a)
 			}
-			t.Logf("%+v %+v", s.storm.Stats(), s.reader.Stats())
 			stop()
+			before := s.reader.Stats().Records
+			s.work(3)
+			s.finish()
+			const own = 3 // The transaction begins, has its manifest and ends.
+			if n := s.reader.Stats().Records - before; n != own {
+				t.Errorf("after a restart %d records came with a transaction of %d", n, own)
+			}
 		})
 	}
 }
