@@ -78,7 +78,9 @@ func openFill(dir string, safe *atomic.Uint64) (*fill, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fillFault("the directory of large values cannot be made", err)
 	}
-	db, err := state.OpenDisk(dir, state.DiskOptions{})
+	// The memory that it takes stands beside that of rows on their way.
+	const cache, newest = 32 << 20, 8 << 20
+	db, err := state.OpenDisk(dir, state.DiskOptions{CacheBytes: cache, MemTableBytes: newest})
 	if err != nil {
 		return nil, fillFault("the directory of large values cannot be opened", err)
 	}
