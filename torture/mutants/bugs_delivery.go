@@ -58,8 +58,8 @@ func delivery() []Mutant {
 			Breaks: "A record counts as finished as soon as it is handed to the producer (invariants 1 and 4).",
 			Edits: []Edit{{
 				"worker/source_send.go",
-				"		t.producer.Produce(life, &slab[i], t.acked)\n",
-				"		t.producer.Produce(life, &slab[i], func(*kgo.Record, error) {})\n		t.finish(carriers[i].ticket)\n",
+				"	t.producer.Produce(o.way.Context, &o.Record, t.promise)\n",
+				"	t.finish(o.way.ticket)\n	t.producer.Produce(o.way.Context, &o.Record, func(out *kgo.Record, err error) { out.Context.(*inflight).release(err == nil) })\n",
 			}},
 			Hunt: Hunt{Mode: "alo"},
 		},
@@ -105,6 +105,7 @@ func order() []Mutant {
 				"		if err := s.beside.resend(ctx, c); err != nil {\n			return err\n		}\n		if err := s.drain(ctx, c); err != nil {\n",
 				"		if err := s.drain(ctx, c); err != nil {\n",
 			}},
+			Hunt: Hunt{Faults: breaking()},
 		},
 	}
 }

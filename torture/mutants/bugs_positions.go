@@ -74,11 +74,13 @@ func resuming() []Mutant {
 			Name:   "bug_resume_repeats",
 			Breaks: "The last change before the place inside of a transaction is sent again on resuming (invariant 2).",
 			Edits:  []Edit{{"sources/postgres/stream.go", "	return e.pos.ordinal > s.skip\n", "	return e.pos.ordinal >= max(1, s.skip)\n"}},
+			Hunt:   Hunt{Faults: breaking()},
 		},
 		{
 			Name:   "bug_resume_skips",
 			Breaks: "The first change behind the place inside of a transaction is passed over on resuming (invariant 2).",
 			Edits:  []Edit{{"sources/postgres/stream.go", "	return e.pos.ordinal > s.skip\n", "	return e.pos.ordinal > s.skip+min(s.skip, 1)\n"}},
+			Hunt:   Hunt{Faults: breaking()},
 		},
 		{
 			Name:   "bug_end_too_early",
@@ -98,6 +100,7 @@ func resuming() []Mutant {
 				"	s.tables = map[uint32]*planned{}\n",
 				"	s.tables = map[uint32]*planned{}\n	s.em.newBatch()\n	s.unsent, s.txBegan = nil, 0\n",
 			}},
+			Hunt: Hunt{Faults: breaking()},
 		},
 		{
 			Name:   "bug_mark_ahead",

@@ -36,6 +36,12 @@ func everyday() []string {
 	return []string{"w.kill", "ws.kill", "kf.kill", "pg.crash", "px-kafka.cut", "px-kafka.slow", "px-pg.cut", "kf.err"}
 }
 
+// breaking are faults that break connections to the server in the middle of
+// transactions, also while the brokers are slow.
+func breaking() []string {
+	return []string{"ws.kill", "px-pg.cut", "px-pg.rst", "px-kafka.slow", "px-kafka.hole"}
+}
+
 // mode is the hunt's mode.
 func (h Hunt) mode() string {
 	if h.Mode == "" {
@@ -54,5 +60,5 @@ func (h Hunt) faults() []string {
 
 // All returns the mutants, sorted by what they break.
 func All() []Mutant {
-	return slices.Concat(positions(), resuming(), rows(), records(), values(), snapshots(), streamed(), delivery(), order(), sinks())
+	return slices.Concat(positions(), resuming(), rows(), records(), values(), snapshots(), streamed(), delivery(), order())
 }

@@ -87,11 +87,16 @@ func Run(ctx context.Context, o Options) (Result, error) {
 			return result, err
 		}
 		built := time.Since(began)
-		v, err := o.hunt(ctx, m.Name, binary, m.Hunt)
-		if err != nil {
-			return result, err
-		}
 		place := fmt.Sprintf("%2d/%d", i+1, len(list))
+		v, err := o.hunt(ctx, m.Name, binary, m.Hunt)
+		switch {
+		case ctx.Err() != nil:
+			return result, ctx.Err()
+		case err != nil:
+			result.Survivors = append(result.Survivors, m.Name)
+			o.Say(fmt.Sprintf("%s NOT JUDGED %s: %v", place, m.Name, err))
+			continue
+		}
 		if v.name == "" {
 			result.Survivors = append(result.Survivors, m.Name)
 			o.Say(fmt.Sprintf("%s SURVIVED %s for %.0f s: %s", place, m.Name, v.after.Seconds(), m.Breaks))
@@ -183,7 +188,7 @@ func (o *Options) hunt(ctx context.Context, name, binary string, h Hunt) (verdic
 	var mu sync.Mutex
 	var first *verdict
 	options := bankstorm.Options{
-		Seed: o.Seed, Duration: o.Duration, Mode: h.mode(), Gap: 500 * time.Millisecond, Faults: h.faults(), Binary: binary, PGBin: o.PGBin, Out: o.Out,
+		Seed: o.Seed, Duration: o.Duration, Mode: h.mode(), Gap: 500 * time.Millisecond, Faults: h.faults(), Binary: binary, PGBin: o.PGBin, Out: o.Out, Points: h.Points,
 		Seen: func(e chaos.Entry) {
 			o.Seen(e)
 			if kind, text, ok := strings.Cut(e.Text, ": "); ok && e.Kind == "ANOMALY" && kind != chaos.AnomalyHarness {
@@ -195,9 +200,6 @@ func (o *Options) hunt(ctx context.Context, name, binary string, h Hunt) (verdic
 				stop()
 			}
 		},
-	}
-	if h.Points != "" {
-		options.Env = []string{"TIDEMILL_FAILPOINT=" + h.Points}
 	}
 	result, err := bankstorm.Run(limit, options)
 	if result.Bundle != "" && name != "none" {

@@ -149,7 +149,11 @@ func (c *client) connect(ctx context.Context) error {
 	}
 	t := &transaction{conn: c.conn.PgConn()}
 	status, err := t.text(ctx, fmt.Sprintf("SELECT pg_xact_status('%d'::xid8)", c.unsure))
+	var refused *pgconn.PgError
 	switch {
+	case errors.As(err, &refused) && refused.Code == "22023":
+		c.unsure = 0 // The server has crashed since and never knew of it: it was not written.
+		return nil
 	case err != nil && !errors.Is(err, errNothing):
 		return err
 	case status == "in progress":

@@ -118,6 +118,7 @@ func (s *Storm) fill(ctx context.Context, t *transaction) error {
 		change{"c", "part", `INSERT INTO part SELECT g * 10, 'p' || g FROM generate_series(0, 399) g`},
 		change{"c", "mix", `INSERT INTO "Mix é""d ""T""" SELECT md5(g::text)::uuid, jsonb_build_object('g', g, 'é', '"'), ARRAY[g, NULL, -g], g / 7.0, '2024-01-01'::timestamp + g * interval '1.000001 s',
 			'm1', g % 2 = 0, decode(md5(g::text), 'hex'), g / 2.0 FROM generate_series(1, 100) g`},
+		change{"c", "big", `INSERT INTO big (v) SELECT 'b' || g || repeat('.', 50) FROM generate_series(1, 12000) g`},
 		change{"c", "nokey", `INSERT INTO nokey SELECT g % 20, 'y' FROM generate_series(1, 100) g`},
 	)
 }
