@@ -26,8 +26,8 @@ func snapshots() []Mutant {
 			Breaks: "The last row of a snapshot is left out; only its position is stored.",
 			Edits: []Edit{{
 				"sources/postgres/snapshot.go",
-				"	if last.batch == nil {\n		e.mark()\n",
-				"	if last.batch == nil || done > 0 {\n		e.mark()\n",
+				"	if last.batch == nil {\n		if !told {\n",
+				"	if last.batch == nil || done > 0 {\n		if !told {\n",
 			}},
 		},
 		{

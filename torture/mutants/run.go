@@ -88,7 +88,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		}
 		built := time.Since(began)
 		place := fmt.Sprintf("%2d/%d", i+1, len(list))
-		v, err := o.hunt(ctx, m.Name, binary, m.Hunt)
+		v, err := o.pursue(ctx, &m, binary)
 		switch {
 		case ctx.Err() != nil:
 			return result, ctx.Err()
@@ -178,6 +178,24 @@ func (h Hunt) String() string {
 type verdict struct {
 	name, text string
 	after      time.Duration
+}
+
+// tries is how many seeds are tried until a mutant is found.
+const tries = 3
+
+// pursue hunts a mutant with one seed after the other, as long as there is time.
+func (o *Options) pursue(ctx context.Context, m *Mutant, binary string) (v verdict, err error) {
+	began := time.Now()
+	for n := range uint64(tries) {
+		with := *o
+		with.Seed += n
+		v, err = with.hunt(ctx, m.Name, binary, m.Hunt)
+		v.after = time.Since(began)
+		if v.name != "" || ctx.Err() != nil || v.after > most-v.after/time.Duration(n+1) {
+			break
+		}
+	}
+	return v, err
 }
 
 // hunt makes one run and ends it at the first anomaly.
