@@ -21,6 +21,8 @@ type Options struct {
 	Gap      time.Duration // The mean time between the recovery from a fault and the next one. 1 s.
 	Clients  int           // Sessions that write. 4.
 	TPS      float64       // Transactions a second of all of them together. 100.
+	// Templates are the kinds of transactions that are written; none for all of them.
+	Templates []string
 	// Faults are the classes that take part. Each of chaos.Classes with even odds.
 	Faults []string
 	// Plan is done instead of one that is drawn from the seed.

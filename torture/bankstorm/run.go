@@ -136,7 +136,7 @@ func (r *run) fill(ctx context.Context) (err error) {
 	if err := r.execute(ctx, "postgres", "CREATE DATABASE "+database); err != nil {
 		return err
 	}
-	r.storm = storm.New(storm.Options{Seed: int64(r.o.Seed), Clients: r.o.Clients, TPS: r.o.TPS, Connect: func(ctx context.Context) (*pgx.Conn, error) {
+	r.storm = storm.New(storm.Options{Seed: int64(r.o.Seed), Clients: r.o.Clients, TPS: r.o.TPS, Templates: r.o.Templates, Connect: func(ctx context.Context) (*pgx.Conn, error) {
 		return r.world.Connect(ctx, database)
 	}})
 	if err := r.storm.Setup(ctx); err != nil {

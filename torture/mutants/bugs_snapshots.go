@@ -11,6 +11,7 @@ func snapshots() []Mutant {
 				"	start.snapshot, start.forced = snapshotDone, false\n",
 				"	if r, err := side.row(ctx, \"SELECT pg_catalog.pg_current_wal_lsn()::text\"); err == nil && len(r) > 0 {\n		start.lsn, start.end = parseLSN(r[0]), parseLSN(r[0])\n	}\n	start.snapshot, start.forced = snapshotDone, false\n",
 			}},
+			Hunt: Hunt{Calm: true},
 		},
 		{
 			Name:   "bug_snapshot_view",
@@ -29,11 +30,13 @@ func snapshots() []Mutant {
 				"	if last.batch == nil {\n		if !told {\n",
 				"	if last.batch == nil || done > 0 {\n		if !told {\n",
 			}},
+			Hunt: Hunt{Calm: true},
 		},
 		{
 			Name:   "bug_snapshot_pieces",
 			Breaks: "Between two pieces of a large table a page is left out.",
 			Edits:  []Edit{{"sources/postgres/snapshot_pieces.go", "	s := span{i * step, (i + 1) * step}\n", "	s := span{i * step, (i+1)*step - 1}\n"}},
+			Hunt:   Hunt{Calm: true},
 		},
 		{
 			Name:   "bug_snapshot_done_early",
@@ -43,7 +46,7 @@ func snapshots() []Mutant {
 				"	at := r.em.pos\n",
 				"	at := r.em.pos\n	at.snapshot = snapshotDone\n",
 			}},
-			Hunt: Hunt{Mode: "alo", Points: "source.snapshot.table=kill@2"},
+			Hunt: Hunt{Mode: "alo", Calm: true, Points: "source.snapshot.table=kill@2"},
 		},
 	}
 }

@@ -26,6 +26,8 @@ type Edit struct {
 type Hunt struct {
 	Mode   string   // bankstorm.ExactlyOnce or AtLeastOnce.
 	Faults []string // Classes; none for those of everyday.
+	// Calm has no table altered or emptied, which would have a snapshot taken another way.
+	Calm bool
 	// Points has the worker kill itself, as TIDEMILL_FAILPOINT says it.
 	Points string
 }

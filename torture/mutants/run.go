@@ -168,6 +168,9 @@ func hunts(all []Mutant) []Hunt {
 // String is one line.
 func (h Hunt) String() string {
 	text := h.mode() + " with " + strings.Join(h.faults(), ",")
+	if h.Calm {
+		text += " and no change of the schema"
+	}
 	if h.Points != "" {
 		text += " and " + h.Points
 	}
@@ -218,6 +221,9 @@ func (o *Options) hunt(ctx context.Context, name, binary string, h Hunt) (verdic
 				stop()
 			}
 		},
+	}
+	if h.Calm {
+		options.Templates = []string{"transfer", "key", "copy", "rebirth", "toast", "values", "interleaved"}
 	}
 	result, err := bankstorm.Run(limit, options)
 	if result.Bundle != "" && name != "none" {
