@@ -11,7 +11,7 @@ func delivery() []Mutant {
 				"		opts = append(opts, kgo.TransactionalID(transactionalID(t.rt.groupID, t.id)))\n",
 				"		opts = append(opts, kgo.TransactionalID(transactionalID(t.rt.groupID, t.id)+time.Now().String()))\n",
 			}},
-			Hunt: Hunt{Mode: "eos"},
+			Hunt: Hunt{Mode: "eos", Points: "worker.transaction.flushed=kill@5"},
 		},
 		{
 			Name:   "bug_offset_outside_txn",
@@ -25,13 +25,13 @@ func delivery() []Mutant {
 				"append(tx.fresh, t.rt.offsetsTopic)...)",
 				"tx.fresh...)",
 			}},
-			Hunt: Hunt{Mode: "eos"},
+			Hunt: Hunt{Mode: "eos", Points: "worker.transaction.flushed=kill@30"},
 		},
 		{
 			Name:   "bug_rollback_commits",
 			Breaks: "What is to be rolled back is committed without its offset (invariant 4).",
 			Edits:  []Edit{{"worker/source_txn_end.go", "	if err := p.EndTransaction(life, kgo.TryAbort); err != nil {\n", "	if err := p.EndTransaction(life, kgo.TryCommit); err != nil {\n"}, {"worker/source_txn_end.go", "	if err := p.AbortBufferedRecords(life); err != nil {\n", "	if err := p.Flush(life); err != nil {\n"}},
-			Hunt:   Hunt{Mode: "eos"},
+			Hunt:   Hunt{Mode: "eos", Faults: []string{"w.term", "rest.restart", "rest.stop"}},
 		},
 		{
 			Name:   "bug_failed_committed",

@@ -38,7 +38,7 @@ func positions() []Mutant {
 				"	// In a transaction the offsets were stored with the records.\n",
 				"	if c, ok := t.plugin.(connect.Committer); ok {\n		_ = c.Commit(life, maps.Clone(t.reached))\n	}\n",
 			}},
-			Hunt: Hunt{Mode: "alo"},
+			Hunt: Hunt{Mode: "alo", Faults: []string{"kf.kill", "px-kafka.slow", "px-kafka.hole"}},
 		},
 		{
 			Name:   "bug_offsets_not_awaited",
@@ -48,7 +48,7 @@ func positions() []Mutant {
 				"		err := t.rt.offsets.write(ctx, t.id.Connector, t.reached)\n		cancel()\n		if err != nil {\n			return err\n		}\n",
 				"		reached := maps.Clone(t.reached)\n		go func() {\n			_ = t.rt.offsets.write(ctx, t.id.Connector, reached)\n			cancel()\n		}()\n",
 			}},
-			Hunt: Hunt{Mode: "alo"},
+			Hunt: Hunt{Mode: "alo", Faults: []string{"kf.kill", "px-kafka.slow", "px-kafka.hole"}},
 		},
 	}
 }
