@@ -34,6 +34,14 @@ bench-quick: setup build ## the same in small, within a minute
 	$(GO) build -o bin/bench ./bench
 	bin/bench --quick --out bench/out/quick.json
 
+.PHONY: bench-debezium bench-report
+bench-debezium: setup build ## the same loads through Debezium in Kafka Connect (Java, Maven); about six minutes
+	$(GO) build -o bin/bench ./bench
+	bin/bench --only debezium --out bench/out/debezium.json
+
+bench-report: ## docs/performance.md and its plots, from what the two above have written
+	$(GO) run ./bench --report
+
 bench-micro: ## decode, convert, transform, state; for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem -count $(or $(COUNT),6) ./sources/postgres ./converters/... ./transforms ./streams/state
 

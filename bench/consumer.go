@@ -16,8 +16,9 @@ const lastRow = "this is the last row"
 
 // arrived waits until the topics hold n records between them, by asking for where they
 // end: that costs next to nothing, while a consumer would compete with what is measured.
-func (e *engine) arrived(ctx context.Context, connector string, topics []string, n int64) error {
-	return e.stack.broker.admin(func(admin *kadm.Client) error {
+// It returns when the first of them was there.
+func (e *engine) arrived(ctx context.Context, connector string, topics []string, n int64) (first time.Time, err error) {
+	err = e.stack.broker.admin(func(admin *kadm.Client) error {
 		for {
 			offsets, err := admin.ListCommittedOffsets(ctx, topics...)
 			if err != nil {
@@ -29,6 +30,9 @@ func (e *engine) arrived(ctx context.Context, connector string, topics []string,
 					have += o.Offset
 				}
 			})
+			if have > 0 && first.IsZero() {
+				first = time.Now()
+			}
 			if have >= n {
 				return nil
 			}
@@ -42,6 +46,7 @@ func (e *engine) arrived(ctx context.Context, connector string, topics []string,
 			}
 		}
 	})
+	return first, err
 }
 
 // lastArrived waits until the last row can be read from a topic, of which n records are

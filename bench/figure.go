@@ -37,6 +37,7 @@ type figure struct {
 	// The same of the limit, as far as it has any.
 	LimitCPU       float64 `json:"limit_cpu_s,omitempty"`
 	LimitServerCPU float64 `json:"limit_server_cpu_s,omitempty"`
+	LimitBrokerCPU float64 `json:"limit_broker_cpu_s,omitempty"`
 	LimitRSS       float64 `json:"limit_rss_mb,omitempty"`
 	// Also is a second limit, beside the one that Ratio speaks of.
 	Also *limit `json:"also,omitempty"`
@@ -64,7 +65,7 @@ func printFigure(f figure) {
 	for _, c := range []struct {
 		what         string
 		ours, theirs float64
-	}{{"cpu", f.CPU, f.LimitCPU}, {"server", f.ServerCPU, f.LimitServerCPU}, {"broker", f.BrokerCPU, 0}} {
+	}{{"cpu", f.CPU, f.LimitCPU}, {"server", f.ServerCPU, f.LimitServerCPU}, {"broker", f.BrokerCPU, f.LimitBrokerCPU}} {
 		if c.ours > 0 {
 			fmt.Fprintf(&b, "  %s %.2f s", c.what, c.ours)
 		}

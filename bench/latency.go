@@ -99,7 +99,7 @@ func (e *engine) latency(ctx context.Context, d *database, p pacing, more ...str
 	if err := d.exec(ctx, "INSERT INTO load VALUES (0, 1, 1, 1, true, now(), 'a', 'b')"); err != nil {
 		return nil, used, err
 	}
-	if err := e.arrived(ctx, name, topics, 1); err != nil {
+	if _, err := e.arrived(ctx, name, topics, 1); err != nil {
 		return nil, used, err
 	}
 	before := e.usage(ctx, d)

@@ -5,6 +5,8 @@
 //	go run ./bench --only stream,idle    some parts
 //	go run ./bench --json                one JSON array
 //	go run ./bench --quick               small sizes, within a minute
+//	go run ./bench --only debezium       the comparison with Debezium (Java and Maven)
+//	go run ./bench --report FILE…        docs/performance.md from earlier runs
 //
 // Machines differ and so do two runs on one machine; the ratios differ less. The parts
 // are listed in [parts]; README.md tells how to read what they print.
@@ -41,6 +43,7 @@ var parts = []part{
 	{"giant", "memory while one very large transaction is streamed", benchGiant, false},
 	{"idle", "time until the worker is ready, and what it takes with nothing to do", benchIdle, false},
 	{"demo", "time of `tidemill demo --once`", benchDemo, false},
+	{"debezium", "the same loads through Debezium in Kafka Connect, and through tidemill, on one Apache Kafka", benchDebezium, true},
 }
 
 // options are what the command line says, and where figures go.
@@ -54,8 +57,12 @@ type options struct {
 	sizes     []string      // Of the transactions to stream.
 	eosSizes  []string
 	kafka     string
-	run       *run
-	show      func(figure)
+	// The comparison with Debezium.
+	heap         string
+	debeziumRows int
+	quiet        bool
+	run          *run
+	show         func(figure)
 }
 
 // report keeps a figure of the run and shows it.
@@ -67,8 +74,8 @@ func (o options) report(f figure) {
 // command is the whole command line.
 type command struct {
 	options
-	only, out     string
-	asJSON, quick bool
+	only, out            string
+	asJSON, quick, pages bool
 }
 
 func main() {
@@ -91,7 +98,8 @@ func parse() *command {
 	flag.StringVar(&c.only, "only", "", "the parts to run, separated by commas: "+strings.Join(names, ", "))
 	flag.BoolVar(&c.asJSON, "json", false, "print one JSON array instead of a table")
 	flag.BoolVar(&c.quick, "quick", false, "small sizes and few parts, within a minute; --out gets the array of figures alone")
-	flag.StringVar(&c.out, "out", "", "write the run here, as JSON")
+	flag.BoolVar(&c.pages, "report", false, "write docs/performance.md and its plots from the files of earlier runs")
+	flag.StringVar(&c.out, "out", "", "write the run, or the report, here (a report's default is docs/performance.md)")
 	flag.StringVar(&c.binary, "binary", "bin/tidemill", "the binary to measure")
 	flag.IntVar(&c.rows, "rows", 1_000_000, "changes to stream and rows to snapshot")
 	flag.IntVar(&c.rounds, "rounds", 3, "rounds of each measurement; medians are printed")
@@ -99,6 +107,8 @@ func parse() *command {
 	flag.IntVar(&c.rate, "rate", 1000, "transactions a second of the latency measurement")
 	flag.DurationVar(&c.latency, "latency-for", 10*time.Second, "how long latency is measured")
 	flag.StringVar(&c.kafka, "kafka", os.Getenv("TIDEMILL_TEST_BROKERS"), "the broker: embedded (the default), apache (Maven resolves it), or host:port")
+	flag.StringVar(&c.heap, "heap", "-Xms256M -Xmx2G", "the heap of Kafka Connect's process; the default is that of its own start script")
+	flag.IntVar(&c.debeziumRows, "debezium-rows", 150_000, "changes and rows of the comparison with Debezium")
 	sizes := flag.String("tx", "1000,all,100,1", "sizes of the transactions to stream, in rows")
 	flag.Parse()
 	c.sizes, c.eosSizes = strings.Split(*sizes, ","), []string{"1000", "100"}
@@ -128,12 +138,16 @@ func (c *command) shrink() {
 }
 
 func (c *command) execute(ctx context.Context) error {
+	if c.pages {
+		return writeReport(flag.Args(), c.out)
+	}
 	chosen, err := choose(c.only)
 	if err != nil {
 		return err
 	}
 	c.run = newRun(ctx, c)
-	if c.show = func(figure) {}; !c.asJSON {
+	c.quiet = c.asJSON
+	if c.show = func(figure) {}; !c.quiet {
 		c.show = printFigure
 	}
 	for _, p := range chosen {

@@ -18,7 +18,8 @@ func (u usage) since(before usage) usage {
 
 // round is one measured run.
 type round struct {
-	took time.Duration
+	took  time.Duration
+	first time.Duration // Of took, until the first record was there.
 	usage
 }
 

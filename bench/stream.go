@@ -114,7 +114,8 @@ func (e *engine) timed(ctx context.Context, d *database, l load, name string, mo
 		return r, found, err
 	}
 	topics := l.topics(name)
-	if err := e.arrived(ctx, name, topics, int64(l.changes)); err != nil {
+	first, err := e.arrived(ctx, name, topics, int64(l.changes))
+	if err != nil {
 		return r, found, err
 	}
 	if exactlyOnce(more) {
@@ -122,7 +123,8 @@ func (e *engine) timed(ctx context.Context, d *database, l load, name string, mo
 			return r, found, err
 		}
 	}
-	r = round{took: time.Since(began), usage: e.usage(ctx, d).since(before)}
+	r = round{took: time.Since(began), first: first.Sub(began)}
+	r.usage = e.usage(ctx, d).since(before)
 	if found, err = e.stack.broker.read(ctx, topics, l.changes); err != nil {
 		return r, found, fmt.Errorf("%s, %s: %w", e.name, l.what, err)
 	}
