@@ -35,11 +35,22 @@ func (s *Schema) StructOf(values []Value) *Struct {
 }
 
 // MakeStruct is StructOf without the allocation, for rows that live in a slab.
-func (s *Schema) MakeStruct(values []Value) Struct {
+func (s *Schema) MakeStruct(values []Value) (st Struct) {
+	st.Lay(s, values)
+	return st
+}
+
+// Lay makes st a struct over values, as MakeStruct does, where it lies: in a slab that
+// is less work than to copy one there.
+func (st *Struct) Lay(s *Schema, values []Value) {
 	if s.def.Kind != KindStruct || len(values) != len(s.def.Fields) {
-		panic(fmt.Sprintf("connect: %d values for the %d fields of schema %s", len(values), len(s.def.Fields), s))
+		misfit(s, values)
 	}
-	return Struct{schema: s, values: values}
+	st.schema, st.values, st.frozen = s, values, false
+}
+
+func misfit(s *Schema, values []Value) {
+	panic(fmt.Sprintf("connect: %d values for the %d fields of schema %s", len(values), len(s.def.Fields), s))
 }
 
 // Schema returns the struct's schema.

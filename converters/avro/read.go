@@ -68,7 +68,7 @@ func (s *slab) row(schema *connect.Schema, values []connect.Value) connect.Value
 	}
 	st := &s.structs[0]
 	s.structs = s.structs[1:]
-	*st = schema.MakeStruct(values)
+	st.Lay(schema, values)
 	return connect.StructValue(st)
 }
 

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/tidemill/tidemill/connect"
 )
@@ -32,6 +33,8 @@ type slab[T any] struct {
 	full  [][]T // Those filled before.
 	spare [][]T // Empty ones, from before the last reset.
 	size  int   // Of the last chunk that was made.
+	used  bool  // The chunk holds what was in it before the last reset.
+	large bool  // Some of the memory is not kept when it is taken back.
 }
 
 // grow begins a chunk with room for n.
@@ -43,22 +46,25 @@ func (s *slab[T]) grow(n, first, most int) {
 		spare := s.spare[last]
 		s.spare = s.spare[:last]
 		if cap(spare) >= n {
-			s.chunk = spare
+			s.chunk, s.used = spare, true
 			return
 		}
+		s.large = true
 	}
 	s.size = min(max(s.size*2, first), most)
-	s.chunk = make([]T, 0, max(n, s.size))
+	s.chunk, s.used = make([]T, 0, max(n, s.size)), false
+	s.large = s.large || n > most
 }
 
-// reset takes back everything. Chunks are kept for what comes next, unless little of
-// them was used: then a burst has passed.
-func (s *slab[T]) reset(most int) {
+// reset takes back everything, and tells whether some of it is not kept: chunks are kept
+// for what comes next, unless they are very large, or little of them was used: then a
+// burst has passed.
+func (s *slab[T]) reset(most int) (dropped bool) {
+	dropped, s.large = s.large, false
 	used := 0
 	all := append(s.full, s.chunk)
 	for i, c := range all {
 		used += len(c)
-		clear(c)
 		all[i] = nil
 		if cap(c) > 0 && cap(c) <= most {
 			s.spare = append(s.spare, c[:0])
@@ -71,16 +77,31 @@ func (s *slab[T]) reset(most int) {
 	}
 	if held > most && used < held/4 {
 		clear(s.spare)
-		s.spare, s.size = s.spare[:0], 0
+		s.spare, s.size, dropped = s.spare[:0], 0, true
+	}
+	return dropped
+}
+
+// wipe clears the memory that was taken back.
+func (s *slab[T]) wipe() {
+	for _, c := range s.spare {
+		clear(c[:cap(c)])
 	}
 }
 
-// reset takes back all the memory that was given out.
-func (a *arena) reset() {
-	a.bytes.reset(mostBytes)
-	a.values.reset(mostValues)
-	a.structs.reset(mostStructs)
+// reset takes back all the memory that was given out. What is in it stays there until it
+// is used again: clearing it would be a good part of a row's work. But when some of the
+// memory is let go, nothing may point there; reset then returns true.
+func (a *arena) reset() (dropped bool) {
+	for _, d := range []bool{a.bytes.reset(mostBytes), a.values.reset(mostValues), a.structs.reset(mostStructs)} {
+		dropped = dropped || d
+	}
+	if dropped {
+		a.values.wipe()
+		a.structs.wipe()
+	}
 	a.size = 0
+	return dropped
 }
 
 // tail returns an empty slice with room for n bytes. What is appended to it within
@@ -99,6 +120,8 @@ func (a *arena) keep(b []byte) []byte {
 	a.size += len(b)
 	if n := len(a.bytes.chunk) + len(b); n <= cap(a.bytes.chunk) {
 		a.bytes.chunk = a.bytes.chunk[:n]
+	} else {
+		a.bytes.large = true
 	}
 	return b[:len(b):len(b)]
 }
@@ -113,6 +136,15 @@ func (a *arena) text(b []byte) connect.Value { return connect.StringBytes(a.copy
 
 // row returns n null values.
 func (a *arena) row(n int) []connect.Value {
+	values := a.room(n)
+	if a.values.used {
+		clear(values)
+	}
+	return values
+}
+
+// room returns n values that may be anything: the caller sets all of them.
+func (a *arena) room(n int) []connect.Value {
 	if v := a.values.chunk; cap(v)-len(v) < n {
 		a.values.grow(n, firstValues, mostValues)
 	}
@@ -127,9 +159,12 @@ func (a *arena) structure(s *connect.Schema, values []connect.Value) connect.Val
 	if len(a.structs.chunk) == cap(a.structs.chunk) {
 		a.structs.grow(1, firstStructs, mostStructs)
 	}
-	a.structs.chunk = append(a.structs.chunk, s.MakeStruct(values))
+	n := len(a.structs.chunk)
+	a.structs.chunk = a.structs.chunk[:n+1]
 	a.size += structSize
-	return connect.StructValue(&a.structs.chunk[len(a.structs.chunk)-1])
+	st := &a.structs.chunk[n]
+	st.Lay(s, values)
+	return connect.StructValue(st)
 }
 
 // batch is a list of records on its way to Poll, and their memory.
@@ -144,20 +179,34 @@ type batch struct {
 	lends  bool
 }
 
+// next returns the place of one more record, which holds anything: the caller sets all
+// of it.
+func (b *batch) next() *connect.SourceRecord {
+	n := len(b.records)
+	b.records = slices.Grow(b.records, 1)[:n+1]
+	return &b.records[n]
+}
+
 // pool keeps batches that the worker is done with, for their memory: on a busy stream
 // the collector would otherwise work as much as the stream.
-type pool struct{ free chan *batch }
+type pool struct {
+	mu   sync.Mutex
+	free []*batch // The last one was used last, so that its memory is near.
+	most int
+}
 
 // newPool returns a pool of up to n batches.
-func newPool(n int) *pool { return &pool{free: make(chan *batch, n)} }
+func newPool(n int) *pool { return &pool{most: n} }
 
 // take returns an empty batch with room for about n records.
 func (p *pool) take(n int) *batch {
 	if p != nil {
-		select {
-		case b := <-p.free:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if last := len(p.free) - 1; last >= 0 {
+			b := p.free[last]
+			p.free[last], p.free = nil, p.free[:last]
 			return b
-		default:
 		}
 	}
 	return &batch{records: make([]connect.SourceRecord, 0, max(1, n))}
@@ -183,13 +232,15 @@ func (p *pool) put(b *batch) {
 	if poisoned {
 		b.poison()
 	}
-	clear(b.records[:cap(b.records)])
+	if b.arena.reset() {
+		clear(b.records[:cap(b.records)])
+	}
 	// Positions live on until they are stored.
 	b.records, b.positions, b.parent, b.lends, b.counted = b.records[:0], nil, nil, false, 0
-	b.arena.reset()
-	select {
-	case p.free <- b:
-	default:
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.free) < p.most {
+		p.free = append(p.free, b)
 	}
 }
 

@@ -125,9 +125,10 @@ func (e *emitter) envelope(c *change, last bool) {
 		e.fill.follow(c, &e.pos)
 	}
 	a := &e.batch.arena
-	values := a.row(8)
+	values := a.room(8)
 	values[0], values[1] = c.before, c.after
 	values[2] = sourceBlock(a, e.source, c.plan.source, &e.stamp, e.pos.lsn)
+	values[3] = connect.Value{}
 	if e.tx != nil {
 		values[3] = e.place(c.plan.table)
 	}
@@ -280,7 +281,7 @@ func (e *emitter) row(p *plan, t, old tuple) (connect.Value, error) {
 		return connect.Value{}, malformed('R', errTupleWidth)
 	}
 	a := &e.batch.arena
-	values := a.row(len(p.row.Fields()))
+	values := a.room(p.fields) // Each is that of one column.
 	for i := range t {
 		cp := &p.columns[i]
 		if cp.field < 0 {

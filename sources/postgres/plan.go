@@ -14,8 +14,8 @@ type plan struct {
 	relation *relation
 	table    tableName
 	topic    string
-	columns  []columnPlan // One for each column of the relation.
-	fields   int
+	columns  []columnPlan    // One for each column of the relation.
+	fields   int             // Of a row.
 	row      *connect.Schema // Optional, as the envelope's before and after have it.
 	envelope *connect.Schema
 	key      *connect.Schema // Nil when rows have no key.
@@ -212,7 +212,7 @@ func (c *compiler) schemas(p *plan, fields []connect.Field) error {
 	if err != nil {
 		return c.badShape(p, err)
 	}
-	p.row = row
+	p.row, p.fields = row, len(fields)
 	if p.envelope, err = connect.EnvelopeSchema(c.set.modes.schemaName(p.topic+".Envelope"), row, c.source); err != nil {
 		return c.badShape(p, err)
 	}

@@ -295,19 +295,17 @@ func (r *tableReader) record(row tuple) error {
 		e.fill.note(e.fill.put(fillRow{plan: p, key: key, row: after}, r.at))
 	}
 	a := &e.batch.arena
-	values := a.row(8)
-	values[1], values[2], values[4] = after, r.block, opRead
+	values := a.room(8)
+	values[0], values[1], values[2], values[3], values[4] = connect.Value{}, after, r.block, connect.Value{}, opRead
 	values[5], values[6], values[7] = connect.Int64(e.now/1000), connect.Int64(e.now), connect.Int64(e.now*1000)
-	e.batch.records = append(e.batch.records, connect.SourceRecord{
-		Record: connect.Record{
-			Topic: p.topic, Partition: connect.AnyPartition, Key: key, ValueSchema: p.envelope, Value: a.structure(p.envelope, values),
-			Timestamp: connect.NoTimestamp, Headers: e.context,
-		},
-		SourcePartition: e.partition, SourceOffset: r.at,
-	})
+	to := e.batch.next()
+	to.Topic, to.Partition, to.Timestamp, to.Headers = p.topic, connect.AnyPartition, connect.NoTimestamp, e.context
+	to.KeySchema, to.Key = nil, key
 	if !key.IsNull() {
-		e.batch.records[len(e.batch.records)-1].KeySchema = p.key
+		to.KeySchema = p.key
 	}
+	to.ValueSchema, to.Value = p.envelope, a.structure(p.envelope, values)
+	to.SourcePartition, to.SourceOffset, to.Boundary = e.partition, r.at, connect.BoundaryNone
 	return nil
 }
 

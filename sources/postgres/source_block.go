@@ -74,8 +74,8 @@ type stamp struct {
 
 // sourceBlock returns the source block of one event at lsn.
 func sourceBlock(a *arena, s *connect.Schema, template []connect.Value, st *stamp, lsn uint64) connect.Value {
-	block := a.row(sourceFields)
-	copy(block, template)
+	block := a.room(sourceFields)
+	copy(block, template) // It has all fields.
 	block[sourceTsMs] = connect.Int64(floorDiv(st.micros, 1000))
 	block[sourceTsUs] = connect.Int64(st.micros)
 	block[sourceTsNs] = connect.Int64(st.micros * 1000)
