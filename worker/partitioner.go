@@ -28,6 +28,9 @@ func (p *topicPartitioner) Partition(r *kgo.Record, n int) int {
 	if r.Partition >= 0 {
 		return int(r.Partition)
 	}
+	if n == 1 {
+		return 0 // Whatever the key.
+	}
 	return p.TopicPartitioner.Partition(r, n)
 }
 

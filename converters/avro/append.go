@@ -118,17 +118,24 @@ func (e *encoder) appendFields(dst []byte, st *connect.Struct) ([]byte, error) {
 			dst = append(dst, f.raw...)
 			continue
 		}
-		// What most fields are, absent or a number, needs no call.
+		// What most fields are, absent, a number or a text, needs no call.
 		v := &values[f.index]
 		switch {
-		case v.IsNull() && f.union && f.null != noNull && f.def.IsNull():
-			dst = append(dst, f.null)
-			continue
-		case f.op == opInt && v.Kind() == f.kind:
+		case v.Kind() != f.kind:
+			if v.IsNull() && f.union && f.null != noNull && f.def.IsNull() {
+				dst = append(dst, f.null)
+				continue
+			}
+		case f.op <= opString:
 			if f.union {
 				dst = append(dst, f.some)
 			}
-			dst = appendLong(dst, v.Int())
+			if f.op == opInt {
+				dst = appendLong(dst, v.Int())
+				continue
+			}
+			text := v.Bytes()
+			dst = append(appendLong(dst, int64(len(text))), text...)
 			continue
 		}
 		if dst, err = f.append(dst, *v); err != nil {

@@ -13,7 +13,7 @@ type op uint8
 
 const (
 	opInt    op = iota // Integers of all widths: zigzag variable length.
-	opString           // Strings and bytes: length and content.
+	opString           // Strings and bytes: length and content. What comes after it is written by calls.
 	opBool
 	opFloat
 	opDouble
