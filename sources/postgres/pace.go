@@ -1,6 +1,10 @@
 package postgres
 
-import "time"
+import (
+	"crypto/tls"
+	"net"
+	"time"
+)
 
 // The server sends each change by itself, so an eager reader of a busy stream is
 // woken for every one, and both sides spend most of their time on that. What was
@@ -30,6 +34,9 @@ type pace struct {
 	// quiet tells the socket from how many bytes on it may wake somebody; nil when that
 	// cannot be told.
 	quiet func(bytes int)
+	// pieces tells that a read gives one record of TLS, however much has come: then a
+	// read that finds nothing is all the rest there may be.
+	pieces bool
 }
 
 // read takes in how much a read brought.
@@ -61,11 +68,17 @@ func (p *pace) rest(due time.Time) time.Time {
 	if !p.resting {
 		return due
 	}
-	if p.last < paceMuch {
+	if p.last < paceMuch && !p.pieces {
 		time.Sleep(paceRest)
 	}
 	if soon := time.Now().Add(paceRest); soon.Before(due) {
 		return soon
 	}
 	return due
+}
+
+// byRecord tells whether reading from a connection gives one record of TLS at a time.
+func byRecord(conn net.Conn) bool {
+	_, secured := conn.(*tls.Conn)
+	return secured
 }

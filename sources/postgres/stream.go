@@ -109,7 +109,7 @@ func (s *stream) run(ctx context.Context, c *replication) error {
 	now := time.Now()
 	s.lastHeard, s.lastSent, s.nextTick, s.shutdown = now, time.Time{}, now, shutdownWatch{}
 	s.em.now = now.UnixMicro()
-	s.pace = pace{quiet: quieter(c.conn)}
+	s.pace = pace{quiet: quieter(c.conn), pieces: byRecord(c.conn)}
 	s.conn.Store(c)
 	defer s.conn.Store(nil)
 	s.reading = true

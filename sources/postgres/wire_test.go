@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -108,5 +109,23 @@ func TestPacing(t *testing.T) {
 	p.resting, p.last = true, paceMuch
 	if p.rest(now.Add(time.Hour)).After(time.Now().Add(paceRest)) {
 		t.Error("a read that rests must look again soon: the socket does not tell of little")
+	}
+}
+
+// TestRestingOverTLS: a read gives one record of TLS, so resting after each would let
+// through eight kilobytes in a millisecond.
+func TestRestingOverTLS(t *testing.T) {
+	for _, pieces := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			p := pace{resting: true, last: 8 << 10, pieces: pieces}
+			began := time.Now()
+			due := p.rest(began.Add(time.Hour))
+			if rested := time.Now().After(began); rested == pieces {
+				t.Errorf("records of TLS: %v; rested: %v", pieces, rested)
+			}
+			if due.After(time.Now().Add(paceRest)) {
+				t.Error("a socket that is quiet does not tell of little")
+			}
+		})
 	}
 }
