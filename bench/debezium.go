@@ -61,7 +61,7 @@ func benchDebezium(ctx context.Context, o options) error {
 			return err
 		}
 		for i, e := range []*engine{c.ours, c.theirs} {
-			found, err := e.idle(ctx, d, p.settings...)
+			found, err := e.idle(ctx, d, o.idle, p.settings...)
 			if err != nil {
 				return err
 			}

@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// idleFor is how long a worker with nothing to do is looked at.
-const idleFor = 3 * time.Second
-
 // benchIdle measures a worker that has nothing to do, first without any connector, then
 // with one that follows an idle database.
 func benchIdle(ctx context.Context, o options) error {
@@ -31,7 +28,7 @@ func benchIdle(ctx context.Context, o options) error {
 		if err != nil {
 			return err
 		}
-		i, err := e.idle(ctx, d)
+		i, err := e.idle(ctx, d, o.idle)
 		if err != nil {
 			return err
 		}
@@ -47,15 +44,16 @@ func benchIdle(ctx context.Context, o options) error {
 // idleness is what an engine takes while nothing happens.
 type idleness struct {
 	ready         time.Duration
-	empty, joined float64 // Memory in MB, without and with a connector.
+	watched       time.Duration // How long the processor time was counted.
+	empty, joined float64       // Memory in MB, without and with a connector.
 	cpu           time.Duration
 	peak          float64
 }
 
 // idle lets an engine do nothing for a while, twice.
-func (e *engine) idle(ctx context.Context, d *database, more ...string) (i idleness, err error) {
-	i.ready = e.ready
-	if err := rest(ctx, idleFor); err != nil {
+func (e *engine) idle(ctx context.Context, d *database, pause time.Duration, more ...string) (i idleness, err error) {
+	i.ready, i.watched = e.ready, pause
+	if err := rest(ctx, pause); err != nil {
 		return i, err
 	}
 	i.empty, _ = e.memory()
@@ -67,7 +65,7 @@ func (e *engine) idle(ctx context.Context, d *database, more ...string) (i idlen
 		return i, err
 	}
 	before := processorTime(e.process.cmd.Process.Pid)
-	if err := rest(ctx, idleFor); err != nil {
+	if err := rest(ctx, pause); err != nil {
 		return i, err
 	}
 	i.cpu = processorTime(e.process.cmd.Process.Pid) - before
@@ -99,7 +97,7 @@ func idleFigures(prefix string, all []idleness) []figure {
 	idle := figure{Name: prefix + "idle", Unit: "MB", Value: pick(func(i idleness) float64 { return i.empty }), What: "memory of a worker without connectors"}
 	joined := figure{
 		Name: prefix + "idle.connected", Unit: "MB", Value: pick(func(i idleness) float64 { return i.joined }), RSS: pick(func(i idleness) float64 { return i.peak }),
-		CPU: pick(func(i idleness) float64 { return i.cpu.Seconds() * 60 / idleFor.Seconds() }), What: "memory with a connector of an idle database; processor seconds a minute",
+		CPU: pick(func(i idleness) float64 { return i.cpu.Seconds() * 60 / i.watched.Seconds() }), What: "memory with a connector of an idle database; processor seconds a minute",
 	}
 	ready := figure{Name: prefix + "ready", Unit: "s", Value: pick(func(i idleness) float64 { return i.ready.Seconds() }), What: "from the start of the process until it is healthy"}
 	return []figure{idle.held(false, 60), joined, ready.held(false, 1)}

@@ -54,6 +54,7 @@ type options struct {
 	giantRows int
 	rate      int           // Transactions a second of the latency measurement.
 	latency   time.Duration // How long that goes on.
+	idle      time.Duration // How long a worker with nothing to do is looked at.
 	sizes     []string      // Of the transactions to stream.
 	eosSizes  []string
 	kafka     string
@@ -106,6 +107,7 @@ func parse() *command {
 	flag.IntVar(&c.giantRows, "giant-rows", 5_000_000, "rows of the giant transaction")
 	flag.IntVar(&c.rate, "rate", 1000, "transactions a second of the latency measurement")
 	flag.DurationVar(&c.latency, "latency-for", 10*time.Second, "how long latency is measured")
+	flag.DurationVar(&c.idle, "idle-for", 3*time.Second, "how long a worker with nothing to do is looked at")
 	flag.StringVar(&c.kafka, "kafka", os.Getenv("TIDEMILL_TEST_BROKERS"), "the broker: embedded (the default), apache (Maven resolves it), or host:port")
 	flag.StringVar(&c.heap, "heap", "-Xms256M -Xmx2G", "the heap of Kafka Connect's process; the default is that of its own start script")
 	flag.IntVar(&c.debeziumRows, "debezium-rows", 150_000, "changes and rows of the comparison with Debezium")
@@ -123,10 +125,13 @@ func (c *command) shrink() {
 	said := map[string]bool{}
 	flag.Visit(func(f *flag.Flag) { said[f.Name] = true })
 	if !said["rows"] {
-		c.rows = 150_000
+		c.rows = 120_000
 	}
 	if !said["latency-for"] {
-		c.latency = 3 * time.Second
+		c.latency = 2 * time.Second
+	}
+	if !said["idle-for"] {
+		c.idle = time.Second
 	}
 	if !said["tx"] {
 		c.sizes = []string{"1000", "1"}
