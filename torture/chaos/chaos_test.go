@@ -78,7 +78,8 @@ func TestSupervisor(t *testing.T) {
 }
 
 // TestPlansComeFromSeeds draws plans: one seed always gives the same, which can be
-// written down and read again; another gives another; and together they leave no class out.
+// written down and read again; another gives another; and together they leave no class
+// out but the one that needs another build, which takes part only when it is named.
 func TestPlansComeFromSeeds(t *testing.T) {
 	seen := map[string]bool{}
 	var last Plan
@@ -100,8 +101,8 @@ func TestPlansComeFromSeeds(t *testing.T) {
 		}
 	}
 	for _, c := range Classes() {
-		if !seen[c] {
-			t.Errorf("%s is in no plan", c)
+		if seen[c] == (c == classFailpoint) {
+			t.Errorf("%s is in a plan: %v", c, seen[c])
 		}
 	}
 	text, err := json.Marshal(last)
