@@ -96,7 +96,7 @@ func comboFaults() []class {
 		{"w.stop+kf.kill", 1, 300 * ms, 3 * time.Second, func(w *World, ctx context.Context, f Fault) error {
 			w.worker.signal(syscall.SIGSTOP, false)
 			defer w.worker.signal(syscall.SIGCONT, false)
-			err := w.bounce(ctx, w.broker, syscall.SIGKILL, 0)
+			err := w.bounceBroker(ctx, 0)
 			pause(ctx, f.Hold)
 			return err
 		}},
@@ -120,10 +120,22 @@ func comboFaults() []class {
 func kafkaFaults() []class {
 	return []class{
 		{"kf.kill", 3, 0, time.Second, func(w *World, ctx context.Context, f Fault) error {
-			return w.bounce(ctx, w.broker, syscall.SIGKILL, f.Hold)
+			return w.bounceBroker(ctx, f.Hold)
 		}},
 		{"kf.err", 4, 300 * ms, 1500 * ms, (*World).failKafka},
 	}
+}
+
+// bounceBroker ends the broker while the worker lives. With exactly-once it is killed.
+// Without, it is asked to end: the embedded broker keeps the sequence numbers of
+// producers only then, where Apache Kafka finds them in its log again, and a broker
+// that has forgotten them takes a repeated request behind a later one.
+func (w *World) bounceBroker(ctx context.Context, down time.Duration) error {
+	sig := syscall.SIGTERM
+	if w.o.ExactlyOnce {
+		sig = syscall.SIGKILL
+	}
+	return w.bounce(ctx, w.broker, sig, down)
 }
 
 // refusal is an error that a broker may answer a request with.
