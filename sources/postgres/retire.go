@@ -142,11 +142,13 @@ func (r *retirement) dropPublication(ctx context.Context) error {
 }
 
 // awaitFreeSlot returns the slot, nil when there is none, once nobody reads from it: the
-// server may take a moment to notice that a task which was stopped does not any more. A
-// slot of somebody else's comes with an error.
+// server may take a while to notice that a task which was stopped does not any more. It
+// gives up while ctx leaves time for an answer. A slot of somebody else's comes with an
+// error.
 func (s *settings) awaitFreeSlot(ctx context.Context, d *db) (*slotInfo, error) {
-	const patience = 10 * time.Second
-	for until := time.Now().Add(patience); ; {
+	const answering = 25 * time.Second
+	until, bounded := ctx.Deadline()
+	for until = until.Add(-answering); ; {
 		info, err := d.slot(ctx, s.slot)
 		if err != nil || info == nil {
 			return nil, err
@@ -157,7 +159,7 @@ func (s *settings) awaitFreeSlot(ctx context.Context, d *db) (*slotInfo, error) 
 		if !info.active {
 			return info, nil
 		}
-		if time.Now().After(until) || !pause(ctx, 50*time.Millisecond) {
+		if bounded && time.Now().After(until) || !pause(ctx, 50*time.Millisecond) {
 			return info, slotInUse(s.slot, info.pid)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/connect/connecttest"
@@ -32,7 +33,9 @@ func TestRetire(t *testing.T) {
 	d.retired(false, "")
 	run := d.start(&connecttest.Offsets{})
 	d.streaming()
-	if _, err := Plugin().New().(connect.OffsetAlterer).Retire(t.Context(), d.config(), true); err == nil || connect.AsError(err).Code != "pg.slot.in_use" {
+	short, cancel := context.WithTimeout(t.Context(), 26*time.Second)
+	defer cancel()
+	if _, err := Plugin().New().(connect.OffsetAlterer).Retire(short, d.config(), true); err == nil || connect.AsError(err).Code != "pg.slot.in_use" {
 		t.Errorf("a slot that is read from: %v", err)
 	}
 	run.Stop()
