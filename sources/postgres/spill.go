@@ -62,9 +62,12 @@ type spilled struct {
 	changes int64
 	bytes   int64 // Of all its messages.
 	aborted xidSet
-	file    *os.File
-	written int64
-	buf     []byte // One block, its head included.
+	// messages tells that there are logical messages among the changes, doubtful that a
+	// subtransaction was rolled back when there were.
+	messages, doubtful bool
+	file               *os.File
+	written            int64
+	buf                []byte // One block, its head included.
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -39,6 +39,7 @@ func (s *stream) keep(at uint64, m []byte) error {
 	switch m[0] {
 	case 'I', 'U', 'D', 'T', 'M':
 		s.block.changes++
+		s.block.messages = s.block.messages || m[0] == 'M'
 	}
 	return s.spillFault(s.spill.add(s.block, e))
 }
@@ -79,14 +80,17 @@ func (s *stream) blocksAbort(body []byte) error {
 		return err
 	}
 	if m.xid == m.sub {
-		// Only what was kept here counts: the server also tells of what it told before.
-		if s.spill.txs[m.xid] != nil {
+		// Only changes that were kept here count: the server also tells of transactions in
+		// other databases, which have none, and of what it told before.
+		if t := s.spill.txs[m.xid]; t != nil && t.changes > 0 {
 			s.metrics.Add("transactions_streamed_aborted_total", 1)
 		}
 		return s.spillFault(s.spill.drop(m.xid))
 	}
 	if t := s.spill.txs[m.xid]; t != nil {
 		t.aborted.add(m.sub)
+		// What comes later of the subtransaction the server leaves out by itself.
+		t.doubtful = t.doubtful || t.messages
 	}
 	return nil
 }
@@ -104,10 +108,14 @@ func (s *stream) blocksCommit(ctx context.Context, at uint64, body []byte) error
 	if t == nil {
 		return malformed('c', errors.New("nothing of the transaction came"))
 	}
+	commit := binary.BigEndian.Uint64(m.begin())
 	if s.holdAt != 0 {
-		if err := s.holdBefore(ctx, binary.BigEndian.Uint64(m.begin())); err != nil {
+		if err := s.holdBefore(ctx, commit); err != nil {
 			return err
 		}
+	}
+	if t.doubtful && commit >= s.em.pos.end {
+		return s.doubtful(commit)
 	}
 	if err := s.begin(m.begin()); err != nil {
 		return err
@@ -125,6 +133,17 @@ func (s *stream) blocksCommit(ctx context.Context, at uint64, body []byte) error
 	s.replayed = 0
 	s.metrics.Add("transactions_streamed_total", 1)
 	return s.spillFault(s.spill.release(t))
+}
+
+// doubtful asks for a transaction again, whole: the server says of a logical message in a
+// block which transaction it belongs to, and not which subtransaction, so that of one
+// that was rolled back nobody can tell.
+func (s *stream) doubtful(commit uint64) error {
+	s.unstreamed = commit
+	return &reconnect{
+		why: "A transaction in progress had logical messages and rolled back in part; the server is asked for it as it was committed.",
+		err: retriable("pg.stream.doubtful", "which of its messages were rolled back is not told in the middle of a transaction", nil),
+	}
 }
 
 // replay gives a transaction's messages to change, but those of subtransactions that

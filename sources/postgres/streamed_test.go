@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -330,6 +331,38 @@ func TestProgressIsShown(t *testing.T) {
 	eventually(t, "nothing is shown", func() bool { run.Poll(0); return run.Shown("transactions") == nil })
 	if n := run.Metrics.Counter("transactions_streamed_aborted_total"); n != 1 {
 		t.Errorf("%d transactions in progress were rolled back", n)
+	}
+}
+
+// TestMessagesRolledBackInPart rolls back to a savepoint after a message that has come
+// already: the server says of it only which whole transaction it belongs to.
+func TestMessagesRolledBackInPart(t *testing.T) {
+	t.Parallel()
+	d := newStreamingDB(t)
+	run := d.begun()
+	d.on(d.conn, "BEGIN", "SELECT pg_logical_emit_message(true, 'p', 'kept')", "SAVEPOINT s", "SELECT pg_logical_emit_message(true, 'p', 'never')", bulk("a", 1, 1000, "one"))
+	d.on(d.session(), "SELECT pg_switch_wal()")
+	var shown struct{ Transactions []struct{ Changes int64 } }
+	eventually(t, "the message has come", func() bool {
+		run.Poll(0)
+		document := run.Shown("transactions")
+		return document != nil && json.Unmarshal(document, &shown) == nil && shown.Transactions[0].Changes > 2
+	})
+	d.on(d.conn, "ROLLBACK TO s", "INSERT INTO a VALUES (0, 'after')", "COMMIT")
+	d.exec(`INSERT INTO c VALUES (-1, 'end')`)
+	var got []string
+	for _, r := range untilEnd(t, run) {
+		text := r.Topic
+		if strings.HasSuffix(text, ".message") {
+			text += " " + string(r.Value.Struct().Get("message").Struct().Get("content").Bytes())
+		}
+		got = append(got, text)
+	}
+	if want := []string{"shop.message kept", "shop.public.a", "shop.public.c"}; !slices.Equal(got, want) {
+		t.Errorf("%v came, want %v", got, want)
+	}
+	if n := run.Metrics.Counter("reconnects_total"); n != 1 {
+		t.Errorf("%d times the transaction was asked for again", n)
 	}
 }
 

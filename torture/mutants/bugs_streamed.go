@@ -8,7 +8,7 @@ func streamed() []Mutant {
 			Breaks: "The changes of a subtransaction that was rolled back are kept.",
 			Edits: []Edit{{
 				"sources/postgres/streamed.go",
-				"	if t := s.spill.txs[m.xid]; t != nil {\n		t.aborted.add(m.sub)\n	}\n",
+				"		t.aborted.add(m.sub)\n",
 				"",
 			}},
 		},
