@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -83,15 +84,21 @@ func (p *process) start() {
 	p.cmd = exec.Command(path, p.args...)
 	p.cmd.Stderr = &p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
-		p.t.Fatal(err)
-	}
-	ended, cmd := make(chan struct{}), p.cmd
+	started, ended, cmd := make(chan error, 1), make(chan struct{}), p.cmd
 	p.ended = ended
 	go func() { // Ends with the process.
-		_ = cmd.Wait()
-		close(ended)
+		defer close(ended)
+		// The process dies with the thread that started it, so that must be one's own.
+		runtime.LockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
 	}()
+	if err := <-started; err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 // kill ends the process as a power cut would.
