@@ -76,20 +76,11 @@ func (h *Herder) remove(ctx context.Context, name string, offsets []kafkalog.Ent
 }
 
 // deleteAll deletes a connector with what it keeps elsewhere.
-func (h *Herder) deleteAll(ctx context.Context, name string) (message string, err error) {
-	resume, err := h.halt(ctx, name)
-	if err != nil {
-		return "", err
-	}
-	defer func() {
-		// Of a connector that is deleted there is nothing to put back.
-		if back := resume(context.WithoutCancel(ctx)); err == nil {
-			err = back
-		}
-	}()
-	if err := h.awaitIdle(ctx, name); err != nil {
-		return "", err
-	}
+func (h *Herder) deleteAll(ctx context.Context, name string) (string, error) {
+	return h.halted(ctx, name, func() (string, error) { return h.deleteHalted(ctx, name) })
+}
+
+func (h *Herder) deleteHalted(ctx context.Context, name string) (message string, err error) {
 	d, ok := h.desired(name)
 	if !ok {
 		return "", notFound(name)

@@ -93,6 +93,12 @@ func (h *Herder) Remedy(ctx context.Context, name, remedy string) (message strin
 	if !ok || !source {
 		return "", &connect.Error{Code: "remedy.unknown", Class: connect.ClassConfig, Place: remedy, Message: "Connector " + name + " has no remedies"}
 	}
+	return h.halted(ctx, name, func() (string, error) { return h.applyRemedy(ctx, alterer, name, remedy) })
+}
+
+// halted calls work while the connector stands still, and puts it back to the state that
+// it is to have; of one that was deleted meanwhile there is nothing to put back.
+func (h *Herder) halted(ctx context.Context, name string, work func() (string, error)) (message string, err error) {
 	resume, err := h.halt(ctx, name)
 	if err != nil {
 		return "", err
@@ -105,7 +111,7 @@ func (h *Herder) Remedy(ctx context.Context, name, remedy string) (message strin
 	if err := h.awaitIdle(ctx, name); err != nil {
 		return "", err
 	}
-	return h.applyRemedy(ctx, alterer, name, remedy)
+	return work()
 }
 
 func (h *Herder) applyRemedy(ctx context.Context, alterer connect.OffsetAlterer, name, remedy string) (string, error) {
