@@ -11,6 +11,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/internal/devstack"
 )
 
 // broker is where records go: a process of its own, or one that is not ours.
@@ -39,7 +41,7 @@ func startBroker(ctx context.Context, binary, kafka, dir string) (*broker, error
 }
 
 func startEmbedded(ctx context.Context, binary, dir string) (*broker, error) {
-	port, err := freePort()
+	port, err := devstack.FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -80,11 +82,11 @@ func startApache(ctx context.Context, dir string) (*broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	port, err := devstack.FreePort()
 	if err != nil {
 		return nil, err
 	}
-	controller, err := freePort()
+	controller, err := devstack.FreePort()
 	if err != nil {
 		return nil, err
 	}

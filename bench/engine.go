@@ -90,7 +90,7 @@ value.converter.schemas.enable=false
 // properties writes the settings of a distributed worker, those of Apache Kafka's own
 // sample but for the addresses, and returns the file and the address of its REST API.
 func (s *stack) properties(name string, more ...string) (file, url string, err error) {
-	rest, err := freePort()
+	rest, err := devstack.FreePort()
 	if err != nil {
 		return "", "", err
 	}

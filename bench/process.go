@@ -136,13 +136,3 @@ func (p *process) pause(ctx context.Context) error {
 		return nil
 	}
 }
-
-// freePort returns a port nobody listens on at the moment.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}

@@ -88,12 +88,9 @@ func (h *Herder) fencedTasks(name string) (int, bool) {
 	return n, ok
 }
 
-// run keeps a unit for each connector until ctx ends, and returns when all have
-// stopped.
+// run keeps a unit for each connector until ctx, which opened was given, ends, and
+// returns when all have stopped.
 func (h *Herder) run(ctx context.Context) error {
-	h.mu.Lock()
-	h.running = ctx
-	h.mu.Unlock()
 	for {
 		h.reconcile()
 		h.serveRestarts(ctx)
@@ -219,10 +216,10 @@ func (h *Herder) unit(name string) *unit {
 }
 
 // opened is called when everything in the topics has been read. States of connectors
-// that are there no more are cleared away.
-func (h *Herder) opened(cluster string) {
+// that are there no more are cleared away, and from then on requests are taken and units
+// are started, which live until ctx ends.
+func (h *Herder) opened(ctx context.Context, cluster string) {
 	h.mu.Lock()
-	h.ready, h.cluster = true, cluster
 	exists := map[string]bool{}
 	for name := range h.state.connectors {
 		exists[name] = true
@@ -235,6 +232,9 @@ func (h *Herder) opened(cluster string) {
 			h.rt.statuses.dropConnector(name)
 		}
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ready, h.cluster, h.running = true, cluster, ctx
 }
 
 // starting is the answer until the internal topics have been read.

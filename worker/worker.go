@@ -118,10 +118,10 @@ func (w *Worker) Run(ctx context.Context) error {
 		journals.Go(func() error { return j.Run(storing) })
 	}
 	journals.Go(func() error { return w.rt.statuses.Run(storing) })
-	w.herder.opened(cluster)
-	w.rt.log.Info("worker is ready", "worker", w.rt.statuses.workerID, "connectors", len(w.herder.Connectors()), "took", time.Since(began).Round(time.Millisecond))
 	working, stop := context.WithCancel(ctx)
 	defer stop()
+	w.herder.opened(working, cluster)
+	w.rt.log.Info("worker is ready", "worker", w.rt.statuses.workerID, "connectors", len(w.herder.Connectors()), "took", time.Since(began).Round(time.Millisecond))
 	var running errgroup.Group
 	running.Go(func() error { return w.herder.run(working) })
 	if err = w.createGiven(ctx); err != nil {

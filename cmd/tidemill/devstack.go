@@ -181,19 +181,16 @@ func choosePort(asked, known int, preferred bool) (int, error) {
 	if asked != 0 {
 		return asked, nil
 	}
-	candidates := []int{0}
 	if preferred {
-		candidates = []int{known, 0}
-	}
-	for _, port := range candidates {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", known)); err == nil {
+			return known, l.Close()
 		}
-		defer l.Close()
-		return l.Addr().(*net.TCPAddr).Port, nil
 	}
-	return 0, environment(&connect.Error{Code: "port.none", Message: "no TCP port is free on 127.0.0.1"})
+	port, err := devstack.FreePort()
+	if err != nil {
+		return 0, environment(&connect.Error{Code: "port.none", Message: "no TCP port is free on 127.0.0.1", Cause: err})
+	}
+	return port, nil
 }
 
 // avroConverters are the worker's own converters, for those who read its topics.

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tidemill/tidemill/internal/devstack"
 )
 
 // binary builds tidemill once for all tests of the package.
@@ -133,7 +135,7 @@ func freePorts(t *testing.T, n int) []int {
 	t.Helper()
 	ports := make([]int, n)
 	for i := range ports {
-		port, err := choosePort(0, 0, false)
+		port, err := devstack.FreePort()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"sort"
@@ -176,7 +175,7 @@ func (p *Postgres) start(ctx context.Context) error {
 	port := p.port
 	for {
 		if p.port == 0 {
-			free, err := freePort()
+			free, err := FreePort()
 			if err != nil {
 				return err
 			}
@@ -276,16 +275,6 @@ func (p *Postgres) logTail() string {
 	}
 	lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
 	return strings.Join(lines[max(0, len(lines)-12):], "\n")
-}
-
-// freePort returns a TCP port that is free on the loopback interface now.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("looking for a free port: %w", err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // pause waits between two looks at a condition; false means that ctx ended.

@@ -49,3 +49,44 @@ func TestStandingOfAnotherDatabaseCountsForNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestMarkTellsWhatWasChangedBack has a closer look fall between two changes of which the
+// second takes the first back: unless the prints differ, the second is never seen.
+func TestMarkTellsWhatWasChangedBack(t *testing.T) {
+	t.Parallel()
+	d := newTestDB(t)
+	d.exec(`CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE p1 (id int PRIMARY KEY)`)
+	set, err := newSettings(d.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	side, err := set.open(t.Context(), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer side.close(t.Context())
+	mark := func() string {
+		m, err := side.watchMark(t.Context(), set.publication)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.print
+	}
+	before := mark()
+	if mark() != before {
+		t.Fatal("the print changes although nothing does")
+	}
+	for _, change := range [][2]string{
+		{`ALTER TABLE p ATTACH PARTITION p1 FOR VALUES FROM (0) TO (10)`, `ALTER TABLE p DETACH PARTITION p1`},
+		{`ALTER TABLE p1 RENAME TO p2`, `ALTER TABLE p2 RENAME TO p1`},
+		{`ALTER TABLE p1 REPLICA IDENTITY FULL`, `ALTER TABLE p1 REPLICA IDENTITY DEFAULT`},
+	} {
+		d.exec(change[0])
+		d.exec(change[1])
+		after := mark()
+		if after == before {
+			t.Errorf("%s; %s: not seen", change[0], change[1])
+		}
+		before = after
+	}
+}

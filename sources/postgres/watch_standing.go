@@ -15,13 +15,15 @@ type watchMark struct {
 	oldest, next int64 // The oldest transaction under way, and the next to come.
 }
 
-// The sums of hashes need no order and little work, also with many tables.
+// The sums of hashes need no order and little work, also with many tables. They have who
+// wrote a row last (xmin) in them: what is changed and changed back is another print, so
+// that it is seen when the closer look fell in between.
 const queryMark = `SELECT
 	(SELECT pg_catalog.md5(pg_catalog.to_jsonb(p)::text || p.oid || p.xmin) FROM pg_catalog.pg_publication p WHERE p.pubname = $1),
 	(SELECT pg_catalog.concat(pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat(r.oid, r.xmin), 0)))
 		FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid WHERE p.pubname = $1),
 	(SELECT pg_catalog.concat(pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashtextextended(
-			pg_catalog.concat(c.oid, ' ', c.relname, ' ', c.relnamespace, c.relkind, c.relfilenode, c.relreplident, c.relispartition, c.relpersistence), 0)))
+			pg_catalog.concat(c.oid, ' ', c.xmin, ' ', c.relname, ' ', c.relnamespace, c.relkind, c.relfilenode, c.relreplident, c.relispartition, c.relpersistence), 0)))
 		FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'p') AND c.oid >= 16384),
 	(SELECT pg_catalog.concat(pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat(i.inhrelid, ' ', i.inhparent), 0))) FROM pg_catalog.pg_inherits i),
 	(SELECT pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat(n.oid, n.nspname), 0)) FROM pg_catalog.pg_namespace n WHERE n.nspname !~ '^pg_'),

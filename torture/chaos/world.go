@@ -130,25 +130,29 @@ func (w *World) startRegistry(ctx context.Context) (err error) {
 }
 
 func (w *World) prepareKafka(context.Context) (err error) {
-	ports, err := freePorts(2)
+	port, err := devstack.FreePort()
 	if err != nil {
 		return err
 	}
-	w.brokerAddr, w.faultsAddr = "127.0.0.1:"+strconv.Itoa(ports[0]), "127.0.0.1:"+strconv.Itoa(ports[1])
+	faults, err := devstack.FreePort()
+	if err != nil {
+		return err
+	}
+	w.brokerAddr, w.faultsAddr = "127.0.0.1:"+strconv.Itoa(port), "127.0.0.1:"+strconv.Itoa(faults)
 	if w.toKafka, err = proxy.New(w.brokerAddr, proxy.Options{}); err != nil {
 		return err
 	}
-	w.broker = newProcess("the broker", w.o.Binary, w.file("broker.log"), "dev-kafka", "--port", strconv.Itoa(ports[0]),
+	w.broker = newProcess("the broker", w.o.Binary, w.file("broker.log"), "dev-kafka", "--port", strconv.Itoa(port),
 		"--data-dir", w.file("kafka"), "--advertise", w.toKafka.Addr(), "--faults", w.faultsAddr)
 	return nil
 }
 
 func (w *World) prepareWorker(context.Context) error {
-	ports, err := freePorts(1)
+	port, err := devstack.FreePort()
 	if err != nil {
 		return err
 	}
-	w.restURL = "http://127.0.0.1:" + strconv.Itoa(ports[0])
+	w.restURL = "http://127.0.0.1:" + strconv.Itoa(port)
 	support := "disabled"
 	if w.o.ExactlyOnce {
 		support = "enabled"
@@ -207,7 +211,7 @@ func (w *World) Ready(ctx context.Context) error {
 			return nil
 		}
 		if !pause(ctx, 20*time.Millisecond) {
-			return fmt.Errorf("waiting for the worker to be ready: %w\n%s", context.Cause(ctx), tail(w.file("worker.log"), 2000))
+			return fmt.Errorf("waiting for the worker to be ready: %w\n%s", context.Cause(ctx), tail(w.file("worker.log"), 2000)+"\n"+tail(w.file("broker.log"), 2000))
 		}
 	}
 }
@@ -293,20 +297,6 @@ func (w *World) keepLog() {
 	}
 	defer f.Close()
 	_, _ = f.Write(text)
-}
-
-// freePorts returns n ports nobody listens on.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("looking for a free port: %w", err)
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
 }
 
 // tail returns the end of a file.
