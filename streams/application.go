@@ -283,9 +283,12 @@ func (a *application) internalTopics(plan *partitionPlan) (specs []topics.Spec) 
 	}
 	for _, sub := range a.Topology.subs {
 		for _, s := range sub.stores {
+			if s.layout.Unlogged {
+				continue
+			}
 			specs = append(specs, topics.Spec{
 				Name: changelogName(a.ID, s.name), Partitions: plan.tasks[sub.index], Replication: a.e.cfg.Replication,
-				Config: map[string]string{"cleanup.policy": "compact"},
+				Config: changelogConfig(s.layout),
 			})
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/streams/state"
 )
 
 // Builder gathers the operators of one topology. Functions and methods of
@@ -39,6 +40,21 @@ type With struct {
 	Partitions int
 	// Join says which records or rows a join has results for; Inner when unset.
 	Join JoinKind
+
+	// The following are for Process and Derive, of which other operators are made.
+
+	// Op is what the operator does, in a word, for those who read the topology.
+	Op string
+	// Stores are further stores of the operator, each of its own.
+	Stores []state.Spec
+	// SameKey says that a Process passes records on with the keys they came with.
+	SameKey bool
+	// CoPartitioned says that records of one key have to be in one task, whichever
+	// topic they come from: these must have the same number of partitions.
+	CoPartitioned bool
+	// Unkept says that Derive passes changes on as they are and keeps no rows.
+	Unkept bool
+	reads  []*storeSpec // stores of tables the operator looks up
 }
 
 // gather puts several With into one.
@@ -53,6 +69,14 @@ func gather(opts []With) (s With) {
 		s.Uncached = s.Uncached || o.Uncached
 		s.Partitions = max(s.Partitions, o.Partitions)
 		s.Join = max(s.Join, o.Join)
+		if o.Op != "" {
+			s.Op = o.Op
+		}
+		s.Stores = append(s.Stores, o.Stores...)
+		s.SameKey = s.SameKey || o.SameKey
+		s.CoPartitioned = s.CoPartitioned || o.CoPartitioned
+		s.Unkept = s.Unkept || o.Unkept
+		s.reads = append(s.reads, o.reads...)
 	}
 	return s
 }
@@ -90,8 +114,8 @@ func (b *Builder) fault(code, place, message, mend string) {
 	b.faults = append(b.faults, &connect.Error{Code: code, Class: connect.ClassConfig, Place: place, Message: message, Mend: mend})
 }
 
-// keep gives n a store of its own.
-func (b *Builder) keep(n *node, s With) *storeSpec {
+// keep gives n a store of its own, in which rows lie as layout says.
+func (b *Builder) keep(n *node, s With, layout state.Spec) *storeSpec {
 	name := s.Store
 	if name == "" {
 		name = n.name
@@ -99,11 +123,15 @@ func (b *Builder) keep(n *node, s With) *storeSpec {
 	if b.stores[name] != nil {
 		b.fault("streams.store.taken", name, "two tables keep their rows in this store", "give each its own name with With{Store: …}")
 	}
-	spec := &storeSpec{name: name, cached: !s.Uncached, owner: n}
+	spec := &storeSpec{name: name, cached: !s.Uncached, owner: n, layout: layout}
 	b.stores[name] = spec
 	n.stores = append(n.stores, spec)
 	return spec
 }
+
+// Fault notes what is wrong with an operator that another package makes, for Build to
+// report: a stable code, the operator or its input, what is wrong and how to mend it.
+func (b *Builder) Fault(code, place, message, mend string) { b.fault(code, place, message, mend) }
 
 // Build checks the topology and closes the Builder. All faults are reported at
 // once, as connect.Errors.

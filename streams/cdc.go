@@ -48,7 +48,7 @@ func (c CDC) Table(b *Builder, opts ...With) *Table[connect.Value, connect.Value
 	in := source(b, c.Topic, c.Key, c.Envelope, With{Name: b.free(name + "-source")})
 	t.node = b.add(&node{op: "table", parents: []*node{in}}, With{Name: name})
 	if s.Store != "" {
-		b.keep(t.node, s)
+		b.keep(t.node, s, layoutOf(key))
 	}
 	if !c.TrustBefore {
 		t.node.pullOld = func() { t.materialize(s) }
@@ -146,7 +146,7 @@ func (n *cdcNode) clear(r *Record[connect.Value, connect.Value]) error {
 		return err
 	}
 	for _, key := range keys {
-		k, err := n.key.Decode(key)
+		k, err := n.key.Decode(key[n.st.prefix:])
 		if err != nil {
 			return n.t.damaged(n.st.spec.name, err)
 		}

@@ -1,7 +1,9 @@
 package streams
 
 import (
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -13,15 +15,34 @@ const changelogSuffix = "-changelog"
 
 func isChangelog(topic string) bool { return strings.HasSuffix(topic, changelogSuffix) }
 
+// changelogSlack is how much longer than a store its changelog keeps what expires:
+// brokers go by the clock, stores by the time of records, which may stand behind it.
+const changelogSlack = 24 * time.Hour
+
+// changelogConfig are the settings of a store's changelog. It keeps the last record of
+// each key, and those that expire only as long as they are needed.
+func changelogConfig(layout state.Spec) map[string]string {
+	if !layout.Segmented() {
+		return map[string]string{"cleanup.policy": "compact"}
+	}
+	return map[string]string{
+		"cleanup.policy":         "compact,delete",
+		"retention.ms":           strconv.FormatInt((layout.Retention + changelogSlack).Milliseconds(), 10),
+		"message.timestamp.type": "CreateTime",
+	}
+}
+
 // replay puts changelog records into a batch as the rows they were.
-func replay(b state.Batch, id state.ID, rs []*kgo.Record, scratch []byte) []byte {
+func replay(b state.Batch, st *taskStore, rs []*kgo.Record, scratch []byte) []byte {
 	for _, r := range rs {
+		scratch = st.spec.layout.AppendLocal(scratch[:0], r.Key)
 		if r.Value == nil {
-			b.Delete(id, r.Key)
+			b.Delete(st.id, scratch)
 			continue
 		}
-		scratch = state.AppendTimed(scratch[:0], r.Timestamp.UnixMilli(), r.Value)
-		b.Put(id, r.Key, scratch)
+		n := len(scratch)
+		scratch = state.AppendTimed(scratch, r.Timestamp.UnixMilli(), r.Value)
+		b.Put(st.id, scratch[:n], scratch[n:])
 	}
 	return scratch
 }

@@ -348,6 +348,6 @@ func (e *Engine) Rows(ctx context.Context, id, store string) (*query.Rows, error
 		App: id, Store: store, Name: storeName(id, store), DB: e.db, Open: &e.open, Hub: a.hub,
 		Here:  func() []int32 { return a.partitionsOf(store) },
 		Total: func() int { return a.tasksOf(store) },
-		Place: partitionOf,
+		Place: partitionOf, Layout: a.Topology.layout(store),
 	}}, nil
 }

@@ -10,16 +10,17 @@ import (
 // ready to be aggregated. A change of a table's row reaches the aggregate as the
 // row to take away and the row to add.
 type Grouped[K, V any] struct {
-	b    *Builder
-	node *node
-	key  serde.Serde[K]
-	rows bool // records are changes of rows
+	b     *Builder
+	node  *node
+	key   serde.Serde[K]
+	value serde.Serde[V]
+	rows  bool // records are changes of rows
 }
 
 // GroupByKey groups the records by the key they have. Records whose key may have
 // changed since the last topic go through a repartition topic.
 func (s *Stream[K, V]) GroupByKey(key serde.Serde[K], value serde.Serde[V], opts ...With) *Grouped[K, V] {
-	return &Grouped[K, V]{b: s.b, node: s.grouped(key, value, gather(opts)).node, key: key}
+	return &Grouped[K, V]{b: s.b, node: s.grouped(key, value, gather(opts)).node, key: key, value: value}
 }
 
 // GroupBy groups the records by a new key; key and value write them to the
@@ -42,7 +43,7 @@ func GroupTable[K, V, K2, V2 any](t *Table[K, V], fn func(K, V) (K2, V2), key se
 		return &regroupNode[K, V, K2, V2]{t: tk, fn: fn, key: key}
 	})
 	s := (&Stream[K2, Change[V2]]{b: t.b, node: n}).Repartition(key, changes, With{Name: name, Partitions: set.Partitions})
-	return &Grouped[K2, V2]{b: t.b, node: s.node, key: key, rows: true}
+	return &Grouped[K2, V2]{b: t.b, node: s.node, key: key, value: value, rows: true}
 }
 
 // regroupNode gives changes the keys of their groups.

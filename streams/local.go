@@ -27,6 +27,7 @@ type Local struct {
 	err      error
 	hub      *query.Hub
 	open     sync.RWMutex
+	history  *history // nil unless it is kept
 }
 
 // NewLocal opens a topology with empty stores in memory. app is the application
@@ -38,14 +39,19 @@ func NewLocal(t *Topology, app string) (*Local, error) {
 		app: app, db: state.NewMemory(), out: l, metrics: &Metrics{},
 		cacheBytes: 1 << 20, now: func() time.Time { return l.now },
 	}
-	for _, sub := range t.subs {
+	return l, l.openTasks()
+}
+
+func (l *Local) openTasks() error {
+	l.tasks = nil
+	for _, sub := range l.topology.subs {
 		tk, err := openTask(l.env, sub, 0)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		l.tasks = append(l.tasks, tk)
 	}
-	return l, nil
+	return nil
 }
 
 // produce implements collector.
@@ -54,6 +60,7 @@ func (l *Local) produce(r *kgo.Record, promise func(*kgo.Record, error)) {
 	l.offsets[r.Topic]++
 	if promise != nil {
 		promise(r, nil)
+		l.history.logged(r)
 	}
 	l.out[r.Topic] = append(l.out[r.Topic], r)
 	if l.reads(r.Topic) {
@@ -84,6 +91,7 @@ func (l *Local) Put(topic string, key, value []byte, ms int64, headers ...Header
 	r := &kgo.Record{Topic: topic, Key: key, Value: value, Timestamp: time.UnixMilli(ms), Headers: headers, Offset: l.offsets[topic]}
 	l.offsets[topic]++
 	l.pending = append(l.pending, r)
+	l.history.input(r)
 	return nil
 }
 
@@ -136,6 +144,7 @@ func (l *Local) Commit() error {
 		}
 		l.env.metrics.Commits.Add(1)
 		if len(l.pending) == 0 {
+			l.history.mark(l.out)
 			return l.err
 		}
 	}
@@ -152,6 +161,7 @@ func (l *Local) Now() time.Time { return l.now }
 func (l *Local) Take(topic string) []*kgo.Record {
 	rs := l.out[topic]
 	l.out[topic] = nil
+	l.history.taken(topic)
 	return rs
 }
 
@@ -168,6 +178,6 @@ func (l *Local) Rows(store string) (*query.Rows, error) {
 	}
 	return &query.Rows{Source: query.Source{
 		App: l.env.app, Store: store, Name: storeName(l.env.app, store), DB: l.env.db, Open: &l.open, Hub: l.hub,
-		Here: func() []int32 { return []int32{0} }, Total: func() int { return 1 }, Place: partitionOf,
+		Here: func() []int32 { return []int32{0} }, Total: func() int { return 1 }, Place: partitionOf, Layout: l.topology.layout(store),
 	}}, nil
 }

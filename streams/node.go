@@ -1,6 +1,11 @@
 package streams
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/tidemill/tidemill/streams/serde"
+	"github.com/tidemill/tidemill/streams/state"
+)
 
 // node is one operator of a topology. Nodes know nothing of types: build makes
 // the typed instance for a task.
@@ -18,7 +23,10 @@ type node struct {
 	partitions int
 
 	stores []*storeSpec // the stores it reads or writes
-	build  func(t *task) (any, error)
+	// together says that the topics its task reads must have as many partitions as
+	// each other.
+	together bool
+	build    func(t *task) (any, error)
 
 	// wantOld asks a table to send old rows; pulling up is what it does about
 	// it, usually asking its parent or keeping a store.
@@ -44,6 +52,21 @@ type storeSpec struct {
 	name   string
 	cached bool
 	owner  *node
+	layout state.Spec
+}
+
+// laidOut is the ability of the Serde of a table's keys to say how the table's rows
+// are kept: windows, for one, are removed when they have expired.
+type laidOut interface {
+	StoreLayout() state.Spec
+}
+
+// layoutOf returns the layout of rows whose keys s writes.
+func layoutOf[K any](s serde.Serde[K]) state.Spec {
+	if l, ok := s.(laidOut); ok {
+		return l.StoreLayout()
+	}
+	return state.Spec{}
 }
 
 // wire attaches the instance of n to that of its parent. A mismatch of types

@@ -2,46 +2,91 @@ package streams
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/tidemill/tidemill/streams/state"
 )
 
-// Processor is an operator written by hand. One is made for each task and is used
-// by one goroutine at a time.
-type Processor[K, V, K2, V2 any] interface {
-	// Init hands over what the processor works with, once, before all records.
-	Init(c *Context[K2, V2]) error
-	// Process takes a record and forwards what comes of it. An error stops the
-	// application; one of connect.ClassRecord says that the record is at fault.
-	Process(r Record[K, V]) error
-}
-
-// Context is what a Processor gets from its task.
+// Context is what an operator written by hand gets from its task. It is used by the
+// goroutine that runs the task, during the calls of the operator.
 type Context[K, V any] struct {
-	fan[K, V]
-	t      *task
-	stores map[string]*timedStore
-	rec    Record[K, V]
+	out *fan[K, V]
+	t   *task
+	n   *node
+	rec Record[K, V]
 }
 
-// Store returns a store the processor was declared with. What is put there is
-// cached, logged and restored like the rows of a table.
-func (c *Context[K, V]) Store(name string) (state.Store, error) {
-	s := c.stores[name]
-	if s == nil {
-		return nil, fmt.Errorf("streams: the processor was not declared with store %q", name)
+// Process passes the stream through an operator written by hand. begin is called once
+// for each task, before all records, and returns the function that takes the records
+// and forwards what comes of them. A record is the function's to read during the call.
+// An error of the function stops the application; one of connect.ClassRecord says that
+// the record is at fault.
+//
+// With.Stores declares the operator's stores. What is in memory besides has to be given
+// to [Context.Remember], since records are processed again after a failed commit.
+func Process[K, V, K2, V2 any](s *Stream[K, V], begin func(*Context[K2, V2]) (func(*Record[K, V]) error, error), opts ...With) *Stream[K2, V2] {
+	set := gather(opts)
+	n := s.b.add(&node{op: orElse(set.Op, "process"), parents: []*node{s.node}}, set)
+	s.b.declare(n, set)
+	n.build = func(t *task) (any, error) {
+		inst := &processNode[K, V, K2, V2]{}
+		var err error
+		if inst.take, err = begin(&Context[K2, V2]{out: &inst.fan, t: t, n: n}); err != nil {
+			return nil, fmt.Errorf("starting operator %s: %w", n.name, err)
+		}
+		return inst, wire(t, s.node, receiver[K, V](inst))
 	}
-	return s, nil
+	return &Stream[K2, V2]{b: s.b, node: n, rekeyed: s.rekeyed || !set.SameKey}
 }
 
-// Forward passes a record on.
-func (c *Context[K, V]) Forward(r Record[K, V]) error {
-	c.rec = r
-	return c.forward(&c.rec)
+func orElse(name, other string) string {
+	if name == "" {
+		return other
+	}
+	return name
 }
+
+// declare gives n what an operator written by hand asks for.
+func (b *Builder) declare(n *node, set With) {
+	n.together = set.CoPartitioned
+	for _, spec := range set.Stores {
+		b.keep(n, With{Store: spec.Name, Uncached: true}, spec)
+	}
+	n.stores = append(n.stores, set.reads...)
+}
+
+type processNode[K, V, K2, V2 any] struct {
+	fan[K2, V2]
+	take func(*Record[K, V]) error
+}
+
+func (n *processNode[K, V, K2, V2]) receive(r *Record[K, V]) error { return n.take(r) }
+
+// Store returns a store the operator was declared with, by its name. What is put there
+// is cached, logged and restored like the rows of a table. Keys of a store with a
+// retention are local ones, as [state.Spec.AppendLocal], [state.NewWindows] and
+// [state.NewSessions] make them.
+func (c *Context[K, V]) Store(name string) (state.Store, error) {
+	for _, spec := range c.n.stores {
+		if spec.name == name && spec.owner == c.n {
+			return &timedStore{t: c.t, st: c.t.stores[spec]}, nil
+		}
+	}
+	return nil, fmt.Errorf("streams: operator %s was not declared with store %q", c.n.name, name)
+}
+
+// Changelog is the topic that repeats a store of the operator's, for which Serdes are
+// made that depend on one.
+func (c *Context[K, V]) Changelog(store string) string { return changelogName(c.t.env.app, store) }
+
+// Forward passes a record on. It is read during the call.
+func (c *Context[K, V]) Forward(r *Record[K, V]) error { return c.out.forward(r) }
 
 // Drop counts a record that cannot be used.
 func (c *Context[K, V]) Drop() { c.t.env.metrics.Dropped.Add(1) }
+
+// Name is the operator's name.
+func (c *Context[K, V]) Name() string { return c.n.name }
 
 // Partition is the partition the task reads.
 func (c *Context[K, V]) Partition() int32 { return c.t.id.partition }
@@ -50,44 +95,37 @@ func (c *Context[K, V]) Partition() int32 { return c.t.id.partition }
 // the first record.
 func (c *Context[K, V]) StreamTime() int64 { return c.t.streamTime }
 
-// Process passes the stream through processors that make makes, with stores of the
-// given names.
-func Process[K, V, K2, V2 any](s *Stream[K, V], make func() Processor[K, V, K2, V2], stores []string, opts ...With) *Stream[K2, V2] {
-	n := s.b.add(&node{op: "process", parents: []*node{s.node}}, gather(opts))
-	for _, name := range stores {
-		s.b.keep(n, With{Store: name, Uncached: true})
-	}
-	n.build = func(t *task) (any, error) {
-		c := &Context[K2, V2]{t: t, stores: map[string]*timedStore{}}
-		for _, spec := range n.stores {
-			c.stores[spec.name] = &timedStore{t: t, cache: t.stores[spec].cache}
+// Now is the wall clock.
+func (c *Context[K, V]) Now() time.Time { return c.t.env.now() }
+
+// Remember keeps what the operator has in memory beside its stores. recall is called
+// before the first record, and again after everything since the last commit was undone:
+// it sets the memory to what save has appended before that commit, or to its beginning
+// when note is nil. The note is logged and restored with the operator's first store that
+// is not of the form state.Plain; without one there is an error.
+func (c *Context[K, V]) Remember(recall func(note []byte) error, save func(dst []byte) []byte) error {
+	for _, spec := range c.n.stores {
+		if spec.owner == c.n && spec.layout.Form != state.Plain {
+			c.t.stores[spec].memory = memory{recall: recall, save: save}
+			return nil
 		}
-		inst := &processNode[K, V, K2, V2]{Context: c, p: make()}
-		if err := inst.p.Init(c); err != nil {
-			return nil, fmt.Errorf("starting processor %s: %w", n.name, err)
-		}
-		return inst, wire(t, s.node, receiver[K, V](inst))
 	}
-	return &Stream[K2, V2]{b: s.b, node: n, rekeyed: true}
+	return fmt.Errorf("streams: operator %s has no store for its note", c.n.name)
 }
 
-type processNode[K, V, K2, V2 any] struct {
-	*Context[K2, V2]
-	p Processor[K, V, K2, V2]
-}
+// running tells whose operator this is.
+func (c *Context[K, V]) running() *task { return c.t }
 
-func (n *processNode[K, V, K2, V2]) receive(r *Record[K, V]) error { return n.p.Process(*r) }
-
-// timedStore gives a processor's rows the timestamp that every store keeps.
+// timedStore gives an operator's rows the timestamp that every store keeps.
 type timedStore struct {
-	t     *task
-	cache *state.Cache
-	buf   []byte // scratch
+	t   *task
+	st  *taskStore
+	buf []byte // scratch
 }
 
 func (s *timedStore) Get(dst, key []byte) (value []byte, found bool, err error) {
 	start := len(dst)
-	value, found, err = s.cache.Get(dst, key)
+	value, found, err = s.st.cache.Get(dst, key)
 	if err != nil || !found {
 		return dst, false, err
 	}
@@ -96,14 +134,15 @@ func (s *timedStore) Get(dst, key []byte) (value []byte, found bool, err error) 
 }
 
 func (s *timedStore) Put(key, value []byte) error {
+	s.st.met(key)
 	s.buf = state.AppendTimed(s.buf[:0], s.t.streamTime, value)
-	return s.cache.Put(key, s.buf)
+	return s.st.cache.Put(key, s.buf)
 }
 
-func (s *timedStore) Delete(key []byte) error { return s.cache.Delete(key) }
+func (s *timedStore) Delete(key []byte) error { return s.st.cache.Delete(key) }
 
 func (s *timedStore) Scan(r state.Range) state.Iterator {
-	return timedIterator{s.cache.Scan(r)}
+	return timedIterator{s.st.cache.Scan(r)}
 }
 
 type timedIterator struct{ state.Iterator }

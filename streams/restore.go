@@ -199,6 +199,9 @@ func (p *restoration) catchUp(ctx context.Context, a *application, tasks []*task
 	parts, names := map[string]map[int32]*logPart{}, map[string]bool{}
 	for _, t := range tasks {
 		for _, st := range t.ordered {
+			if st.spec.layout.Unlogged {
+				continue
+			}
 			if parts[st.changelog] == nil {
 				parts[st.changelog] = map[int32]*logPart{}
 			}
@@ -230,7 +233,7 @@ func (p *restoration) catchUp(ctx context.Context, a *application, tasks []*task
 	err = a.e.client.ReadSpan(ctx, from, to, func(rs []*kgo.Record) (bool, error) {
 		part := parts[rs[0].Topic][rs[0].Partition]
 		b := a.e.db.Batch()
-		scratch = replay(b, part.st.id, rs, scratch)
+		scratch = replay(b, part.st, rs, scratch)
 		part.moveTo(b, rs[len(rs)-1].Offset+1)
 		if err := b.Commit(); err != nil {
 			return false, err

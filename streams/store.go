@@ -15,6 +15,9 @@ type taskStore struct {
 	id        state.ID
 	cache     *state.Cache
 	changelog string
+	prefix    int // the bytes of a key in the cache before the key in the changelog
+	expiry
+	memory
 	// emit sends a change that leaves the cache downstream; withOld says
 	// whether it needs the old row.
 	emit    func(state.Entry) error
@@ -34,7 +37,7 @@ type rowStore[K, V any] struct {
 	key   serde.Serde[K]
 	value serde.Serde[V]
 
-	kbuf, vbuf, tbuf, gbuf []byte // scratch
+	kbuf, vbuf, tbuf, gbuf []byte // scratch; kbuf begins with the place of the prefix
 	rec                    Record[K, Change[V]]
 }
 
@@ -46,6 +49,7 @@ func openRows[K, V any](t *task, spec *storeSpec, key serde.Serde[K], value serd
 		return s
 	}
 	s.st = t.stores[spec]
+	s.kbuf = make([]byte, s.st.prefix, 64)
 	s.key, s.value = serde.Bind(key, s.st.changelog, true), serde.Bind(value, s.st.changelog, false)
 	if spec.cached {
 		s.st.emit, s.st.withOld = s.emit, spec.owner.wantOld
@@ -56,15 +60,22 @@ func openRows[K, V any](t *task, spec *storeSpec, key serde.Serde[K], value serd
 // view reads a store that another operator of the task owns.
 func viewRows[K, V any](t *task, spec *storeSpec, key serde.Serde[K], value serde.Serde[V]) *rowStore[K, V] {
 	st := t.stores[spec]
-	return &rowStore[K, V]{t: t, st: st, key: serde.Bind(key, st.changelog, true), value: serde.Bind(value, st.changelog, false)}
+	return &rowStore[K, V]{
+		t: t, st: st, kbuf: make([]byte, st.prefix, 64),
+		key: serde.Bind(key, st.changelog, true), value: serde.Bind(value, st.changelog, false),
+	}
 }
 
-// encodeKey returns the key's bytes, valid until the next call.
+// encodeKey returns the key's bytes in the store, valid until the next call.
 func (s *rowStore[K, V]) encodeKey(k K) (key []byte, err error) {
-	if s.kbuf, err = s.key.Append(s.kbuf[:0], k); err != nil {
+	if key, err = s.key.Append(s.kbuf[:s.st.prefix], k); err != nil {
 		return nil, s.t.unwritable(s.st.spec.name, "key", err)
 	}
-	return s.kbuf, nil
+	s.kbuf = key
+	if s.st.prefix > 0 {
+		s.st.spec.layout.Locate(key)
+	}
+	return key, nil
 }
 
 // load reads the row of an encoded key.
@@ -92,6 +103,7 @@ func (s *rowStore[K, V]) get(k K) (v V, ms int64, found bool, err error) {
 
 // write sets or, without a new row, deletes the row of an encoded key.
 func (s *rowStore[K, V]) write(key []byte, c *Change[V], ms int64) (err error) {
+	s.st.met(key)
 	if !c.HasNew {
 		return s.st.cache.Delete(key)
 	}
@@ -127,7 +139,7 @@ func (s *rowStore[K, V]) update(key []byte, r *Record[K, Change[V]], oldKnown bo
 // emit sends a change that leaves the cache downstream.
 func (s *rowStore[K, V]) emit(e state.Entry) (err error) {
 	s.rec = Record[K, Change[V]]{Time: s.t.streamTime}
-	if s.rec.Key, err = s.key.Decode(e.Key); err != nil {
+	if s.rec.Key, err = s.key.Decode(e.Key[s.st.prefix:]); err != nil {
 		return s.t.damaged(s.st.spec.name, err)
 	}
 	c := &s.rec.Value

@@ -62,7 +62,7 @@ func upserts[K, V any](s *Stream[K, V], key serde.Serde[K], value serde.Serde[V]
 // when an operator asks for old rows.
 func (t *Table[K, V]) keepRows(s With) {
 	if s.Store != "" {
-		t.b.keep(t.node, s)
+		t.b.keep(t.node, s, layoutOf(t.key))
 	}
 	t.node.pullOld = func() { t.materialize(s) }
 }
@@ -70,7 +70,7 @@ func (t *Table[K, V]) keepRows(s With) {
 // materialize makes the table keep its rows.
 func (t *Table[K, V]) materialize(s With) {
 	if t.spec() == nil {
-		t.b.keep(t.node, s)
+		t.b.keep(t.node, s, layoutOf(t.key))
 	}
 }
 
@@ -120,7 +120,7 @@ func (t *Table[K, V]) derived(n *node, s With) *Table[K, V] {
 func (t *Table[K, V]) kept(s With) *Table[K, V] {
 	d := &Table[K, V]{b: t.b, key: t.key, value: t.value}
 	d.node = t.b.add(&node{op: "keep", parents: []*node{t.node}}, s)
-	t.b.keep(d.node, s)
+	t.b.keep(d.node, s, layoutOf(t.key))
 	d.node.build = func(tk *task) (any, error) {
 		inst := &keepNode[K, V]{rowStore: openRows(tk, d.spec(), t.key, t.value)}
 		return inst, wire(tk, t.node, receiver[K, Change[V]](inst))

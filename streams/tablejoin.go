@@ -10,7 +10,7 @@ func JoinTables[K, V, W, R any](l *Table[K, V], r *Table[K, W], fn func(K, Pair[
 	l, r = l.stored(), r.stored()
 	out := &Table[K, R]{b: l.b, key: l.key, value: value}
 	out.node = l.b.add(&node{op: "tablejoin", parents: []*node{l.node, r.node}}, set)
-	l.b.keep(out.node, set)
+	l.b.keep(out.node, set, layoutOf(l.key))
 	out.node.stores = append(out.node.stores, l.spec(), r.spec())
 	out.node.build = func(tk *task) (any, error) {
 		inst := &tableJoinNode[K, V, W, R]{

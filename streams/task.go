@@ -51,6 +51,8 @@ type task struct {
 	instances  map[*node]any
 	slab       slab
 	streamTime int64
+	savedTime  int64 // streamTime as of the last commit
+	recalled   bool  // what operators have in memory is as of the last record
 	meta       state.ID
 	waiting    time.Time // since when a record is held back for an empty queue
 	dirty      bool      // something was processed since the last commit
@@ -60,7 +62,7 @@ type task struct {
 func openTask(env *taskEnv, sub *subTopology, partition int32) (*task, error) {
 	t := &task{
 		id: taskID{sub.index, partition}, env: env,
-		stores: map[*storeSpec]*taskStore{}, instances: map[*node]any{}, streamTime: -1,
+		stores: map[*storeSpec]*taskStore{}, instances: map[*node]any{}, streamTime: -1, savedTime: -1,
 	}
 	var err error
 	if t.meta, err = env.db.Open(metaStore(env.app), partition); err != nil {
@@ -87,7 +89,7 @@ func (t *task) openStore(spec *storeSpec) error {
 	if err != nil {
 		return fmt.Errorf("opening store %s of task %s: %w", spec.name, t.id, err)
 	}
-	st := &taskStore{spec: spec, id: id, changelog: changelogName(t.env.app, spec.name)}
+	st := &taskStore{spec: spec, id: id, changelog: changelogName(t.env.app, spec.name), prefix: spec.layout.Prefix()}
 	st.cache = state.NewCache(t.env.db.Reader(id), t.env.cacheBytes)
 	st.promise = func(r *kgo.Record, err error) {
 		if err != nil {
@@ -123,6 +125,11 @@ func (t *task) produce(topic string, key, value []byte, ms int64, headers []Head
 // early when the next one has to wait for records of another partition that
 // could be older.
 func (t *task) process(limit int) (n int, err error) {
+	if !t.recalled {
+		if err := t.recall(); err != nil {
+			return 0, err
+		}
+	}
 	for n < limit {
 		q := t.choose()
 		if q == nil {
@@ -185,9 +192,14 @@ func (t *task) buffered() (n int) {
 // flush sends what the caches hold downstream and to the changelogs.
 func (t *task) flush() error {
 	for _, st := range t.ordered {
+		// What flows into the operator of this store has: the stores before it are
+		// empty.
+		if err := t.remember(st); err != nil {
+			return err
+		}
 		err := st.cache.Flush(st.withOld, func(e state.Entry) error {
 			t.log(st, e)
-			if st.emit == nil {
+			if st.emit == nil || st.spec.layout.IsNote(e.Key) {
 				return nil
 			}
 			return st.emit(e)
@@ -202,9 +214,12 @@ func (t *task) flush() error {
 // log writes a change to the store's changelog: the row without its timestamp,
 // which becomes that of the record.
 func (t *task) log(st *taskStore, e state.Entry) {
+	if st.spec.layout.Unlogged {
+		return
+	}
 	r := t.slab.record()
 	r.Topic, r.Partition = st.changelog, t.id.partition
-	r.Key = t.slab.copy(e.Key)
+	r.Key = t.slab.copy(e.Key[st.prefix:])
 	ms := t.streamTime
 	if e.HasNew {
 		var row []byte
@@ -221,6 +236,7 @@ func (t *task) log(st *taskStore, e state.Entry) {
 func (t *task) write(b state.Batch) {
 	for _, st := range t.ordered {
 		st.cache.Write(b, st.id)
+		st.expire(b)
 		if acked := st.acked.Load(); acked > st.position {
 			st.position = acked
 			t.setPosition(b, 'c', st.spec.name, acked)
@@ -237,7 +253,9 @@ func (t *task) write(b state.Batch) {
 func (t *task) committed() {
 	for _, st := range t.ordered {
 		st.cache.Committed()
+		st.expired()
 	}
+	t.savedTime = t.streamTime
 	for _, q := range t.queues {
 		q.saved = q.next
 	}
@@ -248,7 +266,9 @@ func (t *task) committed() {
 func (t *task) discard() {
 	for _, st := range t.ordered {
 		st.cache.Discard()
+		st.newest, st.doomed = st.savedNewest, st.live
 	}
+	t.streamTime, t.recalled = t.savedTime, false
 	for _, q := range t.queues {
 		q.reset(q.saved)
 	}

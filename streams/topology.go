@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"github.com/tidemill/tidemill/streams/state"
 )
 
 // Topology is a checked graph of operators, ready to be run by any number of
@@ -131,6 +133,18 @@ func (t *Topology) Stores() (names []string) {
 	return names
 }
 
+// layout returns how the rows of a store lie.
+func (t *Topology) layout(store string) (l state.Spec) {
+	for _, sub := range t.subs {
+		for _, s := range sub.stores {
+			if s.name == store {
+				l = s.layout
+			}
+		}
+	}
+	return l
+}
+
 // InternalTopics lists the repartition and changelog topics the topology has when
 // it runs as app, sorted.
 func (t *Topology) InternalTopics(app string) (topics []string) {
@@ -139,8 +153,12 @@ func (t *Topology) InternalTopics(app string) (topics []string) {
 			topics = append(topics, topicName(app, n.topic))
 		}
 	}
-	for _, s := range t.Stores() {
-		topics = append(topics, changelogName(app, s))
+	for _, sub := range t.subs {
+		for _, s := range sub.stores {
+			if !s.layout.Unlogged {
+				topics = append(topics, changelogName(app, s.name))
+			}
+		}
 	}
 	sort.Strings(topics)
 	return topics

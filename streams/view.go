@@ -60,7 +60,10 @@ func (t *task) tell(f *query.Feed, st *taskStore) error {
 		return nil
 	}
 	return st.cache.Flush(false, func(e state.Entry) error {
-		row := query.Row{Key: t.slab.copy(e.Key), Deleted: !e.HasNew, Time: t.streamTime}
+		if st.spec.layout.IsNote(e.Key) {
+			return nil
+		}
+		row := query.Row{Key: t.slab.copy(e.Key[st.prefix:]), Deleted: !e.HasNew, Time: t.streamTime}
 		if e.HasNew {
 			ms, value := state.SplitTimed(e.New)
 			row.Time, row.Value = ms, t.slab.copy(value)

@@ -1,7 +1,9 @@
 package query
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -33,6 +35,8 @@ type Source struct {
 	Here  func() []int32
 	Total func() int
 	Place func(key []byte, n int) int32
+	// Layout says how the rows lie in the store.
+	Layout state.Spec
 }
 
 // Rows reads one store while it is being written. It sees what has been
@@ -41,7 +45,7 @@ type Rows struct{ Source }
 
 // Get returns the row of a key.
 func (r *Rows) Get(_ context.Context, key []byte) (row Row, found bool, err error) {
-	p := r.Place(key, r.Total())
+	p := r.Place(r.Layout.Inner(key), r.Total())
 	if !slices.Contains(r.Here(), p) {
 		return Row{}, false, r.elsewhere(p)
 	}
@@ -51,7 +55,7 @@ func (r *Rows) Get(_ context.Context, key []byte) (row Row, found bool, err erro
 	if err != nil {
 		return Row{}, false, err
 	}
-	timed, found, err := r.DB.Reader(id).Get(nil, key)
+	timed, found, err := r.DB.Reader(id).Get(nil, r.Layout.AppendLocal(nil, key))
 	if err != nil || !found {
 		return Row{}, false, err
 	}
@@ -71,7 +75,8 @@ func (r *Rows) elsewhere(p int32) error {
 
 // Scan visits the rows with keys from lo, included, to hi, excluded, nil being
 // open, of all partitions this process has: as of one moment, and in order of
-// their bytes within each partition. A row's bytes are valid during visit. The
+// their bytes within each partition, where rows do not expire, and within each span of
+// time where they do. A row's bytes are valid during visit. The
 // application cannot stop before visit has returned.
 func (r *Rows) Scan(ctx context.Context, lo, hi []byte, visit func(Row) error) error {
 	r.Open.RLock()
@@ -96,9 +101,16 @@ func (r *Rows) scan(ctx context.Context, snap state.Snapshot, p int32, rg state.
 	if err != nil {
 		return err
 	}
+	within := rg
+	if r.Layout.Segmented() {
+		rg = state.Range{}
+	}
 	it := snap.Reader(id).Scan(rg)
 	for it.Next() {
-		row := Row{Key: it.Key()}
+		row, ok := r.key(it.Key())
+		if !ok || bytes.Compare(row.Key, within.Lo) < 0 || within.Hi != nil && bytes.Compare(row.Key, within.Hi) >= 0 {
+			continue
+		}
 		row.Time, row.Value = state.SplitTimed(it.Value())
 		if err = ctx.Err(); err == nil {
 			err = visit(row)
@@ -111,4 +123,52 @@ func (r *Rows) scan(ctx context.Context, snap state.Snapshot, p int32, rg state.
 		err = cerr
 	}
 	return err
+}
+
+// key returns a row with the key that is local in the store; ok is false for what is no
+// row.
+func (r *Rows) key(local []byte) (row Row, ok bool) {
+	if r.Layout.IsNote(local) {
+		return Row{}, false
+	}
+	return Row{Key: local[r.Layout.Prefix():]}, true
+}
+
+// Span visits the windows of a key of records that start in from…to, in milliseconds,
+// both included, and of a store of sessions those that have a moment in from…to, in order
+// of time and as of one moment. A nil key stands for all keys of the partitions this
+// process has; sessions are those that end in from…to then. A row's bytes are valid during
+// visit.
+func (r *Rows) Span(ctx context.Context, key []byte, from, to int64, visit func(Row) error) (err error) {
+	partitions := r.Here()
+	if key != nil {
+		p := r.Place(key, r.Total())
+		if !slices.Contains(partitions, p) {
+			return r.elsewhere(p)
+		}
+		partitions = []int32{p}
+	}
+	r.Open.RLock()
+	defer r.Open.RUnlock()
+	snap, err := r.DB.Snapshot()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, snap.Close()) }()
+	for _, p := range partitions {
+		id, err := r.DB.Open(r.Name, p)
+		if err != nil {
+			return err
+		}
+		s := span{key: key, from: from, to: to, visit: func(row Row) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return visit(row)
+		}}
+		if err := s.walk(r.Layout, snap.Reader(id)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

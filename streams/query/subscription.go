@@ -136,9 +136,13 @@ func (s *Subscription) fromSnapshot() (row Row, ok bool, err error) {
 			s.it = s.snap.Reader(id).Scan(state.Range{})
 		}
 		if s.it.Next() {
+			row, ok := s.rows.key(s.it.Key())
+			if !ok {
+				continue
+			}
 			ms, value := state.SplitTimed(s.it.Value())
-			kv := slices.Concat(s.it.Key(), value)
-			n := len(s.it.Key())
+			kv := slices.Concat(row.Key, value)
+			n := len(row.Key)
 			return Row{Key: kv[:n:n], Value: kv[n:], Time: ms}, true, nil
 		}
 		err := s.it.Close()

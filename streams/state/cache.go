@@ -1,6 +1,9 @@
 package state
 
-import "unsafe"
+import (
+	"bytes"
+	"unsafe"
+)
 
 // Entry is a change that leaves a Cache at a commit.
 type Entry struct {
@@ -48,7 +51,6 @@ type Cache struct {
 
 	entries map[string]*entry
 	order   []*entry // the dirty ones, in order of their first change
-	wiped   []Range  // spans deleted since the commit, before the dirty entries
 	lru     entry    // ring of the clean ones; lru.next is the latest used
 	index   *tree[*entry]
 	bytes   int64 // all entries
@@ -96,7 +98,7 @@ func (c *Cache) load(key []byte) (*entry, error) {
 		}
 		return e, nil
 	}
-	val, found, err := c.below(nil, key)
+	val, found, err := c.base.Get(nil, key)
 	if err != nil {
 		return nil, err
 	}
@@ -106,23 +108,6 @@ func (c *Cache) load(key []byte) (*entry, error) {
 	c.touch(e)
 	c.shrink()
 	return e, nil
-}
-
-// below reads the committed value, past the spans deleted since.
-func (c *Cache) below(dst, key []byte) ([]byte, bool, error) {
-	if covered(c.wiped, key) {
-		return dst, false, nil
-	}
-	return c.base.Get(dst, key)
-}
-
-func covered(spans []Range, key []byte) bool {
-	for _, s := range spans {
-		if string(key) >= string(s.Lo) && (s.Hi == nil || string(key) < string(s.Hi)) {
-			return true
-		}
-	}
-	return false
 }
 
 // add makes an entry for a new key.
@@ -181,25 +166,14 @@ func (c *Cache) change(key []byte) *entry {
 	return e
 }
 
-// DeleteRange deletes the keys of r. Unlike Delete it does not show up in
-// Flush: it is meant for expired windows, of which nobody is told.
-func (c *Cache) DeleteRange(r Range) {
-	span := Range{Lo: append([]byte{}, r.Lo...), Hi: r.Hi}
-	c.wiped = append(c.wiped, span)
+// Forget drops the clean entries with keys below hi, after they were removed from the
+// reader below, of which the Cache has not heard.
+func (c *Cache) Forget(hi []byte) {
 	for _, e := range c.entries {
-		if covered(c.wiped[len(c.wiped)-1:], e.key) {
+		if !e.dirty && bytes.Compare(e.key, hi) < 0 {
 			c.drop(e)
 		}
 	}
-	kept := c.order[:0]
-	for _, e := range c.order {
-		if c.entries[string(e.key)] == e {
-			kept = append(kept, e)
-		}
-	}
-	clear(c.order[len(kept):])
-	c.order = kept
-	c.index = nil
 }
 
 // drop forgets an entry.
@@ -220,7 +194,7 @@ func (c *Cache) drop(e *entry) {
 func (c *Cache) Flush(withOld bool, visit func(Entry) error) error {
 	for _, e := range c.order {
 		if withOld && !e.oldKnown {
-			old, had, err := c.below(nil, e.key)
+			old, had, err := c.base.Get(nil, e.key)
 			if err != nil {
 				return err
 			}
@@ -240,9 +214,6 @@ func (c *Cache) Flush(withOld bool, visit func(Entry) error) error {
 
 // Write adds the changes since the last commit to b.
 func (c *Cache) Write(b Batch, id ID) {
-	for _, span := range c.wiped {
-		b.DeleteRange(id, span)
-	}
 	for _, e := range c.order {
 		if e.has {
 			b.Put(id, e.key, e.val)
@@ -274,7 +245,7 @@ func (c *Cache) Discard() {
 
 func (c *Cache) settle() {
 	clear(c.order)
-	c.order, c.wiped, c.index, c.dirt = c.order[:0], nil, nil, 0
+	c.order, c.index, c.dirt = c.order[:0], nil, 0
 }
 
 // touch makes a clean entry the latest used.

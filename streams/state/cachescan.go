@@ -12,7 +12,7 @@ func (c *Cache) Scan(r Range) Iterator {
 			c.index.set(e.key, e)
 		}
 	}
-	it := &cacheIter{reverse: r.Reverse, wiped: c.wiped, dirty: c.index.iter(r), base: c.base.Scan(r)}
+	it := &cacheIter{reverse: r.Reverse, dirty: c.index.iter(r), base: c.base.Scan(r)}
 	it.moreDirty = it.dirty.next()
 	it.stepBase()
 	return it
@@ -21,19 +21,13 @@ func (c *Cache) Scan(r Range) Iterator {
 // cacheIter merges two walks; where both have a key the dirty one counts.
 type cacheIter struct {
 	reverse             bool
-	wiped               []Range
 	dirty               *treeIter[*entry]
 	base                Iterator
 	moreDirty, moreBase bool
 	started, fromDirty  bool
 }
 
-func (i *cacheIter) stepBase() {
-	i.moreBase = i.base.Next()
-	for i.moreBase && len(i.wiped) > 0 && covered(i.wiped, i.base.Key()) {
-		i.moreBase = i.base.Next()
-	}
-}
+func (i *cacheIter) stepBase() { i.moreBase = i.base.Next() }
 
 func (i *cacheIter) Next() bool {
 	if i.started {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
-	"time"
 )
 
 // sessionSuffix is the length of what follows the key in a session key.
@@ -36,21 +35,14 @@ type Session struct {
 
 // Sessions is a store of sessions over a Store.
 type Sessions struct {
-	seg segments
-	key []byte // scratch
+	seg         segments
+	key, lo, hi []byte // scratch
 }
 
-// NewSessions returns a session store in s that keeps sessions for at least
-// retention, counted from their end.
-func NewSessions(s Store, retention time.Duration) *Sessions {
-	return &Sessions{seg: newSegments(s, retention)}
-}
-
-// LocalKey appends the key under which the store keeps a session key, which is
-// the form a changelog has.
-func (s *Sessions) LocalKey(dst, sessionKey []byte) []byte {
-	_, _, end, _ := SplitSessionKey(sessionKey)
-	return append(s.seg.appendSegment(dst, end), sessionKey...)
+// NewSessions returns the sessions in a store that spec, of the form SessionKeys and
+// with a retention, describes. The retention counts from their end.
+func NewSessions(s Store, spec Spec) *Sessions {
+	return &Sessions{seg: segments{s, spec}}
 }
 
 func (s *Sessions) local(key []byte, start, end int64) []byte {
@@ -78,9 +70,9 @@ func (s *Sessions) Get(dst, key []byte, start, end int64) (value []byte, found b
 // store.
 func (s *Sessions) Find(key []byte, from, to int64, visit func(Session) error) error {
 	return s.seg.each(from, math.MaxInt64, func(segment []byte) error {
-		lo := AppendSessionKey(append([]byte{}, segment...), key, 0, max(from, 0))
-		hi := AppendSessionKey(append([]byte{}, segment...), key, math.MaxInt64, math.MaxInt64)
-		return walk(s.seg.store, Range{Lo: lo, Hi: hi}, func(local, value []byte) error {
+		s.lo = AppendSessionKey(append(s.lo[:0], segment...), key, 0, max(from, 0))
+		s.hi = append(AppendSessionKey(append(s.hi[:0], segment...), key, math.MaxInt64, math.MaxInt64), 0)
+		return walk(s.seg.store, Range{Lo: s.lo, Hi: s.hi}, func(local, value []byte) error {
 			k, start, end, ok := SplitSessionKey(local[SegmentPrefix:])
 			if !ok || start > to || !bytes.Equal(k, key) {
 				return nil
@@ -90,5 +82,17 @@ func (s *Sessions) Find(key []byte, from, to int64, visit func(Session) error) e
 	})
 }
 
-// Expire removes sessions that ended more than the retention before now.
-func (s *Sessions) Expire(now int64) error { return s.seg.expire(now) }
+// FindAll visits the sessions of all keys that end in from…to, both included, ordered
+// by segment, key and time. The bytes are valid during visit, which must not write to
+// the store.
+func (s *Sessions) FindAll(from, to int64, visit func(Session) error) error {
+	return s.seg.each(from, to, func(segment []byte) error {
+		return walk(s.seg.store, Range{Lo: segment, Hi: PrefixEnd(segment)}, func(local, value []byte) error {
+			k, start, end, ok := SplitSessionKey(local[SegmentPrefix:])
+			if !ok || end < from || end > to {
+				return nil
+			}
+			return visit(Session{k, start, end, value})
+		})
+	})
+}

@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -121,7 +122,7 @@ func stores(t *testing.T) map[string]state.Store {
 func TestWindows(t *testing.T) {
 	for name, s := range stores(t) {
 		t.Run(name, func(t *testing.T) {
-			w := state.NewWindows(s, 10*time.Minute)
+			w := state.NewWindows(s, state.Spec{Form: state.WindowKeys, Retention: 10 * time.Minute})
 			minute := time.Minute.Milliseconds()
 			for i := range int64(20) {
 				w.Put([]byte("a"), i*minute, 0, fmt.Append(nil, i))
@@ -140,12 +141,8 @@ func TestWindows(t *testing.T) {
 			if v, found, _ := w.Get(nil, []byte("a"), 7*minute); !found || string(v) != "7" {
 				t.Errorf("got %q", v)
 			}
-			w.Expire(19 * minute)
-			if got := fetch(0, 100); got != "5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 " {
-				t.Errorf("after expiry: %q", got)
-			}
 			n := 0
-			w.FetchAll(0, 100*minute, func(state.Window) error { n++; return nil })
+			w.FetchAll(5*minute, 100*minute, func(state.Window) error { n++; return nil })
 			if n != 30 {
 				t.Errorf("%d windows of all keys, want 30", n)
 			}
@@ -156,7 +153,7 @@ func TestWindows(t *testing.T) {
 func TestSessions(t *testing.T) {
 	for name, st := range stores(t) {
 		t.Run(name, func(t *testing.T) {
-			s := state.NewSessions(st, time.Hour)
+			s := state.NewSessions(st, state.Spec{Form: state.SessionKeys, Retention: time.Hour})
 			for _, x := range [][2]int64{{0, 5}, {10, 20}, {30, 30}, {40, 7_200_000}} {
 				s.Put([]byte("k"), x[0], x[1], fmt.Append(nil, x))
 				s.Put([]byte("kk"), x[0], x[1], []byte("other"))
@@ -176,6 +173,11 @@ func TestSessions(t *testing.T) {
 			s.Delete([]byte("k"), 10, 20)
 			if got := find(0, 100); got != "[0 5][30 30][40 7200000]" {
 				t.Errorf("after the delete: %s", got)
+			}
+			n := 0
+			s.FindAll(20, 40, func(state.Session) error { n++; return nil })
+			if n != 3 {
+				t.Errorf("%d sessions of all keys end in 20…40, want 3", n)
 			}
 		})
 	}
@@ -212,5 +214,42 @@ func BenchmarkCacheCount(b *testing.B) {
 		k := keys[i%len(keys)]
 		buf, _, _ = c.Get(buf[:0], k)
 		c.Put(k, append(buf[:0], "12345678"...))
+	}
+}
+
+// TestSpec locates keys of every form in their segments, and knows which are live.
+func TestSpec(t *testing.T) {
+	minute := time.Minute.Milliseconds()
+	forms := map[state.Form][]byte{
+		state.WindowKeys:  state.AppendWindowKey(nil, []byte("k"), 7*minute, 1),
+		state.SessionKeys: state.AppendSessionKey(nil, []byte("k"), 0, 7*minute),
+		state.TimeFirst:   binary.BigEndian.AppendUint64(nil, uint64(7*minute)),
+	}
+	for form, key := range forms {
+		spec := state.Spec{Form: form, Retention: 10 * time.Minute}
+		if ms := spec.Time(key); ms != 7*minute {
+			t.Errorf("form %d: the time is %d", form, ms)
+		}
+		want := "\x00\x00\x00\x00\x00\x00\x00\x01" + string(key)
+		if local := spec.AppendLocal(nil, key); string(local) != want || spec.IsNote(local) {
+			t.Errorf("form %d: local key %x", form, local)
+		}
+		note := spec.AppendLocal(nil, nil)
+		if !spec.IsNote(note) || string(note) < want {
+			t.Errorf("form %d: the note is at %x", form, note)
+		}
+		for newest, live := range map[int64]int64{0: 0, 14: 0, 15: 1, 24: 2} {
+			if got, _ := spec.Live(newest * minute); got != live {
+				t.Errorf("at minute %d the first live segment is %d, want %d", newest, got, live)
+			}
+		}
+	}
+	plain := state.Spec{Retention: time.Hour}
+	if local := plain.AppendLocal(nil, []byte("k")); string(local) != "k" || plain.IsNote(nil) {
+		t.Errorf("a plain key became %q", local)
+	}
+	window := state.Spec{Form: state.WindowKeys}
+	if k := window.Inner(forms[state.WindowKeys]); string(k) != "k" {
+		t.Errorf("the inner key is %q", k)
 	}
 }

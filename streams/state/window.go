@@ -3,7 +3,7 @@ package state
 import (
 	"bytes"
 	"encoding/binary"
-	"time"
+	"math"
 )
 
 // windowSuffix is the length of what follows the key in a window key.
@@ -27,71 +27,27 @@ func SplitWindowKey(b []byte) (key []byte, start int64, seq uint32, ok bool) {
 	return b[:n], int64(binary.BigEndian.Uint64(b[n:])), binary.BigEndian.Uint32(b[n+8:]), true
 }
 
-// segments cuts time into spans; everything of one span lies side by side in a
-// store under its number, so that what has expired goes in one step.
+// segments walks a store that is cut into spans of time.
 type segments struct {
-	store     Store
-	length    int64
-	retention int64
-	from      int64 // the oldest segment that may hold something
-}
-
-func newSegments(s Store, retention time.Duration) segments {
-	// Half of the retention: at most half as much again is kept as was asked
-	// for, and a fetch over the whole retention touches three segments.
-	return segments{store: s, retention: retention.Milliseconds(), length: max(retention.Milliseconds()/2, 60_000)}
+	store Store
+	spec  Spec
 }
 
 // appendSegment appends the number of the segment of time t.
 func (s *segments) appendSegment(dst []byte, t int64) []byte {
-	return binary.BigEndian.AppendUint64(dst, uint64(max(t, 0)/s.length))
+	return binary.BigEndian.AppendUint64(dst, uint64(s.spec.segment(t)))
 }
-
-// expire removes the segments that end before now less the retention.
-func (s *segments) expire(now int64) error {
-	first := (now - s.retention) / s.length
-	if first <= s.from {
-		return nil
-	}
-	lo, hi := binary.BigEndian.AppendUint64(nil, uint64(s.from)), binary.BigEndian.AppendUint64(nil, uint64(first))
-	s.from = first
-	if d, ok := s.store.(interface{ DeleteRange(Range) }); ok {
-		d.DeleteRange(Range{Lo: lo, Hi: hi})
-		return nil
-	}
-	var doomed [][]byte
-	it := s.store.Scan(Range{Lo: lo, Hi: hi})
-	for it.Next() {
-		doomed = append(doomed, bytes.Clone(it.Key()))
-	}
-	err := it.Close()
-	for i := 0; i < len(doomed) && err == nil; i++ {
-		err = s.store.Delete(doomed[i])
-	}
-	return err
-}
-
-// SegmentPrefix is how many bytes a local key of a window or session store has
-// in front of the key as the changelog has it.
-const SegmentPrefix = 8
 
 // Windows is a store of windows over a Store: key and window start to value.
 type Windows struct {
-	seg segments
-	key []byte // scratch
+	seg         segments
+	key, lo, hi []byte // scratch
 }
 
-// NewWindows returns a window store in s that keeps windows for at least
-// retention, counted from their start.
-func NewWindows(s Store, retention time.Duration) *Windows {
-	return &Windows{seg: newSegments(s, retention)}
-}
-
-// LocalKey appends the key under which the store keeps a window key, which is
-// the form a changelog has.
-func (w *Windows) LocalKey(dst, windowKey []byte) []byte {
-	_, start, _, _ := SplitWindowKey(windowKey)
-	return append(w.seg.appendSegment(dst, start), windowKey...)
+// NewWindows returns the windows in a store that spec, of the form WindowKeys and
+// with a retention, describes. The retention counts from their start.
+func NewWindows(s Store, spec Spec) *Windows {
+	return &Windows{seg: segments{s, spec}}
 }
 
 func (w *Windows) local(key []byte, start int64, seq uint32) []byte {
@@ -127,9 +83,9 @@ type Window struct {
 // store.
 func (w *Windows) Fetch(key []byte, from, to int64, visit func(Window) error) error {
 	return w.seg.each(from, to, func(segment []byte) error {
-		lo := AppendWindowKey(append([]byte{}, segment...), key, max(from, 0), 0)
-		hi := AppendWindowKey(append([]byte{}, segment...), key, to+1, 0)
-		return walk(w.seg.store, Range{Lo: lo, Hi: hi}, func(local, value []byte) error {
+		w.lo = AppendWindowKey(append(w.lo[:0], segment...), key, max(from, 0), 0)
+		w.hi = append(AppendWindowKey(append(w.hi[:0], segment...), key, to, math.MaxUint32), 0)
+		return walk(w.seg.store, Range{Lo: w.lo, Hi: w.hi}, func(local, value []byte) error {
 			k, start, seq, ok := SplitWindowKey(local[SegmentPrefix:])
 			// A longer key that begins like this one can lie between.
 			if !ok || !bytes.Equal(k, key) {
@@ -154,14 +110,27 @@ func (w *Windows) FetchAll(from, to int64, visit func(Window) error) error {
 	})
 }
 
-// Expire removes windows that start more than the retention before now.
-func (w *Windows) Expire(now int64) error { return w.seg.expire(now) }
+// fewSegments is how many segments are visited without looking for used ones.
+const fewSegments = 4
 
-// each visits the prefixes of the segments of from…to that hold anything. It
-// skips from one used segment to the next, so that an open span costs nothing.
+// each visits the prefixes of the segments of from…to. When there are many it skips
+// from one used segment to the next, so that an open span costs nothing.
 func (s *segments) each(from, to int64, visit func(segment []byte) error) error {
+	if to < max(from, 0) {
+		return nil
+	}
+	first, end := s.spec.segment(from), s.spec.segment(to)
 	last := s.appendSegment(nil, to)
 	at := s.appendSegment(nil, from)
+	if end-first < fewSegments {
+		for ; first <= end; first++ {
+			binary.BigEndian.PutUint64(at, uint64(first))
+			if err := visit(at); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	for {
 		segment, err := s.next(at, PrefixEnd(last))
 		if segment == nil || err != nil {

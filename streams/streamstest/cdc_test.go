@@ -8,6 +8,7 @@ import (
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/streams"
 	"github.com/tidemill/tidemill/streams/serde"
+	"github.com/tidemill/tidemill/streams/state"
 	"github.com/tidemill/tidemill/streams/streamstest"
 )
 
@@ -202,22 +203,18 @@ func TestCDCStream(t *testing.T) {
 	}
 }
 
-// dedupe forwards the first record of each key and counts the others.
+// dedupe forwards the first record of each key and drops the others.
 type dedupe struct {
 	c    *streams.Context[string, int64]
-	seen interface {
-		Get(dst, key []byte) ([]byte, bool, error)
-		Put(key, value []byte) error
-	}
+	seen state.Store
 }
 
-func (d *dedupe) Init(c *streams.Context[string, int64]) (err error) {
-	d.c = c
-	d.seen, err = c.Store("seen")
-	return err
+func newDedupe(c *streams.Context[string, int64]) (func(*streams.Record[string, int64]) error, error) {
+	seen, err := c.Store("seen")
+	return (&dedupe{c: c, seen: seen}).take, err
 }
 
-func (d *dedupe) Process(r streams.Record[string, int64]) error {
+func (d *dedupe) take(r *streams.Record[string, int64]) error {
 	_, found, err := d.seen.Get(nil, []byte(r.Key))
 	if err != nil || found {
 		d.c.Drop()
@@ -232,7 +229,7 @@ func (d *dedupe) Process(r streams.Record[string, int64]) error {
 func TestProcessor(t *testing.T) {
 	b := streams.NewBuilder()
 	in := streams.From(b, "in", text{}, num{})
-	streams.Process(in, func() streams.Processor[string, int64, string, int64] { return &dedupe{} }, []string{"seen"}).To("out", text{}, num{})
+	streams.Process(in, newDedupe, streams.With{Stores: []state.Spec{{Name: "seen"}}}).To("out", text{}, num{})
 	d := build(t, b)
 	input := streamstest.In(d, "in", text{}, num{})
 	for _, k := range []string{"a", "b", "a", "c", "b"} {

@@ -29,6 +29,7 @@ func New(tb testing.TB, t *streams.Topology) *Driver {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	local.KeepHistory()
 	return &Driver{tb: tb, local: local}
 }
 
@@ -39,6 +40,20 @@ func (d *Driver) Hold() { d.held = true }
 func (d *Driver) Commit() {
 	d.tb.Helper()
 	if err := d.local.Commit(); err != nil {
+		d.tb.Fatal(err)
+	}
+}
+
+// Restart ends the topology as the death of its process would and starts it again.
+// What was not committed is done again. With wipe the stores are rebuilt from the
+// changelogs.
+func (d *Driver) Restart(wipe bool) {
+	d.tb.Helper()
+	err := d.local.Restart(wipe)
+	if err == nil {
+		err = d.local.Run()
+	}
+	if err != nil {
 		d.tb.Fatal(err)
 	}
 }

@@ -1,0 +1,142 @@
+package state
+
+import (
+	"encoding/binary"
+	"math"
+	"time"
+)
+
+// Form says where the time is in the keys of a store.
+type Form int
+
+// The forms: keys without a time; keys as AppendWindowKey and AppendSessionKey make
+// them; and keys that begin with 8 bytes of time, big-endian, and go on as they like.
+const (
+	Plain Form = iota
+	WindowKeys
+	SessionKeys
+	TimeFirst
+)
+
+// Spec describes a store.
+type Spec struct {
+	Name string
+	Form Form
+	// Retention is how long rows are kept, in the time of the keys: those that are
+	// older than the newest by more than it may be removed. Zero keeps them until
+	// they are deleted. Keys of the form Plain have no time, and are kept.
+	Retention time.Duration
+	// Segment is the span of time whose rows lie side by side, half of the
+	// retention, but a minute at least, when zero. Short ones make a walk over a
+	// span of time exact, long ones a walk over the times of one key.
+	Segment time.Duration
+	// Unlogged keeps the store without a changelog: its rows are gone with the
+	// local database.
+	Unlogged bool
+}
+
+// SegmentPrefix is how many bytes a local key of a store with segments has in front
+// of the key as the changelog has it.
+const SegmentPrefix = 8
+
+// Segmented tells whether keys have the number of their segment in front. What has
+// expired then lies side by side, and goes in one step.
+func (s *Spec) Segmented() bool { return s.Retention > 0 && s.Form != Plain }
+
+// Prefix is how many bytes a local key has in front of the key as the changelog has it.
+func (s *Spec) Prefix() int {
+	if s.Segmented() {
+		return SegmentPrefix
+	}
+	return 0
+}
+
+// Time returns the time of a key as the changelog has it, the latest there is for
+// one that has none.
+func (s *Spec) Time(key []byte) int64 {
+	at := -1
+	switch s.Form {
+	case WindowKeys:
+		at = len(key) - windowSuffix
+	case SessionKeys:
+		at = len(key) - sessionSuffix
+	case TimeFirst:
+		if len(key) >= 8 {
+			at = 0
+		}
+	}
+	if at < 0 {
+		return math.MaxInt64
+	}
+	return int64(binary.BigEndian.Uint64(key[at:]))
+}
+
+// Inner returns the part of a key that is the key of the records it stands for, by
+// which they are partitioned.
+func (s *Spec) Inner(key []byte) []byte {
+	suffix := 0
+	switch s.Form {
+	case WindowKeys:
+		suffix = windowSuffix
+	case SessionKeys:
+		suffix = sessionSuffix
+	}
+	return key[:max(len(key)-suffix, 0)]
+}
+
+// AppendLocal appends the key under which the store keeps a key of the changelog. The
+// empty key is that of the store's note and lies behind all others where there are
+// segments.
+func (s *Spec) AppendLocal(dst, key []byte) []byte {
+	if !s.Segmented() {
+		return append(dst, key...)
+	}
+	start := len(dst)
+	dst = append(append(dst, noSegment...), key...)
+	s.Locate(dst[start:])
+	return dst
+}
+
+// noSegment stands in front of a note.
+var noSegment = []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+// Locate writes the number of the segment into the first bytes of a local key, of
+// which the rest is there.
+func (s *Spec) Locate(local []byte) {
+	n := uint64(math.MaxUint64)
+	if len(local) > SegmentPrefix {
+		n = uint64(s.segment(s.Time(local[SegmentPrefix:])))
+	}
+	binary.BigEndian.PutUint64(local, n)
+}
+
+// IsNote tells whether a local key is that of the store's note, which belongs to the
+// operator that keeps the store and is no row.
+func (s *Spec) IsNote(local []byte) bool {
+	return s.Form != Plain && len(local) == s.Prefix()
+}
+
+// length is the span of a segment in milliseconds.
+func (s *Spec) length() int64 {
+	if s.Segment > 0 {
+		return max(s.Segment.Milliseconds(), 1)
+	}
+	// Half of the retention: at most half as much again is kept as was asked
+	// for, and a fetch over the whole retention touches three segments.
+	return max(s.Retention.Milliseconds()/2, 60_000)
+}
+
+func (s *Spec) segment(t int64) int64 { return max(t, 0) / s.length() }
+
+// Live returns the oldest segment that has something to keep when newest is the
+// latest time there is, and the first local key of it.
+func (s *Spec) Live(newest int64) (segment int64, from []byte) {
+	segment = s.segment(newest - s.Retention.Milliseconds())
+	return segment, binary.BigEndian.AppendUint64(nil, uint64(segment))
+}
+
+// Stride is how many segments are removed together at least: finer steps cost more
+// than they free.
+func (s *Spec) Stride() int64 {
+	return max(s.Retention.Milliseconds()/2/s.length(), 1)
+}
