@@ -56,7 +56,7 @@ torture: setup build ## everything fails, over and over; nothing may be lost, to
 torture-mutants: setup ## seeded bugs, each of which the torture must find
 	@$(GO) run ./torture mutants $(FLAGS)
 
-torture-sweep: setup ## the worker kills itself once at each failpoint
+torture-sweep: setup ## the worker dies, stands still and fails once at each failpoint
 	@$(GO) run ./torture sweep $(FLAGS)
 
 sim: ## hours of virtual time in a minute: SEEDS=64 HOURS=2 SEED=1 LOGS=directory

@@ -3,7 +3,7 @@
 // and exits with 0 if nothing was lost, torn, doubled or out of order, with 1 otherwise.
 //
 //	make torture DURATION=60s SEED=1 MODE=eos
-//	go run ./torture sweep -point all       the worker kills itself once at each failpoint
+//	go run ./torture sweep -point all       the worker dies, stands still and fails at each failpoint
 //	go run ./torture mutants -only bug_ack  seeded bugs, each of which must be found
 package main
 
@@ -64,7 +64,7 @@ func run(ctx context.Context, args []string) int {
 
 // options reads the command line.
 func options(args []string) (o bankstorm.Options, asJSON bool, err error) {
-	var faults, plan string
+	var faults, plan, templates string
 	var quiet, list bool
 	f := flag.NewFlagSet("torture", flag.ContinueOnError)
 	f.Uint64Var(&o.Seed, "seed", 1, "what faults and choices are drawn from")
@@ -75,6 +75,8 @@ func options(args []string) (o bankstorm.Options, asJSON bool, err error) {
 	f.Float64Var(&o.TPS, "tps", 0, "transactions a second of all of them together (default 100)")
 	f.StringVar(&faults, "faults", "", "classes of faults that take part, separated by commas (default: each with even odds)")
 	f.StringVar(&plan, "plan", "", "file with the faults to do, as a bundle has it")
+	f.StringVar(&templates, "templates", "", "kinds of transactions to write, separated by commas (default: all)")
+	f.StringVar(&o.Points, "points", "", "what a tidemill with failpoints does at them while it starts, as TIDEMILL_FAILPOINT says it")
 	f.StringVar(&o.Binary, "binary", "bin/tidemill", "the tidemill to torture")
 	f.StringVar(&o.PGBin, "pg-bin", "", "folder of PostgreSQL's server programs (default: search)")
 	f.StringVar(&o.Out, "out", "", "where bundles of failures are left (default torture-out)")
@@ -82,6 +84,8 @@ func options(args []string) (o bankstorm.Options, asJSON bool, err error) {
 	f.IntVar(&o.Shrink, "shrink", 0, "how often to try a failing run again with fewer faults")
 	f.BoolVar(&o.Copies, "copies", false, "with a sink and a derived table, which are verified too")
 	f.DurationVar(&o.Patience, "patience", 0, "how long a recovery may take (default 30s)")
+	f.DurationVar(&o.Recovery, "recovery", 0, "how long 99 of 100 recoveries may take, as on an idle machine (default: no limit but that of each)")
+	memory := f.Int64("memory", 0, "how many MB of memory the worker may take, below 0 as many as it wants (default 400)")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	f.BoolVar(&quiet, "quiet", false, "print the result alone")
 	f.BoolVar(&list, "list", false, "list the classes of faults")
@@ -95,8 +99,12 @@ func options(args []string) (o bankstorm.Options, asJSON bool, err error) {
 	if faults != "" {
 		o.Faults = strings.Split(faults, ",")
 	}
+	o.Memory = *memory << 20
+	if templates != "" {
+		o.Templates = strings.Split(templates, ",")
+	}
 	if !quiet {
-		o.Seen = func(e chaos.Entry) { fmt.Fprintf(os.Stderr, "%8.3f s  %-9s %s\n", e.At, e.Kind, e.Text) }
+		o.Seen = progress(os.Stderr)
 	}
 	if plan != "" {
 		text, err := os.ReadFile(plan)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/tidemill/tidemill/torture/bankstorm"
 	"github.com/tidemill/tidemill/torture/chaos"
@@ -55,18 +56,22 @@ func huntMutants(ctx context.Context, args []string) int {
 	return 0
 }
 
-// sweep is the command "torture sweep": the worker kills itself once at every failpoint.
+// sweep is the command "torture sweep": the worker kills itself, stands still and fails at
+// every failpoint.
 func sweep(ctx context.Context, args []string) int {
 	var o bankstorm.Options
 	var quiet bool
 	f := flag.NewFlagSet("torture sweep", flag.ContinueOnError)
-	point := f.String("point", "all", "the failpoint, or all")
+	point := f.String("point", "all", "failpoints, or beginnings of their names, separated by commas; or all")
+	from := f.String("from", "", "the failpoint to begin with (default: the first)")
 	f.Uint64Var(&o.Seed, "seed", 1, "what choices are drawn from")
 	f.StringVar(&o.Mode, "mode", "", "eos or alo (default: both)")
 	f.StringVar(&o.Binary, "binary", "", "a tidemill with failpoints (default: one is built)")
 	f.StringVar(&o.PGBin, "pg-bin", "", "folder of PostgreSQL's server programs (default: search)")
 	f.StringVar(&o.Out, "out", "", "where bundles of failures are left (default torture-out)")
-	f.BoolVar(&quiet, "quiet", false, "a line for each failpoint alone")
+	f.BoolVar(&o.Keep, "keep", false, "leave a bundle in any case")
+	f.DurationVar(&o.Patience, "patience", time.Minute, "how long a recovery may take")
+	f.BoolVar(&quiet, "quiet", false, "a line for each action alone")
 	if err := f.Parse(args); err != nil {
 		return 2
 	}
@@ -84,20 +89,15 @@ func sweep(ctx context.Context, args []string) int {
 			return 2
 		}
 	}
-	all, err := bankstorm.Sweep(ctx, o, *point, func(s bankstorm.Swept) { fmt.Println(s) })
+	all, err := bankstorm.Sweep(ctx, o, bankstorm.Span{Points: *point, From: *from}, func(s bankstorm.Swept) { fmt.Println(s) })
+	if len(all) > 0 {
+		fmt.Println(all.Line())
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "torture:", err)
 		return 2
 	}
-	passed, anomalies := 0, 0
-	for _, s := range all {
-		anomalies += len(s.Anomalies)
-		if s.Passed {
-			passed++
-		}
-	}
-	fmt.Printf("failpoints=%d killed_at=%d anomalies=%d\n", len(all), passed, anomalies)
-	if anomalies > 0 {
+	if !all.OK() {
 		return 1
 	}
 	return 0

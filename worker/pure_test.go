@@ -175,25 +175,48 @@ func TestRestartPolicy(t *testing.T) {
 	must(t, err)
 	p := newRestartPolicy(worker, connect.Config{"errors.restart.max": "3"})
 	for restart, want := range []time.Duration{100, 200, 400} {
-		wait, again := p.next(passing, restart)
+		wait, again := p.next(passing, failures{all: restart, row: restart})
 		if want *= time.Millisecond; !again || wait < want*8/10 || wait > want*12/10 {
 			t.Errorf("restart %d after %s, %v", restart, wait, again)
 		}
 	}
-	if _, again := p.next(passing, 3); again {
+	if _, again := p.next(passing, failures{all: 3}); again {
 		t.Error("restarted more often than allowed")
 	}
-	if _, again := p.next(lasting, 0); again {
+	if _, again := p.next(lasting, failures{}); again {
 		t.Error("restarted after an error that lasts")
 	}
-	if wait, _ := p.next(connect.Retry(errors.New("x"), time.Minute), 0); wait != time.Minute {
+	if wait, _ := p.next(connect.Retry(errors.New("x"), time.Minute), failures{}); wait != time.Minute {
 		t.Errorf("waits %s, though a minute was asked for", wait)
 	}
-	if _, again := newRestartPolicy(worker, connect.Config{"errors.restart.policy": "never"}).next(passing, 0); again {
+	if _, again := newRestartPolicy(worker, connect.Config{"errors.restart.policy": "never"}).next(passing, failures{}); again {
 		t.Error("restarted, though never was asked for")
 	}
-	if wait, _ := newRestartPolicy(worker, nil).next(passing, 50); wait > 1200*time.Millisecond {
+	if wait, _ := newRestartPolicy(worker, nil).next(passing, failures{row: 50}); wait > 1200*time.Millisecond {
 		t.Errorf("waits %s", wait)
+	}
+}
+
+// TestFailuresNowAndThen wait for no longer than the first one: a task that fails again
+// soon after it was started waits for longer each time, one that worked meanwhile does not.
+func TestFailuresNowAndThen(t *testing.T) {
+	var f failures
+	fail := func(lasted time.Duration) int {
+		f.after(lasted)
+		row := f.row
+		f.again(time.Second << row)
+		return row
+	}
+	for i, c := range []struct {
+		lasted time.Duration
+		row    int
+	}{{0, 0}, {9 * time.Second, 1}, {19 * time.Second, 2}, {0, 3}, {81 * time.Second, 0}, {11 * time.Second, 0}, {time.Second, 1}} {
+		if row := fail(c.lasted); row != c.row || f.all != i+1 {
+			t.Errorf("failure %d, after %s: %d in a row and %d in all, want %d", i+1, c.lasted, row, f.all, c.row)
+		}
+	}
+	if f.after(restartClears + 1); f.all != 0 || f.row != 0 {
+		t.Errorf("after an hour: %+v", f)
 	}
 }
 

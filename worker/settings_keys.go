@@ -20,7 +20,7 @@ func commonKeys() []connect.ConfigKey {
 		key("topic.tracking.allow.reset", connect.TypeBoolean, "true", "Whether REST may reset the recorded topics."),
 		key("topic.creation.enable", connect.TypeBoolean, "true", "Whether source tasks create missing topics. Without it the brokers' auto.create.topics.enable decides."),
 		checked(key("errors.restart.policy", connect.TypeString, "on-failure", "Whether failures that may pass by themselves lead to a restart (on-failure), or never."), connect.OneOf("on-failure", "never")),
-		checked(key("errors.restart.delay.ms", connect.TypeDuration, "1000", "Wait before the first restart, in milliseconds; it doubles with each failure."), connect.Between(1, 1<<40)),
+		checked(key("errors.restart.delay.ms", connect.TypeDuration, "1000", "Wait before the first restart, in milliseconds; it doubles with each failure, and is this again after a run ten times as long as the wait before it."), connect.Between(1, 1<<40)),
 		checked(key("errors.restart.delay.max.ms", connect.TypeDuration, "60000", "Longest wait before a restart, in milliseconds."), connect.Between(1, 1<<40)),
 		checked(key("errors.restart.max", connect.TypeInt, "-1", "How often a task is restarted before it is left FAILED; -1 is without end. An hour of running clears the count."), connect.Between(-1, 1<<31-1)),
 		checked(key("validate.timeout.ms", connect.TypeDuration, "5000", "How long a connector may take to check a configuration against its other system, in milliseconds."), connect.Between(1, 1<<40)),

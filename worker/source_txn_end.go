@@ -58,7 +58,9 @@ func (x *transactions) end(life context.Context, tx *transaction) (err error) {
 	if err := t.failed(); err != nil {
 		return err
 	}
-	failpoint.At("worker.transaction.flushed")
+	if err := failpoint.Fail("worker.transaction.flushed"); err != nil {
+		return x.lost(tx, "committed", err)
+	}
 	if err := kafkalog.AwaitKnown(life, t.producer, append(tx.fresh, t.rt.offsetsTopic)...); err != nil {
 		return err
 	}

@@ -60,7 +60,8 @@ func (r *taskRun) report(state, trace string) {
 // supervise runs the task again and again, as its restart policy says.
 func (r *taskRun) supervise(ctx, life context.Context) {
 	policy := newRestartPolicy(r.rt.settings, r.config)
-	for restart := 0; ; restart++ {
+	var before failures
+	for {
 		began := time.Now()
 		r.rt.metrics.attempts.task.Add(1)
 		r.ran.Store(false)
@@ -74,16 +75,17 @@ func (r *taskRun) supervise(ctx, life context.Context) {
 		if err == nil {
 			err = &connect.Error{Code: "task.ended", Class: connect.ClassRetriable, Message: "the task ended by itself"}
 		}
-		if time.Since(began) > restartClears {
-			restart = 0
-		}
+		lasted := time.Since(began)
 		if !r.ran.Load() {
 			r.rt.metrics.failures.task.Add(1)
+			lasted = 0
 		}
-		wait, again := policy.next(err, restart)
+		before.after(lasted)
+		wait, again := policy.next(err, before)
+		before.again(wait)
 		text := trace(err)
 		if again {
-			text += fmt.Sprintf("\nThe worker starts the task again at %s, for the %d. time.", time.Now().Add(wait).Format(time.TimeOnly), restart+1)
+			text += fmt.Sprintf("\nThe worker starts the task again at %s, for the %d. time.", time.Now().Add(wait).Format(time.TimeOnly), before.all)
 		}
 		r.log.Error("task failed", "error", err, "restarts", again)
 		r.report(stateFailed, text)

@@ -210,7 +210,7 @@ func (u *unit) failConnector(err error) {
 }
 
 func (u *unit) retryLater(err error) {
-	wait, again := newRestartPolicy(u.rt.settings, u.attempted).next(err, u.failures)
+	wait, again := newRestartPolicy(u.rt.settings, u.attempted).next(err, failures{all: u.failures, row: u.failures})
 	u.failures++
 	if again {
 		u.retry.Reset(wait)

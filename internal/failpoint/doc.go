@@ -17,11 +17,13 @@
 //	count     nothing but the note that the place was passed
 //
 // and, behind @, at which pass: @3 the third of this process, the first when nothing is
-// said. TIDEMILL_FAILPOINT=@file has all this read from a file when the process starts,
-// so that it may be another thing after each restart. With
-// TIDEMILL_FAILPOINT_DIR=<directory> a point acts only if it can make the file of its
-// name there: so it acts once over all restarts of a process, and whoever watches sees
-// that it did.
+// said. A point that is named several times does one thing at a pass, the first of those
+// that are due. TIDEMILL_FAILPOINT=@file has all this read from a file, and read anew
+// when there is another one in its place: then the passes are counted from there. Who
+// writes it puts it there whole, by renaming. With TIDEMILL_FAILPOINT_DIR=<directory> a
+// point acts only if it can make a file there, called as the point, a sign = and the
+// action's name: so it acts once over all restarts of a process, and whoever watches
+// sees that it did.
 //
 // Points lists all names. A test keeps the list and the code the same.
 package failpoint

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -24,29 +23,60 @@ type action struct {
 	verb   string
 	stand  time.Duration
 	nth    int64
-	passed atomic.Int64
+	passed int64
 }
 
-// plan reads the environment once. A text that means nothing ends the process: who
-// sets it wants to see something happen.
-var plan = sync.OnceValue(func() map[string]*action {
+// plan is what happens at which point. One for the process, as the environment is.
+var plan planned
+
+// planned is what the environment asks for, or the file that it names.
+type planned struct {
+	mu   sync.Mutex  // guards the following
+	file fs.FileInfo // As it was when it was read; nil for none.
+	read bool
+	list map[string][]*action
+}
+
+// renew reads the environment, once, and the file that it names whenever that is
+// another. A text that means nothing ends the process: who sets it wants to see
+// something happen. The caller holds mu.
+func (p *planned) renew() {
 	text := os.Getenv("TIDEMILL_FAILPOINT")
+	file, named := strings.CutPrefix(text, "@")
+	if p.read && !named {
+		return
+	}
 	var err error
-	if file, named := strings.CutPrefix(text, "@"); named {
+	if named {
+		var now fs.FileInfo
+		if now, err = stat(file); err == nil && p.read && same(p.file, now) {
+			return
+		}
+		p.file, text = now, ""
+	}
+	if err == nil && p.file != nil {
 		text, err = read(file)
 	}
-	var p map[string]*action
 	if err == nil {
-		p, err = parse(text)
+		p.list, err = parse(text)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "TIDEMILL_FAILPOINT:", err)
 		os.Exit(2)
 	}
-	return p
-})
+	p.read = true
+}
 
-// read reads a file that may be missing.
+// stat looks at a file that may be missing.
+func stat(file string) (fs.FileInfo, error) {
+	info, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return info, err
+}
+
+// read reads a file that may be gone meanwhile.
 func read(file string) (string, error) {
 	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -55,13 +85,21 @@ func read(file string) (string, error) {
 	return string(text), err
 }
 
+// same tells whether a file is the one that it was.
+func same(a, b fs.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+}
+
 // parse reads name=verb[:duration][@n], several of them divided by semicolons.
-func parse(text string) (map[string]*action, error) {
+func parse(text string) (map[string][]*action, error) {
 	known := map[string]bool{}
 	for _, p := range Points() {
 		known[p.Name] = true
 	}
-	list := map[string]*action{}
+	list := map[string][]*action{}
 	for _, part := range strings.Split(text, ";") {
 		if part = strings.TrimSpace(part); part == "" {
 			continue
@@ -70,31 +108,36 @@ func parse(text string) (map[string]*action, error) {
 		if !known[name] {
 			return nil, fmt.Errorf("%q is no failpoint", name)
 		}
-		a := &action{nth: 1}
-		verb, nth, counted := strings.Cut(what, "@")
-		if counted {
-			n, err := strconv.ParseInt(nth, 10, 64)
-			if err != nil || n < 1 {
-				return nil, fmt.Errorf("%q: behind @ stands the number of a pass, from 1 on", part)
-			}
-			a.nth = n
-		}
-		var stand string
-		a.verb, stand, _ = strings.Cut(verb, ":")
-		var err error
-		switch a.verb {
-		case "kill", "error", "count":
-		case "stop":
-			a.stand, err = time.ParseDuration(stand)
-		default:
-			err = fmt.Errorf("the action %q is none of kill, stop, error and count", a.verb)
-		}
+		a, err := parseAction(what)
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", part, err)
 		}
-		list[name] = a
+		list[name] = append(list[name], a)
 	}
 	return list, nil
+}
+
+func parseAction(what string) (*action, error) {
+	a := &action{nth: 1}
+	verb, nth, counted := strings.Cut(what, "@")
+	if counted {
+		n, err := strconv.ParseInt(nth, 10, 64)
+		if err != nil || n < 1 {
+			return nil, errors.New("behind @ stands the number of a pass, from 1 on")
+		}
+		a.nth = n
+	}
+	var stand string
+	var err error
+	a.verb, stand, _ = strings.Cut(verb, ":")
+	switch a.verb {
+	case "kill", "error", "count":
+	case "stop":
+		a.stand, err = time.ParseDuration(stand)
+	default:
+		err = fmt.Errorf("the action %q is none of kill, stop, error and count", a.verb)
+	}
+	return a, err
 }
 
 // At marks a place that is passed.
@@ -102,8 +145,8 @@ func At(name string) { _ = Fail(name) }
 
 // Fail marks a place that may fail, and returns the error when it is to.
 func Fail(name string) error {
-	a := plan()[name]
-	if a == nil || a.passed.Add(1) != a.nth || !once(name) {
+	a := plan.due(name)
+	if a == nil {
 		return nil
 	}
 	switch a.verb {
@@ -118,13 +161,33 @@ func Fail(name string) error {
 	return nil
 }
 
-// once tells whether a point has not acted yet, and notes that it has now.
-func once(name string) bool {
+// due counts a pass and returns what is to happen at it: the first action of the point
+// whose pass it is, or was, and that has not been taken.
+func (p *planned) due(name string) *action {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.renew()
+	var due *action
+	for _, a := range p.list[name] {
+		a.passed++
+		if due == nil && a.passed >= a.nth && once(name, a) {
+			due = a
+		}
+	}
+	return due
+}
+
+// taken is the number of passes of an action that was taken: none is as far.
+const taken = -1 << 62
+
+// once tells whether an action has not been taken yet, and notes that it is now.
+func once(name string, a *action) bool {
+	a.passed = taken
 	dir := os.Getenv("TIDEMILL_FAILPOINT_DIR")
 	if dir == "" {
 		return true
 	}
-	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, name+"="+a.verb), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return false
 	}

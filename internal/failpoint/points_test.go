@@ -16,12 +16,12 @@ import (
 // TestPointsAreThoseOfTheCode keeps the list and the code the same: each name stands at
 // one place, as a literal, and has a sentence.
 func TestPointsAreThoseOfTheCode(t *testing.T) {
-	listed := map[string]bool{}
+	listed := map[string]failpoint.Point{}
 	for _, p := range failpoint.Points() {
-		if listed[p.Name] {
+		if listed[p.Name].Name != "" {
 			t.Errorf("%s is listed twice", p.Name)
 		}
-		listed[p.Name] = true
+		listed[p.Name] = p
 		if !strings.HasSuffix(p.About, ".") {
 			t.Errorf("%s has no sentence", p.Name)
 		}
@@ -38,13 +38,15 @@ func TestPointsAreThoseOfTheCode(t *testing.T) {
 		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return nil
 		}
-		for name, at := range points(t, path) {
+		for name, here := range points(t, path) {
 			if places[name] != "" {
-				t.Errorf("%s stands at two places: %s and %s", name, places[name], at)
+				t.Errorf("%s stands at two places: %s and %s", name, places[name], here.at)
 			}
-			places[name] = at
-			if !listed[name] {
-				t.Errorf("%s: %s is not in the list: add it to points.go", at, name)
+			places[name] = here.at
+			if listed[name].Name == "" {
+				t.Errorf("%s: %s is not in the list: add it to points.go", here.at, name)
+			} else if listed[name].Fails != here.fails {
+				t.Errorf("%s: the list says of %s that it may fail: %v", here.at, name, listed[name].Fails)
 			}
 		}
 		return nil
@@ -59,14 +61,20 @@ func TestPointsAreThoseOfTheCode(t *testing.T) {
 	}
 }
 
+// stand is where a failpoint stands, and whether with Fail.
+type stand struct {
+	at    string
+	fails bool
+}
+
 // points returns the names that a file passes to At and Fail, and where.
-func points(t *testing.T, path string) map[string]string {
+func points(t *testing.T, path string) map[string]stand {
 	fset := token.NewFileSet()
 	f, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := map[string]string{}
+	found := map[string]stand{}
 	ast.Inspect(f, func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
 		if !ok {
@@ -89,10 +97,10 @@ func points(t *testing.T, path string) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if found[text] != "" {
-			t.Errorf("%s stands at two places: %s and %s", text, found[text], at)
+		if found[text].at != "" {
+			t.Errorf("%s stands at two places: %s and %s", text, found[text].at, at)
 		}
-		found[text] = at
+		found[text] = stand{at, sel.Sel.Name == "Fail"}
 		return true
 	})
 	return found

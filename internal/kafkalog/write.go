@@ -47,7 +47,9 @@ func (l *Log) Put(ctx context.Context, entries ...Entry) error {
 	if l.config.TransactionalID != "" {
 		write = l.transact
 	}
-	failpoint.At("kafkalog.write")
+	if err := failpoint.Fail("kafkalog.write"); err != nil {
+		return l.failed(err)
+	}
 	ends, err := write(ctx, entries)
 	if err != nil {
 		return l.failed(err)

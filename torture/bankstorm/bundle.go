@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/tidemill/tidemill/torture/chaos"
 )
 
 // bundled are the files of the run's directory that a bundle keeps.
@@ -64,21 +62,42 @@ func copyFile(from, to string) error {
 // writeResult writes the result, the faults that were done and how to do them again.
 func writeResult(dir string, o Options, result Result) error {
 	plan := result.Plan
-	if len(result.Shrunk) > 0 {
+	if result.Shrunk != nil {
 		plan = result.Shrunk
 	}
 	text, err := json.MarshalIndent(plan, "", " ")
 	if err != nil {
 		return err
 	}
-	repro := fmt.Sprintf("#!/bin/sh\n# Does the faults of this run again, in their order: from the root of the sources.\nexec go run ./torture -seed %d -mode %s -duration %v -clients %d -tps %g -plan %s/plan.json \"$@\"\n",
-		o.Seed, o.Mode, o.Duration, o.Clients, o.TPS, shellQuote(dir))
+	repro := "#!/bin/sh\n# Does the faults of this run again, in their order: from the root of the sources.\nexec go run ./torture " + arguments(dir, o) + " \"$@\"\n"
 	for name, content := range map[string]string{"result.json": result.JSON() + "\n", "plan.json": string(text) + "\n", "repro.sh": repro} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// arguments are those of torture that make a run again, with the faults in a bundle.
+func arguments(dir string, o Options) string {
+	if o.repro != "" {
+		return o.repro
+	}
+	binary, err := filepath.Abs(o.Binary)
+	if err != nil {
+		binary = o.Binary
+	}
+	list := []string{fmt.Sprintf("-seed %d -mode %s -duration %v -clients %d -tps %g -patience %v -recovery %v -memory %d", o.Seed, o.Mode, o.Duration, o.Clients, o.TPS, o.Patience, o.Recovery, o.Memory>>20),
+		"-binary", shellQuote(binary), "-plan", shellQuote(filepath.Join(dir, "plan.json"))}
+	for flag, value := range map[string]string{"-pg-bin": o.PGBin, "-templates": strings.Join(o.Templates, ","), "-points": o.Points} {
+		if value != "" {
+			list = append(list, flag, shellQuote(value))
+		}
+	}
+	if o.Copies {
+		list = append(list, "-copies")
+	}
+	return strings.Join(list, " ")
 }
 
 func shellQuote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
@@ -106,38 +125,4 @@ func (r *run) slots() {
 	if conn.QueryRow(ctx, query).Scan(&text) == nil {
 		_ = os.WriteFile(filepath.Join(r.dir, "slots.json"), []byte(text+"\n"), 0o644) // A bundle without it is still one.
 	}
-}
-
-// shrink tries halves of the faults for as long as the same anomaly comes, and returns
-// the shortest list that failed.
-func shrink(ctx context.Context, o Options, failed Result) chaos.Plan {
-	shortest := failed.Plan
-	quiet := o
-	quiet.Keep, quiet.Shrink = false, 0
-	for tries, half := o.Shrink, 0; tries > 0 && len(shortest) > 1 && half < 2 && ctx.Err() == nil; tries-- {
-		middle := len(shortest) / 2
-		quiet.Plan = [2]chaos.Plan{shortest[:middle], shortest[middle:]}[half]
-		result, err := once(ctx, quiet)
-		if err == nil && sameAnomaly(failed, result) {
-			shortest, half = quiet.Plan, 0
-		} else {
-			half++
-		}
-		if result.Bundle != "" {
-			_ = os.RemoveAll(result.Bundle) // That of the whole run stays.
-		}
-	}
-	return shortest
-}
-
-// sameAnomaly tells whether two runs have an anomaly of one name.
-func sameAnomaly(a, b Result) bool {
-	for _, x := range a.Anomalies {
-		for _, y := range b.Anomalies {
-			if x.Name == y.Name {
-				return true
-			}
-		}
-	}
-	return false
 }

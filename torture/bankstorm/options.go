@@ -43,10 +43,17 @@ type Options struct {
 	Keep bool
 	// Patience is how long it may take until a change made after a fault is in Kafka. 30 s.
 	Patience time.Duration
+	// Memory is how many bytes the worker may take; below 0 as many as it wants. 400 MB.
+	Memory int64
+	// Recovery is how long 99 of 100 recoveries may take at most. 0 for Patience alone.
+	Recovery time.Duration
 	// Shrink is how often a failing run is tried again with fewer faults. 0.
 	Shrink int
 	// Seen is told what happens; nil for nobody.
 	Seen func(chaos.Entry)
+
+	sweep *sweep // Does its own faults instead of those of the plan.
+	repro string // The arguments of torture that do the run again, other than with its plan.
 }
 
 func (o *Options) complete() error {
@@ -68,6 +75,9 @@ func (o *Options) complete() error {
 	if o.Patience == 0 {
 		o.Patience = 30 * time.Second
 	}
+	if o.Memory == 0 {
+		o.Memory = 400 << 20
+	}
 	if o.Out == "" {
 		o.Out = "torture-out"
 	}
@@ -76,7 +86,7 @@ func (o *Options) complete() error {
 		return fmt.Errorf("the mode %q is neither %s nor %s", o.Mode, ExactlyOnce, AtLeastOnce)
 	case o.Binary == "":
 		return fmt.Errorf("no tidemill to torture is named")
-	case o.Duration < 0 || o.Gap < 0 || o.Clients < 0 || o.Patience < 0 || o.Shrink < 0:
+	case o.Duration < 0 || o.Gap < 0 || o.Clients < 0 || o.Patience < 0 || o.Recovery < 0 || o.Shrink < 0:
 		return fmt.Errorf("a duration or a number is negative")
 	}
 	if o.Plan == nil {

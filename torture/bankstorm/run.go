@@ -51,8 +51,11 @@ func once(ctx context.Context, o Options) (_ Result, err error) {
 	r.result = Result{Seed: o.Seed, Mode: o.Mode, ByClass: map[string]int{}}
 	err = r.all(ctx)
 	r.result.Seconds = time.Since(r.began).Seconds()
-	r.result.Anomalies = r.journal.Anomalies()
 	r.result.summarize()
+	if most := o.Recovery.Seconds(); most > 0 && r.result.RecoveredP99 > most {
+		r.journal.Found(chaos.AnomalySlow, "99 of 100 recoveries took up to %.2f s, more than %.2f s; the slowest was that from %s", r.result.RecoveredP99, most, r.result.Slowest)
+	}
+	r.result.Anomalies = r.journal.Anomalies()
 	if ctx.Err() != nil && !o.Keep {
 		return r.result, err // Somebody has interrupted it: there is nothing to look into.
 	}
@@ -149,7 +152,7 @@ func (r *run) fill(ctx context.Context) (err error) {
 	if err := r.world.Create(ctx, chaos.Connector, r.connector()); err != nil {
 		return errors.Join(err, r.early())
 	}
-	r.monitor, err = r.world.NewMonitor(chaos.MonitorOptions{Database: database, Connector: chaos.Connector, Slot: slot, Prefix: prefix, Mark: marker(), Table: storm.TableManifest})
+	r.monitor, err = r.world.NewMonitor(chaos.MonitorOptions{Database: database, Connector: chaos.Connector, Slot: slot, Prefix: prefix, Mark: marker(), Table: storm.TableManifest, Memory: r.o.Memory})
 	if err != nil {
 		err = errors.Join(err, r.early())
 	}
@@ -158,10 +161,14 @@ func (r *run) fill(ctx context.Context) (err error) {
 
 func (r *run) connector() map[string]string {
 	host, port := r.world.PostgresProxy()
-	return storm.ConnectorConfig(storm.ConnectorOptions{
+	config := storm.ConnectorConfig(storm.ConnectorOptions{
 		Host: host, Port: port, User: "postgres", Password: r.world.Secret(), Database: database,
 		Prefix: prefix, Slot: slot, Registry: r.world.WorkerRegistry(), ExactlyOnce: r.o.Mode == ExactlyOnce,
 	})
+	if r.o.sweep != nil && r.o.Mode == ExactlyOnce {
+		config["transaction.max.records"] = "2000" // Large ones are written in parts.
+	}
+	return config
 }
 
 // execute runs statements on a connection of their own.
@@ -183,7 +190,12 @@ func (r *run) phases(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.journal.Say("started", "%s", strings.Join(r.world.PointsPassed(), " "))
+	r.journal.Say("started", "%s", strings.Join(r.world.Acted(), " "))
+	if r.o.sweep != nil {
+		if err := r.o.sweep.started(ctx, r); err != nil {
+			return err
+		}
+	}
 	if err := r.copies(ctx); err != nil {
 		return err
 	}
@@ -194,7 +206,7 @@ func (r *run) phases(ctx context.Context) error {
 	if err := r.stormy(ctx); err != nil {
 		return err
 	}
-	for _, phase := range []func(context.Context) error{r.quiesce, r.verify, r.verifyCopies, r.again} {
+	for _, phase := range []func(context.Context) error{r.quiesce, r.verify, r.verifyCopies, r.verifyAside, r.again} {
 		if err := phase(ctx); err != nil {
 			return err
 		}
@@ -233,12 +245,19 @@ func (r *run) stormy(ctx context.Context) error {
 	defer stop()
 	group, writing := errgroup.WithContext(writing)
 	group.Go(func() error { return r.storm.Run(writing) })
+	if r.o.sweep != nil {
+		group.Go(func() error { return r.o.sweep.aside.write(writing) })
+	}
 	group.Go(func() error {
 		defer stop()
 		warm := min(5*time.Second, r.o.Duration/6)
 		r.journal.Say("phase", "warm for %v", warm)
 		if !sleep(writing, warm) {
 			return nil
+		}
+		if r.o.sweep != nil {
+			r.journal.Say("phase", "sweep")
+			return r.o.sweep.faults(writing)
 		}
 		r.journal.Say("phase", "storm for %v", r.o.Duration)
 		return r.faults(writing)

@@ -8,125 +8,135 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tidemill/tidemill/internal/failpoint"
 	"github.com/tidemill/tidemill/torture/chaos"
 )
 
-// Swept is what came of one failpoint.
+// Swept is what came of one action at one failpoint.
 type Swept struct {
-	Mode, Point string
-	Passed      bool // The worker has killed itself there.
-	Anomalies   []string
+	Mode, Point, Action string
+	Reached             bool          // The worker has acted there.
+	Took                time.Duration // From the end of the action until all was well.
+	Anomalies           []string
 }
 
 // String is one line.
 func (s Swept) String() string {
+	what := fmt.Sprintf("%s %-30s %-5s", s.Mode, s.Point, s.Action)
 	switch {
 	case len(s.Anomalies) > 0:
-		return fmt.Sprintf("%s %-30s ANOMALY %s", s.Mode, s.Point, s.Anomalies[0])
-	case !s.Passed:
-		return fmt.Sprintf("%s %-30s not passed", s.Mode, s.Point)
+		return what + " ANOMALY " + s.Anomalies[0]
+	case !s.Reached:
+		return what + " NOT REACHED"
+	case s.Took == 0:
+		return what + " done at the start"
 	}
-	return fmt.Sprintf("%s %-30s killed there, recovered", s.Mode, s.Point)
+	return fmt.Sprintf("%s recovered in %v", what, s.Took.Round(time.Millisecond))
 }
 
-// startPoints begin the names of failpoints that a task passes before it streams: the
-// worker kills itself at one after the other of them while it starts. Those of topics are
-// passed then and later.
-var startPoints = []string{"source.publication", "source.slot.", "source.snapshot.", "worker.config.", "kafkalog."}
+// Sweeping is what came of a sweep.
+type Sweeping []Swept
 
-// seldom begin the names of failpoints that a task passes once, or not often.
-var seldom = []string{"source.stream.started", "source.stream.mark", "source.stream.relation", "source.spill.", "worker.source.", "worker.transaction.split", "worker.transaction.rollback"}
-
-// absent begin the names of failpoints that a storm does not pass: it has no sink, no
-// snapshot beside the log and no store of large values.
-var absent = []string{"sink.", "worker.sink.", "source.incremental.", "source.fill."}
-
-// only begin the names of failpoints that are passed in one mode alone.
-var only = map[string][]string{
-	ExactlyOnce: {"worker.transaction.", "kafkalog.commit"},
-	AtLeastOnce: {"worker.produce", "worker.acked", "worker.offsets."},
-}
-
-func begins(name string, with []string) bool {
-	return slices.ContainsFunc(with, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
-}
-
-// passes tells at which pass the worker is to kill itself while it streams: not the
-// first, where there are many, so that something has been done before.
-func passes(name string) int {
-	if begins(name, seldom) {
-		return 1
+// counts returns how many failpoints there were, in each mode, how many of them were
+// reached with all their actions, and how much was wrong.
+func (s Sweeping) counts() (points, reached, anomalies int) {
+	missed := map[string]bool{}
+	for _, one := range s {
+		if one.Action != "" {
+			name := one.Mode + " " + one.Point
+			missed[name] = missed[name] || !one.Reached
+		}
+		anomalies += len(one.Anomalies)
 	}
-	return 3
+	for _, m := range missed {
+		points++
+		if !m {
+			reached++
+		}
+	}
+	return points, reached, anomalies
 }
 
-// reachable tells whether a failpoint can be passed in a mode.
-func reachable(name, mode string) bool {
-	other := map[string]string{ExactlyOnce: AtLeastOnce, AtLeastOnce: ExactlyOnce}[mode]
-	return !begins(name, only[other]) && !begins(name, absent)
+// OK tells that every failpoint was reached and nothing was wrong.
+func (s Sweeping) OK() bool {
+	points, reached, anomalies := s.counts()
+	return reached == points && anomalies == 0
 }
 
-// Sweep kills the worker once at each failpoint that is named, "all" for all of them: one
-// run for each mode in which it dies at those of the start, one after the other, and then
-// at each of the others. The binary must have been built with the tag failpoint. say is
-// told of each failpoint.
-func Sweep(ctx context.Context, o Options, point string, say func(Swept)) ([]Swept, error) {
-	var all []Swept
+// Line is the result in one line. Recovery is from the end of an action until a change
+// made after it is in Kafka, and in the table of a sink.
+func (s Sweeping) Line() string {
+	points, reached, anomalies := s.counts()
+	var r Result
+	for _, one := range s {
+		if one.Took > 0 {
+			r.recoveries = append(r.recoveries, recovered{took: one.Took})
+		}
+	}
+	r.summarize()
+	return fmt.Sprintf("sweep points=%d reached=%d anomalies=%d actions=%d recovered_p50=%.2fs recovered_p99=%.2fs", points, reached, anomalies, len(r.recoveries), r.RecoveredP50, r.RecoveredP99)
+}
+
+// Span says which failpoints are swept over.
+type Span struct {
+	Points string // Names, or their beginnings, divided by commas; "all" or nothing is every one.
+	From   string // The one to begin with; nothing is the first.
+}
+
+// Sweep has the worker kill itself, stand still and fail at one failpoint after the other,
+// in a run for each mode. The binary must have been built with the tag failpoint. say is
+// told of each action.
+func Sweep(ctx context.Context, o Options, span Span, say func(Swept)) (Sweeping, error) {
+	var all Sweeping
+	chosen, err := span.choice()
+	if err != nil {
+		return nil, err
+	}
 	modes := []string{ExactlyOnce, AtLeastOnce}
 	if o.Mode != "" {
 		modes = []string{o.Mode}
 	}
 	for _, mode := range modes {
-		s := &sweep{mode: mode, say: say, seen: o.Seen}
-		run := o
-		run.Mode, run.Seen, run.Duration = mode, s.see, time.Hour
-		if err := s.plan(&run, point); err != nil {
-			return all, err
+		s := &sweep{mode: mode, say: say, seen: o.Seen, trials: trials(mode, chosen)}
+		if len(s.trials) == 0 {
+			continue // What was chosen is not passed in this mode.
 		}
+		run := o
+		run.Mode, run.Seen, run.sweep, run.Plan = mode, s.see, s, chaos.Plan{}
+		run.repro = fmt.Sprintf("sweep -mode %s -seed %d -point %s", mode, o.Seed, shellQuote(span.Points))
+		// It is light, so that a recovery shows the worker and not the load of the machine.
+		run.TPS, run.Points = 40, s.startText(byStart)
 		result, err := Run(ctx, run)
+		all = append(all, s.finish(result)...)
 		if err != nil {
 			return all, fmt.Errorf("sweeping in mode %s: %w", mode, err)
 		}
-		all = append(all, s.finish(result)...)
 	}
 	return all, nil
 }
 
 // sweep follows one run.
 type sweep struct {
-	mode string
-	say  func(Swept)
-	seen func(chaos.Entry)
+	mode   string
+	say    func(Swept)
+	seen   func(chaos.Entry)
+	trials []trial
+	run    *run
+	aside  *aside
 
 	mu      sync.Mutex // guards the following
-	start   []string
-	current *Swept // The one whose fault is under way.
-	done    []Swept
+	current *Swept     // The one that is under way.
+	done    Sweeping
 }
 
-// plan has a run kill the worker at the named points.
-func (s *sweep) plan(o *Options, point string) error {
-	var points []string
-	o.Plan = chaos.Plan{}
-	for _, p := range failpoint.Points() {
-		switch {
-		case point != p.Name && (point != "all" || !reachable(p.Name, s.mode)):
-		case begins(p.Name, startPoints):
-			s.start, points = append(s.start, p.Name), append(points, p.Name+"=kill")
-		default:
-			f, err := chaos.AtPoint(p.Name, passes(p.Name), 6*time.Second)
-			if err != nil {
-				return err
-			}
-			o.Plan = append(o.Plan, f)
+// startText is what is to happen while a connector begins.
+func (s *sweep) startText(by way) string {
+	var list []string
+	for _, t := range s.trials {
+		if t.by == by {
+			list = append(list, t.text())
 		}
 	}
-	o.Points = strings.Join(points, ";")
-	if len(points)+len(o.Plan) == 0 {
-		return fmt.Errorf("there is no failpoint %q", point)
-	}
-	return nil
+	return strings.Join(list, ";")
 }
 
 // see takes in what happens in the run.
@@ -136,53 +146,41 @@ func (s *sweep) see(e chaos.Entry) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch e.Kind {
-	case "started":
-		// What was passed before the storm began, in one go.
-		passed := strings.Fields(e.Text)
-		for _, name := range s.start {
-			s.add(Swept{Mode: s.mode, Point: name, Passed: slices.Contains(passed, name)})
-		}
-	case "fault":
-		name, _, _ := strings.Cut(strings.TrimPrefix(e.Text, "w.failpoint "), ",")
-		s.flush()
-		s.current = &Swept{Mode: s.mode, Point: name}
-	case "failpoint":
-		if s.current != nil {
-			s.current.Passed = e.Text == s.current.Point
-		}
-	case "ANOMALY":
-		if s.current != nil {
-			s.current.Anomalies = append(s.current.Anomalies, e.Text)
-		}
-	case "phase":
-		s.flush()
+	if e.Kind == "ANOMALY" && s.current != nil {
+		s.current.Anomalies = append(s.current.Anomalies, e.Text)
 	}
 }
 
-// flush is done with the point of the last fault. The caller holds mu.
-func (s *sweep) flush() {
-	if s.current != nil {
-		s.add(*s.current)
+// begin notes that a trial is under way; what it returns, that it is over.
+func (s *sweep) begin(t trial) func(change func(*Swept)) {
+	one := &Swept{Mode: s.mode, Point: t.point, Action: t.action}
+	s.mu.Lock()
+	s.current = one
+	s.mu.Unlock()
+	return func(change func(*Swept)) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.current = nil
+		change(one)
+		s.add(*one)
 	}
 }
 
+// add notes what came of a trial. The caller holds mu.
 func (s *sweep) add(one Swept) {
 	s.done = append(s.done, one)
 	s.say(one)
 }
 
-// finish returns what came of all points, and what was found when the run was verified.
-func (s *sweep) finish(r Result) []Swept {
+// finish returns what came of all trials, and what was found besides.
+func (s *sweep) finish(r Result) Sweeping {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.flush()
 	var said []string
 	for _, one := range s.done {
 		said = append(said, one.Anomalies...)
 	}
-	rest := Swept{Mode: s.mode, Point: "the whole run", Passed: true}
+	rest := Swept{Mode: s.mode, Point: "the whole run", Reached: true}
 	for _, a := range r.Anomalies {
 		if text := a.Name + ": " + a.Text; !slices.Contains(said, text) {
 			rest.Anomalies = append(rest.Anomalies, text)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -101,8 +102,8 @@ func TestPlansComeFromSeeds(t *testing.T) {
 		}
 	}
 	for _, c := range Classes() {
-		if seen[c] == (c == classFailpoint) {
-			t.Errorf("%s is in a plan: %v", c, seen[c])
+		if !seen[c] {
+			t.Errorf("%s is in no plan", c)
 		}
 	}
 	text, err := json.Marshal(last)
@@ -119,6 +120,32 @@ func TestPlansComeFromSeeds(t *testing.T) {
 	}
 	if _, err := Random(1, time.Hour, time.Second, []string{"w.hug"}); err == nil {
 		t.Error("a fault that there is not was taken")
+	}
+}
+
+// TestArm changes what the worker does at its failpoints, and forgets what it did.
+func TestArm(t *testing.T) {
+	w := &World{o: Options{Dir: t.TempDir()}}
+	env, err := w.preparePoints("worker.acked=kill")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(w.pointsFile()); err != nil || string(text) != "worker.acked=kill" || !slices.Contains(env, "TIDEMILL_FAILPOINT=@"+w.pointsFile()) {
+		t.Errorf("%q %v %q", text, err, env)
+	}
+	for _, done := range []string{"worker.acked=stop", "worker.acked=kill"} {
+		if err := os.WriteFile(filepath.Join(w.pointsDir(), done), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if acted := w.Acted(); !slices.Equal(acted, []string{"worker.acked=kill", "worker.acked=stop"}) {
+		t.Errorf("it has done %q", acted)
+	}
+	if err := w.Arm("source.commit=stop:1s"); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(w.pointsFile()); err != nil || string(text) != "source.commit=stop:1s" || len(w.Acted()) != 0 {
+		t.Errorf("%q %v; it has done %q", text, err, w.Acted())
 	}
 }
 
@@ -185,5 +212,22 @@ func TestMarkerKeys(t *testing.T) {
 		if id, ok := markerID([]byte(c.key)); id != c.id || ok != c.ok {
 			t.Errorf("%q: %d %v", c.key, id, ok)
 		}
+	}
+}
+
+// TestWeigh tells once of a worker that takes too much, and again when it has given it
+// back meanwhile.
+func TestWeigh(t *testing.T) {
+	j := NewJournal(io.Discard, nil)
+	m := &Monitor{w: &World{o: Options{Journal: j}}, o: MonitorOptions{Memory: 400}}
+	over := false
+	for _, rss := range []int64{100, 400, 401, 900, 300, 500} {
+		over = m.weigh(rss, over)
+	}
+	if n := len(j.Anomalies()); n != 2 || !over {
+		t.Errorf("%d anomalies: %+v", n, j.Anomalies())
+	}
+	if m.o.Memory = 0; m.weigh(1<<40, false) {
+		t.Error("without a limit there is too much")
 	}
 }

@@ -23,10 +23,6 @@ type Fault struct {
 
 // String is one line.
 func (f Fault) String() string {
-	if f.Class == classFailpoint {
-		name, n := f.point()
-		return fmt.Sprintf("%s %s, pass %d", f.Class, name, n)
-	}
 	return fmt.Sprintf("%s for %v", f.Class, f.Hold.Round(time.Millisecond))
 }
 
@@ -42,7 +38,7 @@ const ms = time.Millisecond
 
 // classes is the table of faults: to add one, add a line.
 func classes() []class {
-	return slices.Concat(workerFaults(), postgresFaults(), kafkaFaults(), registryFaults(), restFaults(), networkFaults(), comboFaults(), failpointFaults())
+	return slices.Concat(workerFaults(), postgresFaults(), kafkaFaults(), registryFaults(), restFaults(), networkFaults(), comboFaults())
 }
 
 // Classes lists the kinds of faults.

@@ -18,6 +18,8 @@ const (
 	AnomalyNew      = "emitted_anew"
 	AnomalyLoud     = "silent_gap" // Something was lost, or would be, and nobody was told.
 	AnomalyDiffers  = "value_diff" // A copy is not what the source is.
+	AnomalyMemory   = "memory"     // The worker takes more memory than it may.
+	AnomalySlow     = "slow"       // Recovery takes longer than it may.
 	AnomalyHarness  = "harness"    // A fault could not be done: nothing was shown.
 )
 

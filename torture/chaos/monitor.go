@@ -18,6 +18,8 @@ type MonitorOptions struct {
 	// Mark is a statement that writes a row into Table, in a transaction of its own, and
 	// returns the number that is the row's key.
 	Mark, Table string
+	// Memory is how many bytes the worker may take, 0 for as many as it wants.
+	Memory int64
 }
 
 const (

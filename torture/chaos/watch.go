@@ -16,6 +16,7 @@ import (
 // processes write to their logs.
 func (m *Monitor) watchProcesses(ctx context.Context) error {
 	logs := []*logWatch{{file: m.w.worker.log, name: m.w.worker.name}, {file: m.w.broker.log, name: m.w.broker.name}}
+	over := false
 	for ctx.Err() == nil {
 		if used, err := m.w.Usage(ctx); err == nil {
 			m.mu.Lock()
@@ -23,6 +24,7 @@ func (m *Monitor) watchProcesses(ctx context.Context) error {
 			m.usage.Goroutines = max(m.usage.Goroutines, used.Goroutines)
 			m.usage.Files = max(m.usage.Files, used.Files)
 			m.mu.Unlock()
+			over = m.weigh(used.RSS, over)
 		}
 		for _, l := range logs {
 			l.look(m.w.secret, m.w.o.Journal)
@@ -30,6 +32,17 @@ func (m *Monitor) watchProcesses(ctx context.Context) error {
 		pause(ctx, sampleEvery)
 	}
 	return nil
+}
+
+// weigh tells when the worker begins to take more memory than it may, and returns whether
+// it does.
+func (m *Monitor) weigh(rss int64, over bool) bool {
+	const mb = 1 << 20
+	much := m.o.Memory > 0 && rss > m.o.Memory
+	if much && !over {
+		m.w.o.Journal.Found(AnomalyMemory, "the worker takes %d MB of memory, more than %d MB", rss/mb, m.o.Memory/mb)
+	}
+	return much
 }
 
 // Usage tells what the worker uses now. Goroutines are 0 while it does not answer.
