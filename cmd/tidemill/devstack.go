@@ -136,8 +136,8 @@ func (d *devStack) settings(dir string) connect.Config {
 		"config.storage.topic": "tidemill-configs", "config.storage.replication.factor": "1",
 		"offset.storage.topic": "tidemill-offsets", "offset.storage.replication.factor": "1", "offset.storage.partitions": "1",
 		"status.storage.topic": "tidemill-status", "status.storage.replication.factor": "1", "status.storage.partitions": "1",
-		"topic.creation.enable": "true",
-		settingService:          "tidemill_", settingStateDir: filepath.Join(dir, "state"), settingRegistry: d.registryURL,
+		"topic.creation.enable": "true", "plugin.state.dir": filepath.Join(dir, "plugins"),
+		settingService: "tidemill_", settingStateDir: filepath.Join(dir, "state"), settingRegistry: d.registryURL,
 	}
 }
 

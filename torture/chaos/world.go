@@ -163,11 +163,13 @@ func (w *World) prepareWorker(context.Context) error {
 		"key.converter=" + avro, "key.converter.schema.registry.url=" + w.sick.url,
 		"value.converter=" + avro, "value.converter.schema.registry.url=" + w.sick.url,
 		"config.storage.topic=" + configsTopic, "config.storage.replication.factor=1",
-		"offset.storage.topic=" + offsetsTopic, "offset.storage.replication.factor=1", "offset.storage.partitions=1",
+		"offset.storage.topic=" + offsetsTopic, "offset.storage.replication.factor=1", "offset.storage.partitions=25",
 		"status.storage.topic=" + statusTopic, "status.storage.replication.factor=1", "status.storage.partitions=1",
 		"exactly.once.source.support=" + support, "topic.creation.enable=true",
-		"ksql.service.id=torture_", "ksql.streams.state.dir=" + w.file("state"), "ksql.schema.registry.url=" + w.sick.url,
+		"plugin.state.dir=" + w.file("plugins"), "ksql.service.id=torture_", "ksql.streams.state.dir=" + w.file("state"), "ksql.schema.registry.url=" + w.sick.url,
 	}
+	// Offsets have as many partitions as by default: those of two connectors that shared one
+	// would hide each other's while a transaction is open.
 	file := w.file("worker.properties")
 	if err := os.WriteFile(file, []byte(strings.Join(settings, "\n")+"\n"), 0o600); err != nil {
 		return err

@@ -82,7 +82,7 @@ func (s *scene) background(run func(context.Context) error) (stop func()) {
 // work starts a worker with the connector, or, when it has one, goes on with it.
 func (s *scene) work(partitions int) (stop func()) {
 	config := connect.Config{
-		"bootstrap.servers": strings.Join(s.brokers, ","), "group.id": "oracle", "offset.flush.interval.ms": "100",
+		"bootstrap.servers": strings.Join(s.brokers, ","), "group.id": "oracle", "offset.flush.interval.ms": "100", "plugin.state.dir": s.t.TempDir(),
 		"config.storage.topic": "oracle-configs", "offset.storage.topic": "oracle-offsets", "status.storage.topic": "oracle-status",
 		"config.storage.replication.factor": "1", "offset.storage.replication.factor": "1", "status.storage.replication.factor": "1",
 		"key.converter": "io.confluent.connect.avro.AvroConverter", "key.converter.schema.registry.url": s.registry,
