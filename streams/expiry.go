@@ -52,6 +52,7 @@ func (st *taskStore) expired() {
 type memory struct {
 	recall func(note []byte) error
 	save   func(dst []byte) []byte
+	settle func() error
 	noted  []byte // the note as the store has it
 	buf    []byte
 }
@@ -82,8 +83,14 @@ func (t *task) recall() error {
 	return nil
 }
 
-// remember writes the note of a store when it has changed.
+// remember lets the operator of a store do what it does at commits, and writes its note
+// when that has changed.
 func (t *task) remember(st *taskStore) error {
+	if st.settle != nil && t.recalled {
+		if err := st.settle(); err != nil {
+			return err
+		}
+	}
 	if st.save == nil || !t.recalled {
 		return nil
 	}

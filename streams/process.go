@@ -106,11 +106,29 @@ func (c *Context[K, V]) Now() time.Time { return c.t.env.now() }
 func (c *Context[K, V]) Remember(recall func(note []byte) error, save func(dst []byte) []byte) error {
 	for _, spec := range c.n.stores {
 		if spec.owner == c.n && spec.layout.Form != state.Plain {
-			c.t.stores[spec].memory = memory{recall: recall, save: save}
+			m := &c.t.stores[spec].memory
+			m.recall, m.save = recall, save
 			return nil
 		}
 	}
 	return fmt.Errorf("streams: operator %s has no store for its note", c.n.name)
+}
+
+// Flushing tells whether a record comes out of a cached table at a commit. Those come in
+// the order in which rows were first changed, not in that of time: an operator that waits
+// for a time waits until all of them are here, for Settle.
+func (c *Context[K, V]) Flushing() bool { return c.t.flushing }
+
+// Settle has fn called at every commit, when everything has come that belongs to it. The
+// operator has a store, and what fn passes on is part of the commit too.
+func (c *Context[K, V]) Settle(fn func() error) error {
+	for _, spec := range c.n.stores {
+		if spec.owner == c.n {
+			c.t.stores[spec].settle = fn
+			return nil
+		}
+	}
+	return fmt.Errorf("streams: operator %s has no store to commit", c.n.name)
 }
 
 // running tells whose operator this is.

@@ -53,6 +53,7 @@ type task struct {
 	streamTime int64
 	savedTime  int64 // streamTime as of the last commit
 	recalled   bool  // what operators have in memory is as of the last record
+	flushing   bool
 	meta       state.ID
 	waiting    time.Time // since when a record is held back for an empty queue
 	dirty      bool      // something was processed since the last commit
@@ -191,6 +192,8 @@ func (t *task) buffered() (n int) {
 
 // flush sends what the caches hold downstream and to the changelogs.
 func (t *task) flush() error {
+	t.flushing = true
+	defer func() { t.flushing = false }()
 	for _, st := range t.ordered {
 		// What flows into the operator of this store has: the stores before it are
 		// empty.
