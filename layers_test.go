@@ -19,7 +19,7 @@ var floors = []string{
 	"connect  internal/javatime  internal/kafkalog  streams/state",
 	"config  converters/*  transforms  registry  sources/*  sinks/*  streams/sql/functions  streams/serde  streams/query  streams/topics  connect/connecttest  streams/state/statetest",
 	"worker  streams  internal/devstack  internal/testenv/*  torture/storm",
-	"streams/window  streams/streamstest  torture/chaos  torture/oracle",
+	"streams/join  streams/window  streams/streamstest  torture/chaos  torture/oracle",
 	"streams/sql",
 	"rest  pgwire  torture/bankstorm",
 	"torture/mutants",

@@ -205,10 +205,16 @@ func (a *application) once(ctx context.Context) error {
 	a.mu.Lock()
 	a.plan = plan
 	a.mu.Unlock()
-	r, err := newRunner(ctx, a, plan)
+	tables, err := openGlobals(ctx, a)
 	if err != nil {
 		return err
 	}
+	defer tables.close()
+	r, err := newRunner(ctx, a, plan, tables)
+	if err != nil {
+		return err
+	}
+	tables.follow(ctx)
 	return r.run(ctx)
 }
 

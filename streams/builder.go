@@ -11,11 +11,12 @@ import (
 // streams and tables add to it; Build closes it. Faults are kept and reported by
 // Build together, so that a chain of operators reads without error checks.
 type Builder struct {
-	nodes  []*node
-	names  map[string]bool
-	stores map[string]*storeSpec
-	faults connect.Errors
-	built  bool
+	nodes   []*node
+	names   map[string]bool
+	stores  map[string]*storeSpec
+	globals []*storeSpec
+	faults  connect.Errors
+	built   bool
 }
 
 // NewBuilder returns an empty Builder.
@@ -38,8 +39,9 @@ type With struct {
 	Uncached bool
 	// Partitions is the number of partitions of a repartition topic.
 	Partitions int
-	// Join says which records or rows a join has results for; Inner when unset.
-	Join JoinKind
+	// Topic ends the name of a repartition topic, after the application's id and
+	// a dash; the operator's name and "-repartition" when unset.
+	Topic string
 
 	// The following are for Process and Derive, of which other operators are made.
 
@@ -68,7 +70,9 @@ func gather(opts []With) (s With) {
 		}
 		s.Uncached = s.Uncached || o.Uncached
 		s.Partitions = max(s.Partitions, o.Partitions)
-		s.Join = max(s.Join, o.Join)
+		if o.Topic != "" {
+			s.Topic = o.Topic
+		}
 		if o.Op != "" {
 			s.Op = o.Op
 		}
@@ -129,6 +133,10 @@ func (b *Builder) keep(n *node, s With, layout state.Spec) *storeSpec {
 	return spec
 }
 
+// FreeName returns name or, when an operator has it, name with a number: for
+// operators made of several, which name these after themselves.
+func (b *Builder) FreeName(name string) string { return b.free(name) }
+
 // Fault notes what is wrong with an operator that another package makes, for Build to
 // report: a stable code, the operator or its input, what is wrong and how to mend it.
 func (b *Builder) Fault(code, place, message, mend string) { b.fault(code, place, message, mend) }
@@ -143,5 +151,5 @@ func (b *Builder) Build() (*Topology, error) {
 	if err := b.faults.OrNil(); err != nil {
 		return nil, err
 	}
-	return newTopology(b.nodes), nil
+	return newTopology(b.nodes, b.globals), nil
 }

@@ -21,7 +21,10 @@
 // Between the operators of a table travels a [Change]: the row before and after.
 // An aggregate of a table subtracts the one and adds the other, and so always is
 // the aggregate of the rows there are. [CDC] reads a topic of change events,
-// with its inserts, updates, deletes and truncates, as such a table.
+// with its inserts, updates, deletes and truncates, as such a table. A [GlobalTable]
+// is one that every process has whole.
+//
+// Package join brings streams and tables together.
 //
 // # Running it
 //

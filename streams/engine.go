@@ -344,10 +344,14 @@ func (e *Engine) Rows(ctx context.Context, id, store string) (*query.Rows, error
 	if err := a.waitRunning(ctx); err != nil {
 		return nil, err
 	}
-	return &query.Rows{Source: query.Source{
+	rows := &query.Rows{Source: query.Source{
 		App: id, Store: store, Name: storeName(id, store), DB: e.db, Open: &e.open, Hub: a.hub,
 		Here:  func() []int32 { return a.partitionsOf(store) },
 		Total: func() int { return a.tasksOf(store) },
 		Place: partitionOf, Layout: a.Topology.layout(store),
-	}}, nil
+	}}
+	if a.Topology.globalSpec(store) != nil {
+		rows.Here, rows.Total = func() []int32 { return []int32{0} }, func() int { return 1 }
+	}
+	return rows, nil
 }

@@ -409,7 +409,7 @@ func TestPlanPartitions(t *testing.T) {
 	b := NewBuilder()
 	left := SelectKey(From(b, "l", serde.Text{}, serde.Text{}), func(_, v string) string { return v })
 	table := TableFrom(b, "r", serde.Text{}, serde.Text{})
-	Join(left, table, func(_ string, p Pair[string, string]) string { return p.Right }, serde.Text{}).To("o", serde.Text{}, serde.Text{})
+	lookedUp(left, table).To("o", serde.Text{}, serde.Text{})
 	GroupBy(From(b, "w", serde.Text{}, serde.Text{}), func(_, v string) string { return v }, serde.Text{}, serde.Text{}, With{Name: "g", Partitions: 9}).Count()
 	topology, err := b.Build()
 	if err != nil {
@@ -420,13 +420,12 @@ func TestPlanPartitions(t *testing.T) {
 		t.Fatal(err)
 	}
 	slices.Sort(plan.tasks)
-	if fmt.Sprint(plan.tasks) != "[2 3 5 9]" || plan.topics["@g"] != 9 || plan.topics["@l-selectkey-repartition"] != 5 {
+	if fmt.Sprint(plan.tasks) != "[2 3 5 9]" || plan.topics["@g-repartition"] != 9 || plan.topics["@l-selectkey-repartition-repartition"] != 5 {
 		t.Errorf("planned %v", plan)
 	}
 
 	b = NewBuilder()
-	Join(From(b, "l", serde.Text{}, serde.Text{}), TableFrom(b, "r", serde.Text{}, serde.Text{}),
-		func(_ string, p Pair[string, string]) string { return p.Right }, serde.Text{}).To("o", serde.Text{}, serde.Text{})
+	lookedUp(From(b, "l", serde.Text{}, serde.Text{}), TableFrom(b, "r", serde.Text{}, serde.Text{})).To("o", serde.Text{}, serde.Text{})
 	if topology, err = b.Build(); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +29,8 @@ type Local struct {
 	hub      *query.Hub
 	open     sync.RWMutex
 	history  *history // nil unless it is kept
+	// globalLog has the records of the topics of global tables.
+	globalLog []*kgo.Record
 }
 
 // NewLocal opens a topology with empty stores in memory. app is the application
@@ -44,6 +47,9 @@ func NewLocal(t *Topology, app string) (*Local, error) {
 
 func (l *Local) openTasks() error {
 	l.tasks = nil
+	if err := l.openGlobals(); err != nil {
+		return err
+	}
 	for _, sub := range l.topology.subs {
 		tk, err := openTask(l.env, sub, 0)
 		if err != nil {
@@ -79,7 +85,7 @@ func (l *Local) reads(topic string) bool {
 			}
 		}
 	}
-	return false
+	return slices.ContainsFunc(l.topology.globals, func(s *storeSpec) bool { return s.topic == topic })
 }
 
 // Put appends a record to a topic; a nil key or value is null. Nothing is
@@ -102,7 +108,9 @@ func (l *Local) Run() error {
 		rs := l.pending
 		l.pending = nil
 		for _, r := range rs {
-			l.hand(r)
+			if err := l.hand(r); err != nil {
+				return err
+			}
 		}
 		for _, t := range l.tasks {
 			if _, err := t.process(len(rs) + 1<<20); err != nil {
@@ -113,16 +121,20 @@ func (l *Local) Run() error {
 	return l.err
 }
 
-// hand gives a record to the task that reads it.
-func (l *Local) hand(r *kgo.Record) {
+// hand gives a record to the global tables and the task that read it.
+func (l *Local) hand(r *kgo.Record) error {
+	if err := l.applyGlobal(r); err != nil {
+		return err
+	}
 	for _, t := range l.tasks {
 		for _, q := range t.queues {
 			if q.topic == r.Topic {
 				q.push([]*kgo.Record{r}, r.Offset+1)
-				return
+				return nil
 			}
 		}
 	}
+	return nil
 }
 
 // Commit processes everything, flushes the caches until nothing moves any more

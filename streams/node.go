@@ -51,7 +51,8 @@ func (n *node) requireOld() {
 type storeSpec struct {
 	name   string
 	cached bool
-	owner  *node
+	owner  *node  // nil for a global table, which reads topic by itself
+	topic  string // of a global table
 	layout state.Spec
 }
 

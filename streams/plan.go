@@ -63,7 +63,7 @@ func (p *partitionPlan) check(t *Topology) error {
 	for _, sub := range t.subs {
 		joins := ""
 		for _, n := range sub.nodes {
-			if n.together || n.op == "join" || n.op == "tablejoin" {
+			if n.together {
 				joins = n.name
 			}
 		}

@@ -85,6 +85,9 @@ func (c *Context[K, V]) Forward(r *Record[K, V]) error { return c.out.forward(r)
 // Drop counts a record that cannot be used.
 func (c *Context[K, V]) Drop() { c.t.env.metrics.Dropped.Add(1) }
 
+// ApplicationID is the id of the application.
+func (c *Context[K, V]) ApplicationID() string { return c.t.env.app }
+
 // Name is the operator's name.
 func (c *Context[K, V]) Name() string { return c.n.name }
 

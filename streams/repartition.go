@@ -10,7 +10,10 @@ func (s *Stream[K, V]) Repartition(key serde.Serde[K], value serde.Serde[V], opt
 	if name == "" {
 		name = s.b.free(s.node.name + "-repartition")
 	}
-	topic := internalMark + name
+	topic := internalMark + name + "-repartition"
+	if set.Topic != "" {
+		topic = internalMark + set.Topic
+	}
 	out := sink(s, topic, key, value, With{Name: name + "-sink"})
 	in := source(s.b, topic, key, value, With{Name: name})
 	out.internal, in.internal = true, true

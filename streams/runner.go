@@ -31,10 +31,11 @@ const (
 // or in rebalance callbacks, which the client runs only outside of that span; so
 // tasks need no lock.
 type runner struct {
-	a     *application
-	env   *taskEnv
-	cl    *kgo.Client
-	group *kgo.GroupTransactSession // only with exactly once
+	a      *application
+	tables *globals
+	env    *taskEnv
+	cl     *kgo.Client
+	group  *kgo.GroupTransactSession // only with exactly once
 
 	tasks    map[taskID]*task // running
 	fresh    map[taskID]*task // to be restored
@@ -57,9 +58,9 @@ type runner struct {
 	prodErr error
 }
 
-func newRunner(ctx context.Context, a *application, plan *partitionPlan) (*runner, error) {
-	r := &runner{a: a, tasks: map[taskID]*task{}, fresh: map[taskID]*task{}, bySource: map[string]*subTopology{}, lastDone: time.Now(), lastPurge: time.Now()}
-	stores := 0
+func newRunner(ctx context.Context, a *application, plan *partitionPlan, tables *globals) (*runner, error) {
+	r := &runner{a: a, tables: tables, tasks: map[taskID]*task{}, fresh: map[taskID]*task{}, bySource: map[string]*subTopology{}, lastDone: time.Now(), lastPurge: time.Now()}
+	stores := len(tables.stores)
 	var groups [][]string
 	for _, sub := range a.Topology.subs {
 		stores += len(sub.stores) * plan.tasks[sub.index]
@@ -73,6 +74,10 @@ func newRunner(ctx context.Context, a *application, plan *partitionPlan) (*runne
 	r.env = &taskEnv{
 		app: a.ID, db: a.e.db, out: r, metrics: &a.metrics, skipUnreadable: a.SkipUnreadable,
 		cacheBytes: a.e.cfg.CacheBytes / int64(max(stores, 1)), idle: a.MaxIdle, now: time.Now,
+		globals: tables.stores,
+	}
+	for _, g := range tables.stores {
+		g.st.cache.SetLimit(r.env.cacheBytes)
 	}
 	return r, r.connect(ctx, groups)
 }
@@ -270,6 +275,9 @@ func (r *runner) poll(ctx context.Context) kgo.Fetches {
 	if r.pending != nil {
 		wait = min(wait, 5*time.Millisecond)
 	}
+	if len(r.tables.stores) > 0 {
+		wait = min(wait, 20*time.Millisecond)
+	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	return r.cl.PollRecords(ctx, pollRecords)
@@ -338,6 +346,9 @@ func (r *runner) queue(topic string, partition int32) *queue {
 func (r *runner) work(ctx context.Context) error {
 	if r.broken != nil {
 		return r.broken
+	}
+	if err := r.tables.takeIn(); err != nil {
+		return err
 	}
 	if r.mustAbort {
 		if err := r.abort(ctx); err != nil {

@@ -9,8 +9,12 @@ type Table[K, V any] struct {
 	node  *node
 	key   serde.Serde[K]
 	value serde.Serde[V]
-	store *storeSpec // nil when the table keeps no rows itself
+	// keeper keeps the rows for operators that look them up, when no other does.
+	keeper *Table[K, V]
 }
+
+// Name returns the name of the operator the table comes out of.
+func (t *Table[K, V]) Name() string { return t.node.name }
 
 // StoreName returns the name of the store that keeps the table, empty when none
 // does. It is settled when the topology is built.
@@ -137,7 +141,10 @@ func (t *Table[K, V]) stored() *Table[K, V] {
 		t.materialize(With{})
 		return t
 	}
-	return t.kept(With{Name: t.b.free(t.node.name + "-store")})
+	if t.keeper == nil {
+		t.keeper = t.kept(With{Name: t.b.free(t.node.name + "-store")})
+	}
+	return t.keeper
 }
 
 // keepNode stores the rows of a table. The old rows it sends are those it has.

@@ -37,6 +37,7 @@ type taskEnv struct {
 	skipUnreadable bool
 	cacheBytes     int64 // for each store of a task
 	idle           time.Duration
+	globals        map[*storeSpec]*globalStore
 	now            func() time.Time
 }
 
@@ -76,6 +77,9 @@ func openTask(env *taskEnv, sub *subTopology, partition int32) (*task, error) {
 		if err := t.openStore(spec); err != nil {
 			return nil, err
 		}
+	}
+	for spec, g := range env.globals {
+		t.stores[spec] = g.st
 	}
 	for _, n := range sub.nodes {
 		if t.instances[n], err = n.build(t); err != nil {

@@ -13,8 +13,9 @@ import (
 // engines. It is split at its repartition topics into sub-topologies, each of
 // which runs as one task for every partition of what it reads.
 type Topology struct {
-	nodes []*node
-	subs  []*subTopology
+	nodes   []*node
+	subs    []*subTopology
+	globals []*storeSpec
 }
 
 // subTopology is a part of a topology in which records pass from operator to
@@ -28,7 +29,7 @@ type subTopology struct {
 
 // newTopology groups the nodes: what is connected by an edge, reads one topic or
 // shares a store belongs together.
-func newTopology(nodes []*node) *Topology {
+func newTopology(nodes []*node, globals []*storeSpec) *Topology {
 	place := map[*node]int{}
 	root := make([]int, len(nodes))
 	for i, n := range nodes {
@@ -52,7 +53,9 @@ func newTopology(nodes []*node) *Topology {
 			union(n, p)
 		}
 		for _, s := range n.stores {
-			union(n, s.owner)
+			if s.owner != nil {
+				union(n, s.owner)
+			}
 		}
 		if n.isSource {
 			if other := readers[n.topic]; other != nil {
@@ -61,7 +64,7 @@ func newTopology(nodes []*node) *Topology {
 			readers[n.topic] = n
 		}
 	}
-	t := &Topology{nodes: nodes}
+	t := &Topology{nodes: nodes, globals: globals}
 	index := map[int]*subTopology{}
 	for i, n := range nodes {
 		sub := index[find(i)]
@@ -98,7 +101,7 @@ const internalMark = "@"
 // topicName returns the topic's name in Kafka.
 func topicName(app, topic string) string {
 	if name, ok := strings.CutPrefix(topic, internalMark); ok {
-		return app + "-" + name + "-repartition"
+		return app + "-" + name
 	}
 	return topic
 }
@@ -106,8 +109,18 @@ func topicName(app, topic string) string {
 // changelogName returns the changelog topic of a store.
 func changelogName(app, store string) string { return app + "-" + store + changelogSuffix }
 
-// Sources lists the topics of others that the topology reads, sorted.
-func (t *Topology) Sources() []string { return t.topics(func(n *node) bool { return n.isSource }) }
+// Sources lists the topics of others that the topology reads, those of global
+// tables included, sorted.
+func (t *Topology) Sources() []string {
+	topics := t.topics(func(n *node) bool { return n.isSource })
+	for _, s := range t.globals {
+		if !slices.Contains(topics, s.topic) {
+			topics = append(topics, s.topic)
+		}
+	}
+	sort.Strings(topics)
+	return topics
+}
 
 // Sinks lists the topics of others that the topology writes, sorted.
 func (t *Topology) Sinks() []string { return t.topics(func(n *node) bool { return n.isSink }) }
@@ -128,6 +141,9 @@ func (t *Topology) Stores() (names []string) {
 		for _, s := range sub.stores {
 			names = append(names, s.name)
 		}
+	}
+	for _, s := range t.globals {
+		names = append(names, s.name)
 	}
 	sort.Strings(names)
 	return names
@@ -168,6 +184,9 @@ func (t *Topology) InternalTopics(app string) (topics []string) {
 // what it is, where it reads or writes, its stores and where its records go.
 func (t *Topology) Describe() string {
 	var out strings.Builder
+	for _, s := range t.globals {
+		fmt.Fprintf(&out, "Global table: %s (topic: %s)\n", s.name, s.topic)
+	}
 	for _, sub := range t.subs {
 		fmt.Fprintf(&out, "Sub-topology: %d\n", sub.index)
 		for _, n := range sub.nodes {
