@@ -64,6 +64,7 @@ func sweep(ctx context.Context, args []string) int {
 	f := flag.NewFlagSet("torture sweep", flag.ContinueOnError)
 	point := f.String("point", "all", "failpoints, or beginnings of their names, separated by commas; or all")
 	from := f.String("from", "", "the failpoint to begin with (default: the first)")
+	hold := f.Duration("hold", time.Second, "how long the worker stands still at each")
 	f.Uint64Var(&o.Seed, "seed", 1, "what choices are drawn from")
 	f.StringVar(&o.Mode, "mode", "", "eos or alo (default: both)")
 	f.StringVar(&o.Binary, "binary", "", "a tidemill with failpoints (default: one is built)")
@@ -89,7 +90,7 @@ func sweep(ctx context.Context, args []string) int {
 			return 2
 		}
 	}
-	all, err := bankstorm.Sweep(ctx, o, bankstorm.Span{Points: *point, From: *from}, func(s bankstorm.Swept) { fmt.Println(s) })
+	all, err := bankstorm.Sweep(ctx, o, bankstorm.Span{Points: *point, From: *from, Hold: *hold}, func(s bankstorm.Swept) { fmt.Println(s) })
 	if len(all) > 0 {
 		fmt.Println(all.Line())
 	}

@@ -121,6 +121,30 @@ func (a *aside) recovered(ctx context.Context, since time.Time) (time.Duration, 
 	}
 }
 
+// confirmed waits until the log as it is now has been confirmed to the server through both
+// slots, so that it keeps none of it, and returns how long after since that was.
+func (a *aside) confirmed(ctx context.Context, since time.Time) (time.Duration, error) {
+	conn, err := a.r.world.Connect(ctx, asideName)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	var end, seen string
+	if err := conn.QueryRow(ctx, "SELECT pg_current_wal_lsn()::text").Scan(&end); err != nil {
+		return 0, err
+	}
+	for {
+		err := conn.QueryRow(ctx, "SELECT coalesce(string_agg(slot_name || ' ' || confirmed_flush_lsn::text, ', ') FILTER (WHERE confirmed_flush_lsn < $1::text::pg_lsn), '') FROM pg_replication_slots WHERE slot_name IN ($2, $3)",
+			end, slot, asideName).Scan(&seen)
+		if err == nil && seen == "" {
+			return time.Since(since), nil
+		}
+		if !sleep(ctx, 20*time.Millisecond) {
+			return time.Since(since), fmt.Errorf("the log up to %s has not been confirmed in %v: %s (%v)", end, time.Since(since).Round(time.Millisecond), seen, err)
+		}
+	}
+}
+
 // value runs a statement that returns a number.
 func (a *aside) value(ctx context.Context, db, sql string, to *int64) error {
 	conn, err := a.r.world.Connect(ctx, db)

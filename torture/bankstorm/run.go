@@ -94,8 +94,14 @@ const (
 	slot     = "storm"
 )
 
-// setupTime bounds each step before the storm and after it.
-func (r *run) setupTime() time.Duration { return max(time.Minute, r.o.Patience) }
+// setupTime bounds each step before the storm and after it. A sweep has much to verify.
+func (r *run) setupTime() time.Duration {
+	least := time.Minute
+	if r.o.sweep != nil {
+		least = 5 * time.Minute
+	}
+	return max(least, r.o.Patience)
+}
 
 // all goes through the phases.
 func (r *run) all(ctx context.Context) (err error) {

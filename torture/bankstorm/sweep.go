@@ -80,6 +80,8 @@ func (s Sweeping) Line() string {
 type Span struct {
 	Points string // Names, or their beginnings, divided by commas; "all" or nothing is every one.
 	From   string // The one to begin with; nothing is the first.
+	// Hold is how long the worker stands still at each. 1 s.
+	Hold time.Duration
 }
 
 // Sweep has the worker kill itself, stand still and fail at one failpoint after the other,
@@ -96,13 +98,13 @@ func Sweep(ctx context.Context, o Options, span Span, say func(Swept)) (Sweeping
 		modes = []string{o.Mode}
 	}
 	for _, mode := range modes {
-		s := &sweep{mode: mode, say: say, seen: o.Seen, trials: trials(mode, chosen)}
+		s := &sweep{mode: mode, say: say, seen: o.Seen, trials: trials(mode, span, chosen)}
 		if len(s.trials) == 0 {
 			continue // What was chosen is not passed in this mode.
 		}
 		run := o
 		run.Mode, run.Seen, run.sweep, run.Plan = mode, s.see, s, chaos.Plan{}
-		run.repro = fmt.Sprintf("sweep -mode %s -seed %d -point %s", mode, o.Seed, shellQuote(span.Points))
+		run.repro = fmt.Sprintf("sweep -mode %s -seed %d -point %s -hold %v", mode, o.Seed, shellQuote(span.Points), span.hold())
 		// It is light, so that a recovery shows the worker and not the load of the machine.
 		run.TPS, run.Points = 40, s.startText(byStart)
 		result, err := Run(ctx, run)

@@ -16,13 +16,11 @@ const (
 	actError = "error"
 )
 
-// standstill is how long the worker's goroutine stands still where it is told to.
-const standstill = time.Second
-
 // trial is one action at one failpoint.
 type trial struct {
 	point, action string
 	pass          int
+	hold          time.Duration // How long the worker stands still.
 	by            way
 }
 
@@ -30,7 +28,7 @@ type trial struct {
 func (t trial) text() string {
 	action := t.action
 	if action == actStop {
-		action += ":" + standstill.String()
+		action += ":" + t.hold.String()
 	}
 	return fmt.Sprintf("%s=%s@%d", t.point, action, t.pass)
 }
@@ -92,14 +90,14 @@ func reachable(name, mode string) bool {
 // trials returns what is done in a mode, in the order of the failpoints: at each the
 // worker kills itself, at each it stands still where that is not at its start alone, and
 // those that may fail do so.
-func trials(mode string, chosen func(point string) bool) []trial {
+func trials(mode string, span Span, chosen func(point string) bool) []trial {
 	const often = 3
 	var list []trial
 	for _, p := range failpoint.Points() {
 		if !reachable(p.Name, mode) || !chosen(p.Name) {
 			continue
 		}
-		t := trial{point: p.Name, action: actKill, pass: often, by: wayTo(p.Name)}
+		t := trial{point: p.Name, action: actKill, pass: often, hold: span.hold(), by: wayTo(p.Name)}
 		if begins(p.Name, seldom) {
 			t.pass = 1
 		}
@@ -123,6 +121,14 @@ func wayTo(point string) way {
 		}
 	}
 	return byStorm
+}
+
+// hold is how long the worker stands still.
+func (s Span) hold() time.Duration {
+	if s.Hold > 0 {
+		return s.Hold
+	}
+	return time.Second
 }
 
 // choice tells of each failpoint whether it is meant.

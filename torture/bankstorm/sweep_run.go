@@ -101,7 +101,7 @@ func (s *sweep) try(ctx context.Context, t trial) error {
 	}
 	reached := s.reach(ctx, t)
 	if reached && t.action == actStop {
-		sleep(ctx, standstill)
+		sleep(ctx, t.hold)
 	}
 	if err := r.world.Arm(""); err != nil {
 		return err
@@ -155,18 +155,20 @@ func (s *sweep) large() *storm.Storm {
 		Connect: func(ctx context.Context) (*pgx.Conn, error) { return r.world.Connect(ctx, database) }})
 }
 
-// recover waits until a change made after an action has come to Kafka, and one to the
-// table of the sink beside it.
+// recover waits until a change made after an action has come to Kafka, one to the table of
+// the sink beside it, and the log has been confirmed up to there.
 func (s *sweep) recover(ctx context.Context, t trial) time.Duration {
 	r := s.run
 	healed := time.Now()
 	waiting, cancel := context.WithTimeout(ctx, r.o.Patience)
 	defer cancel()
 	took, err := r.monitor.Recovered(waiting, healed)
-	if err == nil {
-		var copied time.Duration
-		copied, err = s.aside.recovered(waiting, healed)
-		took = max(took, copied)
+	for _, also := range []func(context.Context, time.Time) (time.Duration, error){s.aside.recovered, s.aside.confirmed} {
+		if err == nil {
+			var later time.Duration
+			later, err = also(waiting, healed)
+			took = max(took, later)
+		}
 	}
 	if ctx.Err() != nil {
 		return took

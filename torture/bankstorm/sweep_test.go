@@ -16,8 +16,11 @@ func TestSweepTriesEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	tried := map[string]bool{}
+	if list := trials(ExactlyOnce, Span{Hold: 7 * time.Second}, all); !strings.HasPrefix(list[1].text(), "source.publication=stop:7s@1") {
+		t.Errorf("the second of a sweep is %s", list[1].text())
+	}
 	for _, mode := range []string{ExactlyOnce, AtLeastOnce} {
-		for _, one := range trials(mode, all) {
+		for _, one := range trials(mode, Span{}, all) {
 			if tried[mode+one.acted()] {
 				t.Errorf("%s: %s twice", mode, one.acted())
 			}
