@@ -48,7 +48,9 @@ func run(ctx context.Context, args []string) int {
 	result, err := bankstorm.Run(ctx, o)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "torture:", err)
-		return 2
+		if result.OK() {
+			return 2 // Nothing was shown.
+		}
 	}
 	fmt.Fprint(os.Stderr, result.Explain())
 	if json {

@@ -25,9 +25,9 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	result, err := once(ctx, o)
-	if err == nil && !result.OK() && o.Shrink > 0 {
+	if !result.OK() && o.Shrink > 0 && ctx.Err() == nil {
 		result.Shrunk = shrink(ctx, o, result)
-		err = rewriteBundle(o, result)
+		err = errors.Join(err, rewriteBundle(o, result))
 	}
 	return result, err
 }

@@ -2,8 +2,11 @@ package bankstorm
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
+	"strings"
+	"sync/atomic"
 
 	"github.com/tidemill/tidemill/torture/chaos"
 )
@@ -11,19 +14,48 @@ import (
 // shrink tries a failed run again with fewer faults, and returns the shortest list of
 // them that failed in the same way.
 func shrink(ctx context.Context, o Options, failed Result) chaos.Plan {
-	quiet := o
-	quiet.Keep, quiet.Shrink = false, 0
+	tries := 0
 	return shortest(failed.Plan, o.Shrink, func(p chaos.Plan) bool {
 		if ctx.Err() != nil {
 			return false
 		}
-		quiet.Plan = p
-		result, err := once(ctx, quiet)
-		if result.Bundle != "" {
-			_ = os.RemoveAll(result.Bundle) // That of the whole run stays.
+		tries++
+		if o.Seen != nil {
+			o.Seen(chaos.Entry{Kind: "shrink", Text: fmt.Sprintf("try %d of %d, with %d of %d faults", tries, o.Shrink, len(p), len(failed.Plan))})
 		}
-		return err == nil && sameAnomaly(failed, result)
+		o := o
+		o.Plan = p
+		return failsAgain(ctx, o, failed)
 	})
+}
+
+// failsAgain makes a run, which ends as soon as it has failed as one before.
+func failsAgain(ctx context.Context, o Options, failed Result) bool {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var again atomic.Bool
+	seen := o.Seen
+	o.Keep, o.Shrink = false, 0
+	o.Seen = func(e chaos.Entry) {
+		if seen != nil {
+			seen(e)
+		}
+		name, _, _ := strings.Cut(e.Text, ": ")
+		if e.Kind == "ANOMALY" && failed.has(name) {
+			again.Store(true)
+			stop()
+		}
+	}
+	result, err := once(ctx, o)
+	if result.Bundle != "" {
+		_ = os.RemoveAll(result.Bundle) // That of the whole run stays.
+	}
+	return again.Load() || err == nil && slices.ContainsFunc(result.Anomalies, func(a chaos.Anomaly) bool { return failed.has(a.Name) })
+}
+
+// has tells whether a run has an anomaly of a name.
+func (r Result) has(name string) bool {
+	return slices.ContainsFunc(r.Anomalies, func(a chaos.Anomaly) bool { return a.Name == name })
 }
 
 // shortest looks for a part of a plan that still fails, in so many tries: first none of
@@ -74,11 +106,4 @@ func failing(plan chaos.Plan, pieces int, fails func(chaos.Plan) bool) (part cha
 		}
 	}
 	return nil, false, false
-}
-
-// sameAnomaly tells whether two runs have an anomaly of one name.
-func sameAnomaly(a, b Result) bool {
-	return slices.ContainsFunc(a.Anomalies, func(x chaos.Anomaly) bool {
-		return slices.ContainsFunc(b.Anomalies, func(y chaos.Anomaly) bool { return x.Name == y.Name })
-	})
 }
