@@ -32,7 +32,7 @@ func (a *app) devKafkaCommand() *cobra.Command {
 	f.StringVar(&o.Dir, "data-dir", "tidemill-kafka", "directory that keeps its data")
 	// What follows is for torture, which wants to be between the broker and its clients.
 	f.StringVar(&o.Advertise, "advertise", "", "for tests: the host:port that the broker names as its own")
-	f.StringVar(&faults, "faults", "", "for tests: host:port on which it is told what to refuse, as POST /fail {\"api\",\"code\",\"times\",\"ms\"}")
+	f.StringVar(&faults, "faults", "", "for tests: host:port on which it is told what to refuse, as POST /fail {\"api\",\"code\",\"times\",\"ms\",\"topic\"}")
 	for _, name := range []string{"advertise", "faults"} {
 		_ = f.MarkHidden(name) // The flag exists: it was made above.
 	}
@@ -66,10 +66,11 @@ func serveFaults(ctx context.Context, address string, broker *devstack.Kafka) er
 			Code  int16
 			Times int
 			MS    int64
+			Topic string
 		}
 		err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16)).Decode(&order)
 		if err == nil {
-			err = broker.Fail(order.API, order.Code, order.Times, time.Duration(order.MS)*time.Millisecond)
+			err = broker.Fail(order.API, order.Code, order.Times, time.Duration(order.MS)*time.Millisecond, order.Topic)
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -40,8 +41,9 @@ func advertising(address string) func(network, listen string) (net.Listener, err
 // Produce, InitProducerID, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn,
 // FindCoordinator and OffsetCommit. The numbers are those of
 // https://kafka.apache.org/protocol#protocol_error_codes. It stops after the given
-// number of requests, or when the time is up, whichever comes first.
-func (k *Kafka) Fail(api string, code int16, times int, within time.Duration) error {
+// number of requests, or when the time is up, whichever comes first. With a topic, only
+// the partitions of that topic are refused, and the rest of a request is done.
+func (k *Kafka) Fail(api string, code int16, times int, within time.Duration, topic string) error {
 	key, ok := failable[api]
 	switch {
 	case !ok:
@@ -50,6 +52,14 @@ func (k *Kafka) Fail(api string, code int16, times int, within time.Duration) er
 		return fmt.Errorf("%d is no error of the protocol", code)
 	case times < 1:
 		return fmt.Errorf("%d requests cannot fail", times)
+	case topic != "" && code == 0:
+		return fmt.Errorf("a connection cannot be closed for one topic")
+	}
+	if topic != "" {
+		until := time.Now().Add(within)
+		k.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Topic: topic, Err: kerr.TypedErrorForCode(code), Count: times,
+			When: func(kmsg.Request) bool { return time.Now().Before(until) }})
+		return nil
 	}
 	left, until := new(atomic.Int64), time.Now().Add(within)
 	left.Store(int64(times))

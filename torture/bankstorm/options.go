@@ -29,6 +29,8 @@ type Options struct {
 	Plan chaos.Plan
 	// Copies has a sink and a derived table made of the topics, and verified.
 	Copies bool
+	// Connector is added to the source connector's configuration.
+	Connector map[string]string
 	// Binary is the tidemill that is tortured; Env is added to its environment.
 	Binary string
 	Env    []string

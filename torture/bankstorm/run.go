@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -174,6 +175,7 @@ func (r *run) connector() map[string]string {
 	if r.o.sweep != nil && r.o.Mode == ExactlyOnce {
 		config["transaction.max.records"] = "2000" // Large ones are written in parts.
 	}
+	maps.Copy(config, r.o.Connector)
 	return config
 }
 

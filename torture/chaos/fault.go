@@ -38,7 +38,7 @@ const ms = time.Millisecond
 
 // classes is the table of faults: to add one, add a line.
 func classes() []class {
-	return slices.Concat(workerFaults(), postgresFaults(), kafkaFaults(), registryFaults(), restFaults(), networkFaults(), comboFaults())
+	return slices.Concat(workerFaults(), postgresFaults(), kafkaFaults(), registryFaults(), restFaults(), networkFaults(), comboFaults(), signalFaults())
 }
 
 // Classes lists the kinds of faults.

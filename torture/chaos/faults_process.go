@@ -112,6 +112,23 @@ func comboFaults() []class {
 			w.worker.release()
 			return err
 		}},
+		// A worker that is killed while the broker has taken the records of all topics but one.
+		{"kf.part+w.kill", 1, 50 * ms, 400 * ms, func(w *World, ctx context.Context, f Fault) error {
+			f.Pick = 0
+			if err := w.refuseTopic(ctx, f); err != nil {
+				return err
+			}
+			return w.bounce(ctx, w.worker, syscall.SIGKILL, 0)
+		}},
+		// The server's connection ends while what came by it waits for a broker that is silent.
+		{"px-kafka.hole+ws.kill", 1, 500 * ms, 3 * time.Second, func(w *World, ctx context.Context, f Fault) error {
+			w.toKafka.Set(stalled(true))
+			defer w.toKafka.Set(stalled(false))
+			pause(ctx, f.Hold/2)
+			err := w.killWalsender(ctx, f)
+			pause(ctx, f.Hold/2)
+			return err
+		}},
 		// Everything falls silent, one after the other, and comes back in some order.
 		{"swizzle", 1, 200 * ms, 2 * time.Second, (*World).swizzle},
 	}
@@ -123,7 +140,23 @@ func kafkaFaults() []class {
 			return w.bounceBroker(ctx, f.Hold)
 		}},
 		{"kf.err", 4, 300 * ms, 1500 * ms, (*World).failKafka},
+		{"kf.part", 1, 50 * ms, 400 * ms, (*World).refuseTopic},
 	}
+}
+
+// refuseTopic has the broker refuse the records of one topic, while it takes those of
+// others: in a way that clients try again (NOT_LEADER_OR_FOLLOWER), or in one that fails
+// the records (UNKNOWN_SERVER_ERROR).
+func (w *World) refuseTopic(ctx context.Context, f Fault) error {
+	const always = 1000
+	code := []int{6, -1}[f.Pick%2]
+	w.o.Journal.Say("refusal", "the accounts with %d", code)
+	body := fmt.Sprintf(`{"api":"Produce","code":%d,"times":%d,"ms":%d,"topic":"storm.public.acct"}`, code, always, f.Hold.Milliseconds())
+	if err := send(ctx, http.MethodPost, "http://"+w.faultsAddr+"/fail", body); err != nil {
+		return err
+	}
+	pause(ctx, f.Hold)
+	return nil
 }
 
 // bounceBroker ends the broker while the worker lives. With exactly-once it is killed.

@@ -25,7 +25,8 @@ func delivery() []Mutant {
 				"append(tx.fresh, t.rt.offsetsTopic)...)",
 				"tx.fresh...)",
 			}},
-			Hunt: Hunt{Mode: "eos", Points: "worker.transaction.flushed=kill@30"},
+			// Late enough for the snapshot to be over, and no fault begins the count anew.
+			Hunt: Hunt{Mode: "eos", Faults: []string{"ws.kill"}, Points: "worker.transaction.flushed=kill@150"},
 		},
 		{
 			Name:   "bug_rollback_commits",
@@ -41,7 +42,7 @@ func delivery() []Mutant {
 				"	case !x.t.tolerated(out.Context, out, err):\n",
 				"	case out.Context == nil:\n",
 			}},
-			Hunt: Hunt{Mode: "eos"},
+			Hunt: Hunt{Mode: "eos", Faults: []string{"kf.part"}},
 		},
 		{
 			Name:   "bug_finished_failed",
@@ -51,7 +52,7 @@ func delivery() []Mutant {
 				"	if err != nil && !t.tolerated(c, out, err) {\n		return // Not finished: no offset passes this record.\n	}\n",
 				"",
 			}},
-			Hunt: Hunt{Mode: "alo"},
+			Hunt: Hunt{Mode: "alo", Faults: []string{"kf.part"}},
 		},
 		{
 			Name:   "bug_finished_sent",
@@ -77,7 +78,7 @@ func order() []Mutant {
 				"	if t.number != l.first {\n		return\n	}\n",
 				"	if o := l.entries[l.head+int(t.number-l.first)].offset; o != nil {\n		l.reached = o\n		if !l.touched {\n			l.touched = true\n			s.touched = append(s.touched, l)\n		}\n	}\n	if t.number != l.first {\n		return\n	}\n",
 			}},
-			Hunt: Hunt{Mode: "alo"},
+			Hunt: Hunt{Mode: "alo", Faults: []string{"kf.part+w.kill"}},
 		},
 		{
 			Name:   "bug_partition_any",
@@ -87,6 +88,7 @@ func order() []Mutant {
 				"	return p.TopicPartitioner.Partition(r, n)\n",
 				"	return len(r.Value) % n\n",
 			}},
+			Hunt: Hunt{Connector: map[string]string{"topic.creation.default.partitions": "3"}},
 		},
 		{
 			Name:   "bug_reorder",
@@ -105,7 +107,7 @@ func order() []Mutant {
 				"		if err := s.beside.resend(ctx, c); err != nil {\n			return err\n		}\n		if err := s.drain(ctx, c); err != nil {\n",
 				"		if err := s.drain(ctx, c); err != nil {\n",
 			}},
-			Hunt: Hunt{Faults: breaking()},
+			Hunt: Hunt{Connector: tight(), Faults: []string{"px-kafka.hole+ws.kill"}},
 		},
 	}
 }

@@ -32,12 +32,12 @@ func values() []Mutant {
 		},
 		{
 			Name:   "bug_timestamp_shift",
-			Breaks: "Timestamps before the year 1 and the infinities are shifted.",
+			Breaks: "The infinite timestamps are taken for the last and the first that there are.",
 			Edits: []Edit{
 				{
 					"sources/postgres/types_time.go",
-					"		return connect.Int64(infinityMicros), nil\n	case t == early:\n",
-					"		return connect.Int64(infinityMicros - 1), nil\n	case t < -63_000_000_000_000_000 && t != early:\n		return connect.Int64(t + postgresEpoch + microsPerDay), nil\n	case t == early:\n",
+					"	case t == late:\n		return connect.Int64(infinityMicros), nil\n	case t == early:\n		return connect.Int64(minusInfinityMicros), nil\n	case t > math.MaxInt64-postgresEpoch:\n",
+					"	case t == late:\n		return connect.Int64(math.MaxInt64), nil\n	case t == early:\n		return connect.Int64(math.MinInt64), nil\n	case t > math.MaxInt64-postgresEpoch:\n",
 				},
 			},
 		},
@@ -51,12 +51,12 @@ func values() []Mutant {
 			}},
 		},
 		{
-			Name:   "bug_enum_cache",
-			Breaks: "A type's name in the log does not renew what is known of it.",
+			Name:   "bug_renamed_table",
+			Breaks: "A table that has another name now is told under the old one, as long as its columns are the same (invariant 5).",
 			Edits: []Edit{{
-				"sources/postgres/stream.go",
-				"		s.comp.types.forget()\n		return nil\n",
-				"		return nil\n",
+				"sources/postgres/stream_learn.go",
+				"	s.tables[r.oid] = t\n",
+				"	if old := s.tables[r.oid]; old != nil && old.rel.name != r.name && sameColumns(old.rel, r) {\n		return nil\n	}\n	s.tables[r.oid] = t\n",
 			}},
 		},
 	}

@@ -30,6 +30,10 @@ type Hunt struct {
 	Calm bool
 	// Points has the worker kill itself, as TIDEMILL_FAILPOINT says it.
 	Points string
+	// Connector is added to the source connector's configuration.
+	Connector map[string]string
+	// Copies has a sink and a derived table made of the topics.
+	Copies bool
 }
 
 // everyday are faults that come soon and go soon: most bugs need just a restart at the
@@ -42,6 +46,12 @@ func everyday() []string {
 // transactions, also while the brokers are slow.
 func breaking() []string {
 	return []string{"ws.kill", "px-pg.cut", "px-pg.rst", "px-kafka.slow", "px-kafka.hole"}
+}
+
+// tight are queues of the least size, so that what is slow behind the source is felt in
+// front of it.
+func tight() map[string]string {
+	return map[string]string{"max.batch.size": "4", "max.queue.size": "8"}
 }
 
 // mode is the hunt's mode.
@@ -62,5 +72,5 @@ func (h Hunt) faults() []string {
 
 // All returns the mutants, sorted by what they break.
 func All() []Mutant {
-	return slices.Concat(positions(), resuming(), rows(), records(), values(), snapshots(), streamed(), delivery(), order())
+	return slices.Concat(positions(), resuming(), rows(), records(), values(), snapshots(), beside(), streamed(), delivery(), order(), sinks())
 }

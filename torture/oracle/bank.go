@@ -40,15 +40,7 @@ func (b *bank) take(r *record, d *delta, report func(Anomaly)) {
 		b.accounts[id] = account{version: before.version, gone: true}
 		return
 	}
-	now := account{}
-	for _, c := range r.row {
-		switch c.Name {
-		case "bal":
-			now.balance, _ = strconv.ParseInt(c.Text, 10, 64)
-		case "_v":
-			now.version, _ = strconv.ParseInt(c.Text, 10, 64)
-		}
-	}
+	now := accountOf(r)
 	b.accounts[id] = now
 	if r.op == connect.OpRead {
 		return
@@ -65,4 +57,37 @@ func (b *bank) take(r *record, d *delta, report func(Anomaly)) {
 	case now.version <= before.version:
 		report(anomalyOf(Reorder, r, "account %s has version %d after %d", id, now.version, before.version))
 	}
+}
+
+// look compares an account that was read beside the log with what its changes so far
+// have come to. It changes nothing.
+func (b *bank) look(r *record, report func(Anomaly)) {
+	if r.table != storm.TableAccounts || len(r.key) == 0 {
+		return
+	}
+	id, now := r.key[0].Text, accountOf(r)
+	switch before, met := b.accounts[id]; {
+	case !met:
+		report(anomalyOf(Lost, r, "account %s is read, and nothing was told of it", id))
+	case before.gone:
+		report(anomalyOf(SnapshotGhost, r, "account %s is read and was deleted", id))
+	case now.version < before.version:
+		report(anomalyOf(Reorder, r, "account %s is read with version %d after %d", id, now.version, before.version))
+	case now != before:
+		report(anomalyOf(Lost, r, "account %s is read with version %d and balance %d when version %d and balance %d were told",
+			id, now.version, now.balance, before.version, before.balance))
+	}
+}
+
+// accountOf returns what a record says of an account.
+func accountOf(r *record) (a account) {
+	for _, c := range r.row {
+		switch c.Name {
+		case "bal":
+			a.balance, _ = strconv.ParseInt(c.Text, 10, 64)
+		case "_v":
+			a.version, _ = strconv.ParseInt(c.Text, 10, 64)
+		}
+	}
+	return a
 }

@@ -46,7 +46,9 @@ type record struct {
 	table string
 	op    string // That of the envelope; begin, end, tombstone, or nothing for what is no event.
 	lsn   uint64
-	key   []storm.Column
+	// beside tells that a snapshot has read the row while the log was read, too.
+	beside bool
+	key    []storm.Column
 	// row is the row after the change, or of a deletion from a table without a key before
 	// it; before is the whole row before, where the log has it.
 	row, before []storm.Column
@@ -152,6 +154,9 @@ func (r *record) origin(schema *connect.Schema, st *connect.Struct) error {
 	}
 	if lsn := source.Struct().Get("lsn"); !lsn.IsNull() {
 		r.lsn = uint64(lsn.Int())
+	}
+	if s := source.Struct().Get("snapshot"); s.Kind() == connect.KindString {
+		r.beside = s.Str() == "incremental"
 	}
 	if schema.Index("transaction") < 0 {
 		return nil

@@ -57,7 +57,7 @@ func (f *fold) take(r *record, first bool) {
 		return
 	}
 	t := f.of(r.table)
-	if r.op == connect.OpRead && r.lsn > t.snapshot {
+	if r.op == connect.OpRead && !r.beside && r.lsn > t.snapshot {
 		t.snapshot = r.lsn
 		clear(t.bag)
 	}

@@ -32,6 +32,7 @@ type scene struct {
 	decoding *Decoding
 	reader   *Reader
 	failed   func() string // What made the connector's task fail.
+	signal   func(text string) error
 }
 
 func newScene(t *testing.T, once bool, o storm.Options) *scene {
@@ -99,6 +100,7 @@ func (s *scene) work(partitions int) (stop func()) {
 	})
 	s.must(err)
 	stop = s.background(w.Run)
+	s.signal = func(text string) error { return w.Herder().Signal("storm", []byte(text)) }
 	s.failed = func() string {
 		status, err := w.Herder().Status("storm")
 		for _, task := range status.Tasks {

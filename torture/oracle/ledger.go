@@ -35,6 +35,7 @@ type Stats struct {
 	Records      int64 // Of all kinds.
 	Events       int64 // Of transactions, each counted once.
 	Read         int64 // Rows of snapshots.
+	Beside       int64 // Of those, rows that were read beside the log.
 	Repeated     int64 // Records of transactions that came before.
 	Aside        int64 // Logical messages outside of transactions.
 	Transactions int64 // That came whole.
@@ -104,8 +105,15 @@ func (l *ledger) put(p *partition, r *record) {
 	}
 }
 
-// read takes in a row of a snapshot.
+// read takes in a row of a snapshot. One that was read beside the log says nothing of
+// the transactions, which come all the same; it must be what they have made of the row.
 func (l *ledger) read(r *record) {
+	if r.beside {
+		l.stats.Beside++
+		l.fold.take(r, true)
+		l.bank.look(r, l.found.add)
+		return
+	}
 	l.transactions.snapshot = max(l.transactions.snapshot, r.lsn)
 	l.fold.take(r, true)
 	l.bank.take(r, &delta{}, l.found.add)
@@ -136,7 +144,7 @@ func (l *ledger) streamed(p *partition, r *record) {
 		l.stats.Events++
 		l.bank.take(r, &t.bank, l.found.add)
 	}
-	if l.transactions.settle(r.commit, t) {
+	if l.transactions.settle(r.commit, t, l.found.add) {
 		l.stats.Transactions++
 	}
 }

@@ -236,6 +236,7 @@ func TestMeddled(t *testing.T) {
 			}
 		})
 	}
+	t.Run("read beside the log", func(t *testing.T) { readBeside(t, p) })
 	t.Run("told too early", func(t *testing.T) { toldTooEarly(t, p) })
 	t.Run("a secret", func(t *testing.T) {
 		found := p.play(true, p.records, func(l *ledger) { l.secrets = [][]byte{[]byte(storm.KindFinal)} })
@@ -244,6 +245,58 @@ func TestMeddled(t *testing.T) {
 		}
 	})
 	t.Run("repeated", func(t *testing.T) { repeated(t, p, row) })
+}
+
+// readBeside has accounts read beside the log: what one is at that moment is right, what
+// it was before is not, nor is one that is deleted or was never told of.
+func readBeside(t *testing.T, p *tape) {
+	next := func(i int) int { // The next change of the same account.
+		for j := i + 1; j < len(p.read); j++ {
+			if r := p.read[j]; r.table == storm.TableAccounts && r.streamed() && string(r.Key) == string(p.read[i].Key) {
+				return j
+			}
+		}
+		return 0
+	}
+	followed := func(deleted bool) (int, int) {
+		i := p.find(0, func(r *record) bool {
+			if r.table != storm.TableAccounts || r.op == connect.OpDelete {
+				return false
+			}
+			j := next(slices.Index(p.read, r))
+			return j > 0 && deleted == (p.read[j].op == connect.OpDelete)
+		})
+		return i, next(i)
+	}
+	first, second := followed(false)
+	last, gone := followed(true)
+	for name, c := range map[string]struct {
+		name    string
+		records []*kgo.Record
+	}{
+		"as it is":             {"", p.with(first+1, p.besideOf(first))},
+		"as it was":            {Reorder, p.with(second+1, p.besideOf(first))},
+		"as it will be":        {Lost, p.with(first+1, p.besideOf(second))},
+		"though deleted":       {SnapshotGhost, p.with(gone+2, p.besideOf(last))},
+		"before it is told of": {Lost, p.with(0, p.besideOf(first))},
+	} {
+		found := p.play(true, c.records)
+		if c.name == "" && len(found) > 0 || c.name != "" && !slices.ContainsFunc(found, func(a Anomaly) bool { return a.Name == c.name }) {
+			t.Errorf("an account read %s: %v instead of %q", name, found, c.name)
+		}
+	}
+}
+
+// besideOf returns the record of a change as that of a row that was read beside the log.
+func (p *tape) besideOf(at int) *kgo.Record {
+	return p.rewrite(p.records[at], func(s *connect.Schema, v []connect.Value) (*connect.Schema, []connect.Value) {
+		source := v[s.Index("source")].Struct()
+		values := slices.Clone(source.Values())
+		values[source.Schema().Index("snapshot")] = connect.String("incremental")
+		v[s.Index("source")] = connect.StructValue(source.Schema().StructOf(values))
+		v[s.Index("op")], v[s.Index("transaction")] = connect.String(connect.OpRead), connect.Value{}
+		return s, v
+	})
 }
 
 // toldTooEarly has the source told of all positions before half of the records are there,

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -33,5 +34,25 @@ func TestNothingWrong(t *testing.T) {
 				t.Errorf("after a restart %d records came with a transaction of %d", n, own)
 			}
 		})
+	}
+}
+
+// TestReadBeside has tables read again and again while they change and their keys move:
+// what is read is what the changes have come to, each time.
+func TestReadBeside(t *testing.T) {
+	s := newScene(t, true, storm.Options{Seed: 5, Clients: 3, TPS: -1, BigTx: -1, DDL: -1, Hold: time.Millisecond})
+	s.work(1)
+	s.settle()
+	for range 5 {
+		s.must(s.signal(`{"id":"again","type":"execute-snapshot","data":{"data-collections":["public.acct","public.part"],"type":"incremental"}}`))
+		s.blow(20)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	const rows = 500 // Of 600 each time, but for those that change meanwhile.
+	s.until(ctx, func() bool { return s.reader.Stats().Beside >= rows })
+	s.finish()
+	for _, a := range s.check() {
+		t.Error(a)
 	}
 }

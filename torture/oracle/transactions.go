@@ -62,7 +62,7 @@ type pending struct {
 // transactions are those that came.
 type transactions struct {
 	open  map[uint64]*pending // By commit position.
-	whole map[uint64]int64    // Those that came whole, and their full number.
+	whole map[uint64]int64    // Those all of whose events came, and their full number.
 	// commits are the commit positions by full number, of those whose manifest came.
 	commits map[int64]uint64
 	// read are those whose manifest a snapshot has read.
@@ -119,14 +119,19 @@ func (t *transactions) add(r *record, report func(Anomaly)) *pending {
 	return p
 }
 
-// settle forgets a transaction that is whole.
-func (t *transactions) settle(commit uint64, p *pending) bool {
-	if p.manifest == nil || !p.ended || p.digest.N != p.manifest.events || len(p.judge(commit)) > 0 {
+// settle says what is wrong with a transaction all of whose events have come, and
+// forgets it. It tells whether it came, and came as it was written.
+func (t *transactions) settle(commit uint64, p *pending, report func(Anomaly)) bool {
+	if p.manifest == nil || !p.ended || p.digest.N < p.manifest.events {
 		return false
+	}
+	faults := p.judge(commit)
+	for _, a := range faults {
+		report(a)
 	}
 	t.whole[commit] = p.manifest.txid
 	delete(t.open, commit)
-	return true
+	return len(faults) == 0
 }
 
 // judge says what is wrong with a transaction of which nothing more will come.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemill/tidemill/connect"
@@ -226,6 +227,13 @@ func (w *world) open() (err error) {
 	if err != nil {
 		return fmt.Errorf("starting the broker: %w", err)
 	}
+	// Clients are not asked for their metrics: a quarter of all work would go into that.
+	w.cluster.ControlKey(int16(kmsg.GetTelemetrySubscriptions), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		w.cluster.KeepControl()
+		resp := req.ResponseKind().(*kmsg.GetTelemetrySubscriptionsResponse)
+		resp.PushIntervalMillis = int32(time.Hour.Milliseconds())
+		return resp, nil, true
+	})
 	w.oracle = newOracle(w.db, w.cluster, w.note)
 	w.oracle.exactly = w.ExactlyOnce
 	for _, topic := range w.oracle.dataTopics() {

@@ -39,6 +39,7 @@ func ConnectorConfig(o ConnectorOptions) connect.Config {
 		"snapshot.mode": text(o.Snapshot, "initial"), "skipped.operations": "none", "provide.transaction.metadata": "true",
 		"decimal.handling.mode": "string", "binary.handling.mode": "bytes", "time.precision.mode": "adaptive_time_microseconds",
 		"schema.name.adjustment.mode": "avro", "field.name.adjustment.mode": "avro",
+		"incremental.snapshot.chunk.size":           "20", // So that there is something between chunks.
 		"topic.creation.default.replication.factor": "-1", "topic.creation.default.partitions": strconv.Itoa(max(o.Partitions, 1)),
 		// Order is a promise of partitions: what has no key has one only.
 		"topic.creation.groups": "single", "topic.creation.single.include": `.*\.(nokey|message|transaction|side|extra_.*)`,

@@ -101,8 +101,8 @@ const (
 )
 
 // Canonical turns a value in the server's text form into the one that digests have:
-// booleans are true and false, timestamps microseconds since 1970, and what is no number
-// is NAN, as with decimal.handling.mode=string.
+// booleans are true and false, timestamps microseconds since 1970 with Debezium's numbers
+// for the infinities, and what is no number is NAN, as with decimal.handling.mode=string.
 func Canonical(oid uint32, text string) string {
 	switch oid {
 	case oidBool:
@@ -112,6 +112,12 @@ func Canonical(oid uint32, text string) string {
 			return "NAN"
 		}
 	case oidTimestamp:
+		switch text {
+		case "infinity":
+			return "9223372036825200000"
+		case "-infinity":
+			return "-9223372036832400000"
+		}
 		if at, err := time.Parse("2006-01-02 15:04:05.999999", text); err == nil {
 			return strconv.FormatInt(at.UnixMicro(), 10)
 		}

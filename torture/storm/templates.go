@@ -206,22 +206,43 @@ func savepoints(ctx context.Context, c *client, t *transaction) error {
 	return nil
 }
 
-// bigInsert writes more than the server keeps in memory.
+// bigInsert writes more than the server keeps in memory, in two halves. One of them may
+// be rolled back: the first one too, which is the one that tells of the table.
 func bigInsert(ctx context.Context, c *client, t *transaction) error {
 	n := c.storm.opts.BigTx/2 + c.rng.IntN(c.storm.opts.BigTx/2+1)
 	half := change{"c", "big", fmt.Sprintf("INSERT INTO big (v) SELECT md5(g::text) || repeat('x', 60) FROM generate_series(1, %d) g", n/2)}
-	if err := t.all(ctx, half); err != nil {
-		return err
+	undone := -1
+	if c.chance(0.5) {
+		undone = c.rng.IntN(2)
 	}
-	before := t.digest
-	lost := c.chance(0.3)
-	if lost {
-		if err := t.exec(ctx, "SAVEPOINT large"); err != nil {
+	for i := range 2 {
+		write := func() error { return t.all(ctx, half) }
+		if i == undone {
+			write = func() error { return t.undone(ctx, half) }
+		}
+		if err := write(); err != nil {
 			return err
 		}
 	}
-	if err := t.all(ctx, half); err != nil || !lost {
+	return nil
+}
+
+// undone makes changes of all kinds and takes them back.
+func (t *transaction) undone(ctx context.Context, first change) error {
+	before := t.digest
+	if err := t.exec(ctx, "SAVEPOINT large"); err != nil {
 		return err
+	}
+	if err := t.all(ctx, first); err != nil {
+		return err
+	}
+	for _, sql := range []string{
+		"UPDATE big SET v = 'undone' WHERE id IN (SELECT id FROM big ORDER BY id DESC LIMIT 40)",
+		"DELETE FROM big WHERE id IN (SELECT id FROM big ORDER BY id DESC LIMIT 20)",
+	} {
+		if err := t.exec(ctx, sql); err != nil {
+			return err
+		}
 	}
 	t.digest = before
 	return t.exec(ctx, "ROLLBACK TO SAVEPOINT large")
@@ -276,7 +297,7 @@ func values(ctx context.Context, c *client, t *transaction) error {
 			(SELECT enumlabel::mood FROM pg_enum WHERE enumtypid = 'mood'::regtype ORDER BY md5(enumlabel || '%d') LIMIT 1), %t, '\x00ff%02x', %d.5)`,
 			name, key, c.rng.IntN(1000), c.rng.IntN(1000000), c.rng.IntN(100000), c.rng.IntN(1000000), c.rng.Int64(), c.chance(0.5), c.rng.IntN(256), c.rng.IntN(1000))},
 		change{"u", "mix", fmt.Sprintf(`UPDATE %s SET n = -n, arr = arr || arr, ok = NULL, "päy load" = '"%d"' WHERE "Key" = %s`, name, c.rng.Int(), key)},
-		change{"u", "mix", fmt.Sprintf(`UPDATE %s SET n = 'NaN' WHERE "Key" = %s AND n > -100000`, name, key)})
+		change{"u", "mix", fmt.Sprintf(`UPDATE %s SET n = 'NaN', ts = '%sinfinity' WHERE "Key" = %s AND n > -100000`, name, []string{"", "-"}[c.rng.IntN(2)], key)})
 }
 
 // keyless changes rows of a table without a key, among them several that are alike.
@@ -285,6 +306,7 @@ func keyless(ctx context.Context, c *client, t *transaction) error {
 	return t.all(ctx,
 		change{"c", "nokey", fmt.Sprintf("INSERT INTO nokey VALUES (%d, 'y'), (%d, 'y'), (%d, NULL)", x, x, x)},
 		change{"u", "nokey", fmt.Sprintf("UPDATE nokey SET y = 'z%d' WHERE x = %d AND y = 'y'", c.rng.IntN(3), x)},
+		change{"u", "nokey", fmt.Sprintf("UPDATE nokey SET y = NULL WHERE x = %d AND y = 'z1'", (x+3)%20)},
 		change{"d", "nokey", fmt.Sprintf("DELETE FROM nokey WHERE x = %d AND (y IS NULL OR y = 'z0')", (x+7)%20)})
 }
 

@@ -1,0 +1,140 @@
+package mutants
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tidemill/tidemill/torture/bankstorm"
+	"github.com/tidemill/tidemill/torture/chaos"
+)
+
+// most bounds one hunt.
+const most = 5 * time.Minute
+
+// innocent is the name of the product without a bug.
+const innocent = "none"
+
+// acquit puts the product without a bug through every hunt that there is.
+func (o *Options) acquit(ctx context.Context, binary string, result *Result) error {
+	hunts := hunts(All())
+	for i, h := range hunts {
+		v, err := o.hunt(ctx, innocent, binary, h)
+		if err != nil {
+			return err
+		}
+		place := fmt.Sprintf("%2d/%d", i+1, len(hunts))
+		if v.name == "" {
+			o.Say(fmt.Sprintf("%s passed without a bug: %s", place, h))
+			continue
+		}
+		result.Innocent = append(result.Innocent, h.String())
+		o.Say(fmt.Sprintf("%s FALSE ALARM without a bug under %s: %s: %s", place, h, v.name, v.text))
+	}
+	return nil
+}
+
+// hunts returns the different hunts of mutants.
+func hunts(all []Mutant) []Hunt {
+	var list []Hunt
+	for _, m := range all {
+		if !slices.ContainsFunc(list, func(h Hunt) bool { return h.String() == m.Hunt.String() }) {
+			list = append(list, m.Hunt)
+		}
+	}
+	return list
+}
+
+// String is one line.
+func (h Hunt) String() string {
+	text := h.mode() + " with " + strings.Join(h.faults(), ",")
+	if h.Calm {
+		text += " and no change of the schema"
+	}
+	if h.Points != "" {
+		text += " and " + h.Points
+	}
+	for _, key := range slices.Sorted(maps.Keys(h.Connector)) {
+		text += " and " + key + "=" + h.Connector[key]
+	}
+	if h.Copies {
+		text += " and copies"
+	}
+	return text
+}
+
+// verdict is the first anomaly of a hunt; its name is empty for none.
+type verdict struct {
+	name, text string
+	after      time.Duration
+}
+
+// tries is how many seeds are tried until a mutant is found.
+const tries = 3
+
+// pursue hunts a mutant with one seed after the other, as long as there is time.
+func (o *Options) pursue(ctx context.Context, m *Mutant, binary string) (v verdict, err error) {
+	began := time.Now()
+	for n := range uint64(tries) {
+		with := *o
+		with.Seed += n
+		v, err = with.hunt(ctx, m.Name, binary, m.Hunt)
+		v.after = time.Since(began)
+		if v.name != "" || ctx.Err() != nil || v.after > most-v.after/time.Duration(n+1) {
+			break
+		}
+	}
+	return v, err
+}
+
+// hunt makes one run and ends it at the first anomaly.
+func (o *Options) hunt(ctx context.Context, name, binary string, h Hunt) (verdict, error) {
+	began := time.Now()
+	limit, stop := context.WithTimeout(ctx, most)
+	defer stop()
+	var mu sync.Mutex
+	var first *verdict
+	options := bankstorm.Options{
+		Seed: o.Seed, Duration: o.Duration, Mode: h.mode(), Gap: 500 * time.Millisecond, Faults: h.faults(), Binary: binary, PGBin: o.PGBin, Out: o.Out, Points: h.Points, Copies: h.Copies, Connector: h.Connector, Patience: o.Patience,
+		Seen: func(e chaos.Entry) {
+			o.Seen(e)
+			if kind, text, ok := strings.Cut(e.Text, ": "); ok && e.Kind == "ANOMALY" && kind != chaos.AnomalyHarness {
+				mu.Lock()
+				defer mu.Unlock()
+				if first == nil {
+					first = &verdict{kind, text, time.Since(began)}
+				}
+				stop()
+			}
+		},
+	}
+	if h.Calm {
+		options.Templates = []string{"transfer", "key", "copy", "rebirth", "toast", "values", "interleaved"}
+	}
+	result, err := bankstorm.Run(limit, options)
+	if result.Bundle != "" && name != innocent {
+		_ = os.RemoveAll(result.Bundle) // A bug that was put there needs no repair.
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	switch {
+	case ctx.Err() != nil:
+		return verdict{}, ctx.Err()
+	case first != nil:
+		return *first, nil
+	case errors.Is(err, context.DeadlineExceeded) && limit.Err() == nil:
+		// A step of the run has not come to its end in the time there is for it.
+		return verdict{chaos.AnomalyStuck, err.Error(), time.Since(began)}, nil
+	case limit.Err() != nil:
+		return verdict{chaos.AnomalyStuck, "the run did not come to its end", time.Since(began)}, nil
+	case err != nil:
+		return verdict{}, fmt.Errorf("%s under %s: %w", name, h, err)
+	}
+	return verdict{after: time.Since(began)}, nil
+}
