@@ -54,7 +54,7 @@ func (s *Server) status(err error) int {
 		return http.StatusForbidden
 	case "request.invalid", "config.invalid", "config.null", "config.masked":
 		return http.StatusBadRequest
-	case "worker.starting", "task.busy":
+	case "worker.starting", "task.busy", "sql.starting", "streams.app.not_ready", "streams.store.elsewhere":
 		return http.StatusServiceUnavailable
 	case "config.too_large":
 		return http.StatusRequestEntityTooLarge

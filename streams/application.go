@@ -73,7 +73,8 @@ func (a *application) set(s State, err error) {
 	}
 }
 
-// waitRunning waits until the application runs.
+// waitRunning waits until the application runs, which means that its stores have what
+// was committed: one that is being rebuilt would answer as if it were empty.
 func (a *application) waitRunning(ctx context.Context) error {
 	for {
 		a.mu.Lock()
@@ -88,7 +89,11 @@ func (a *application) waitRunning(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
+			return &connect.Error{
+				Code: "streams.app.not_ready", Class: connect.ClassRetriable, Place: a.ID,
+				Message: "the application is " + string(s) + ", its stores cannot be read",
+				Mend:    "try again when it runs", Cause: errors.Join(context.Cause(ctx), err),
+			}
 		}
 	}
 }

@@ -185,9 +185,11 @@ func (r *runner) commitOffsets(ctx context.Context, tasks []*task) (done bool, e
 		onlyProcessed(req, offsets)
 		return nil
 	})
+	ctx, cancel := r.endContext(ctx)
+	defer cancel()
 	committed, err := r.group.End(ctx, kgo.TryCommit)
 	if err != nil {
-		return false, fmt.Errorf("ending a transaction of application %s: %w", r.a.ID, err)
+		return false, fmt.Errorf("ending a transaction of application %s: %w", r.a.ID, errors.Join(context.Cause(ctx), err))
 	}
 	r.inTxn = false
 	if !committed {
@@ -253,13 +255,26 @@ func onlyProcessed(req *kmsg.TxnOffsetCommitRequest, offsets map[string]map[int3
 // The session wants an end even without a transaction before it trusts the group
 // again after a rebalance.
 func (r *runner) abort(ctx context.Context) error {
+	ctx, cancel := r.endContext(ctx)
+	defer cancel()
 	if _, err := r.group.End(ctx, kgo.TryAbort); err != nil {
-		return fmt.Errorf("aborting a transaction of application %s: %w", r.a.ID, err)
+		return fmt.Errorf("aborting a transaction of application %s: %w", r.a.ID, errors.Join(context.Cause(ctx), err))
 	}
 	r.inTxn, r.mustAbort = false, false
 	r.rewind()
 	return nil
 }
+
+// endContext bounds the end of a transaction by the time after which brokers abort it.
+// Before it commits, the session waits for a heartbeat. When the group has thrown this
+// member out meanwhile, nobody is left who sends one: the client wants to tell us first
+// that our partitions are lost, and waits with that until we let it, which we do not
+// while we wait here. It would be for ever.
+func (r *runner) endContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, r.a.e.endWithin, errEndless)
+}
+
+var errEndless = errors.New("the brokers did not end the transaction in time")
 
 // rewind takes every task back to the last commit and fetches from there again.
 func (r *runner) rewind() {

@@ -30,9 +30,15 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	return newWorldOn(t, devstack.TestKafka(t))
+}
+
+// newWorldOn is newWorld on brokers of the test's own.
+func newWorldOn(t testing.TB, brokers []string) *world {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
-	w := &world{t: t, ctx: ctx, brokers: devstack.TestKafka(t), rnd: rand.New(rand.NewPCG(1, 2)), model: map[string]int64{}}
+	w := &world{t: t, ctx: ctx, brokers: brokers, rnd: rand.New(rand.NewPCG(1, 2)), model: map[string]int64{}}
 	var err error
 	if w.client, err = topics.Open(w.brokers); err != nil {
 		t.Fatal(err)

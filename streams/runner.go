@@ -23,6 +23,9 @@ const (
 	queueBytes   = 4 << 20
 
 	lastCommit = 10 * time.Second // the most a commit may take at the end
+
+	// transactionTimeout is when brokers abort a transaction by themselves.
+	transactionTimeout = 10 * time.Second
 )
 
 // runner is a member of an application's group: it fetches, runs the tasks of the
@@ -108,7 +111,7 @@ func (r *runner) connect(ctx context.Context, groups [][]string) (err error) {
 	if !r.a.ExactlyOnce {
 		r.cl, err = kgo.NewClient(opts...)
 	} else {
-		opts = append(opts, kgo.TransactionalID(r.a.ID+"-"+r.a.e.instance), kgo.TransactionTimeout(10*time.Second))
+		opts = append(opts, kgo.TransactionalID(r.a.ID+"-"+r.a.e.instance), kgo.TransactionTimeout(transactionTimeout))
 		if r.group, err = kgo.NewGroupTransactSession(opts...); err == nil {
 			r.cl = r.group.Client()
 		}
@@ -313,6 +316,8 @@ func fetchError(p kgo.FetchTopicPartition) error {
 			Mend:    "keep records longer than the application may stand still; reset the application to go on from what is left",
 			Cause:   p.Err,
 		}
+	case p.Topic == "": // The client reports so what becomes of its place.
+		return fmt.Errorf("keeping a place in the group: %w", p.Err)
 	}
 	return fmt.Errorf("reading topic %s, partition %d: %w", p.Topic, p.Partition, p.Err)
 }
@@ -451,6 +456,9 @@ func (r *runner) lost(_ context.Context, _ *kgo.Client, parts map[string][]int32
 	if r.closing {
 		return
 	}
+	// Without a place in the group there is nothing to read until it has one again.
+	r.joined = false
+	r.a.set(Starting, nil)
 	r.stopRestoring()
 	r.mustAbort = r.group != nil
 	r.drop(parts)

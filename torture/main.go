@@ -84,7 +84,7 @@ func options(args []string) (o bankstorm.Options, asJSON bool, err error) {
 	f.StringVar(&o.Out, "out", "", "where bundles of failures are left (default torture-out)")
 	f.BoolVar(&o.Keep, "keep", false, "leave a bundle in any case")
 	f.IntVar(&o.Shrink, "shrink", 0, "how often to try a failing run again with fewer faults")
-	f.BoolVar(&o.Copies, "copies", false, "with a sink and a derived table, which are verified too")
+	f.BoolVar(&o.Copies, "copies", true, "with a sink and derived tables, which are verified too")
 	f.DurationVar(&o.Patience, "patience", 0, "how long a recovery may take (default 30s)")
 	f.DurationVar(&o.Recovery, "recovery", 0, "how long 99 of 100 recoveries may take, as on an idle machine (default: no limit but that of each)")
 	memory := f.Int64("memory", 0, "how many MB of memory the worker may take, below 0 as many as it wants (default 400)")

@@ -27,7 +27,7 @@ func (a *app) torture(ctx context.Context, o demoOptions) error {
 		return err
 	}
 	result, err := bankstorm.Run(ctx, bankstorm.Options{
-		Seed: o.seed, Duration: length, Mode: o.mode, Binary: self, PGBin: o.pgBin, Out: o.keep, Keep: o.keep != "",
+		Seed: o.seed, Duration: length, Mode: o.mode, Binary: self, Copies: true, PGBin: o.pgBin, Out: o.keep, Keep: o.keep != "",
 		Seen: func(e chaos.Entry) { fmt.Fprintf(a.err, "%8.3f s  %-9s %s\n", e.At, e.Kind, e.Text) },
 	})
 	if err != nil {

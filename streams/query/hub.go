@@ -3,11 +3,16 @@ package query
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // Hub passes commits on to subscribers. Its lock makes a commit and the news of
 // it one step for whoever takes a snapshot and subscribes.
 type Hub struct {
+	// moves counts the cuts. Who reads a store finds out by it whether a partition
+	// came or went meanwhile.
+	moves atomic.Int64
+
 	mu   sync.Mutex                 // guards the following
 	subs map[string][]*Subscription // by store
 }
@@ -35,8 +40,11 @@ func (f *Feed) Push(store string, row Row) {
 	}
 }
 
-// Cut ends the subscriptions to the named stores, to all when there is none.
+// Cut ends the subscriptions to the named stores, to all when there is none. It is
+// called after each change of what Source.Here tells, and before anything is written
+// to a partition that is not here any more.
 func (h *Hub) Cut(why error, stores ...string) {
+	h.moves.Add(1)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for store, subs := range h.subs {

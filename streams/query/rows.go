@@ -45,23 +45,29 @@ type Rows struct{ Source }
 
 // Get returns the row of a key.
 func (r *Rows) Get(_ context.Context, key []byte) (row Row, found bool, err error) {
-	p := r.Place(r.Layout.Inner(key), r.Total())
-	if !slices.Contains(r.Here(), p) {
-		return Row{}, false, r.elsewhere(p)
-	}
 	r.Open.RLock()
 	defer r.Open.RUnlock()
-	id, err := r.DB.Open(r.Name, p)
-	if err != nil {
-		return Row{}, false, err
+	for {
+		moves := r.Hub.moves.Load()
+		p := r.Place(r.Layout.Inner(key), r.Total())
+		if !slices.Contains(r.Here(), p) {
+			return Row{}, false, r.elsewhere(p)
+		}
+		id, err := r.DB.Open(r.Name, p)
+		if err != nil {
+			return Row{}, false, err
+		}
+		timed, found, err := r.DB.Reader(id).Get(nil, r.Layout.AppendLocal(nil, key))
+		if moves != r.Hub.moves.Load() {
+			continue // What was read may be of a store that is being rebuilt.
+		}
+		if err != nil || !found {
+			return Row{}, false, err
+		}
+		row.Time, row.Value = state.SplitTimed(timed)
+		row.Key = key
+		return row, true, nil
 	}
-	timed, found, err := r.DB.Reader(id).Get(nil, r.Layout.AppendLocal(nil, key))
-	if err != nil || !found {
-		return Row{}, false, err
-	}
-	row.Time, row.Value = state.SplitTimed(timed)
-	row.Key = key
-	return row, true, nil
 }
 
 func (r *Rows) elsewhere(p int32) error {
@@ -79,21 +85,58 @@ func (r *Rows) elsewhere(p int32) error {
 // time where they do. A row's bytes are valid during visit. The
 // application cannot stop before visit has returned.
 func (r *Rows) Scan(ctx context.Context, lo, hi []byte, visit func(Row) error) error {
+	return r.visit(ctx, false, state.Range{Lo: lo, Hi: hi}, visit)
+}
+
+// ScanAll is Scan for who needs all partitions there are: when this process does not
+// have one of them, it visits no row and returns an error of code
+// streams.store.elsewhere.
+func (r *Rows) ScanAll(ctx context.Context, lo, hi []byte, visit func(Row) error) error {
+	return r.visit(ctx, true, state.Range{Lo: lo, Hi: hi}, visit)
+}
+
+func (r *Rows) visit(ctx context.Context, all bool, rg state.Range, visit func(Row) error) error {
 	r.Open.RLock()
 	defer r.Open.RUnlock()
-	snap, err := r.DB.Snapshot()
+	snap, here, err := r.snapshot()
 	if err != nil {
 		return err
 	}
-	for _, p := range r.Here() {
-		if err = r.scan(ctx, snap, p, state.Range{Lo: lo, Hi: hi}, visit); err != nil {
-			break
-		}
+	if all {
+		err = r.missing(here)
+	}
+	for i := 0; err == nil && i < len(here); i++ {
+		err = r.scan(ctx, snap, here[i], rg, visit)
 	}
 	if cerr := snap.Close(); err == nil {
 		err = cerr
 	}
 	return err
+}
+
+// snapshot returns a snapshot in which the stores of the partitions returned with it
+// are whole: one that is being rebuilt is not among them.
+func (r *Rows) snapshot() (state.Snapshot, []int32, error) {
+	for {
+		moves, here := r.Hub.moves.Load(), r.Here()
+		snap, err := r.DB.Snapshot()
+		if err != nil || moves == r.Hub.moves.Load() {
+			return snap, here, err
+		}
+		if err := snap.Close(); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
+// missing tells which partition is not here, if one is not.
+func (r *Rows) missing(here []int32) error {
+	for p := range int32(r.Total()) {
+		if !slices.Contains(here, p) {
+			return r.elsewhere(p)
+		}
+	}
+	return nil
 }
 
 func (r *Rows) scan(ctx context.Context, snap state.Snapshot, p int32, rg state.Range, visit func(Row) error) error {
@@ -140,21 +183,20 @@ func (r *Rows) key(local []byte) (row Row, ok bool) {
 // process has; sessions are those that end in from…to then. A row's bytes are valid during
 // visit.
 func (r *Rows) Span(ctx context.Context, key []byte, from, to int64, visit func(Row) error) (err error) {
-	partitions := r.Here()
+	r.Open.RLock()
+	defer r.Open.RUnlock()
+	snap, partitions, err := r.snapshot()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, snap.Close()) }()
 	if key != nil {
-		p := r.Place(key, r.Total())
+		p := r.Place(r.Layout.Inner(key), r.Total())
 		if !slices.Contains(partitions, p) {
 			return r.elsewhere(p)
 		}
 		partitions = []int32{p}
 	}
-	r.Open.RLock()
-	defer r.Open.RUnlock()
-	snap, err := r.DB.Snapshot()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, snap.Close()) }()
 	for _, p := range partitions {
 		id, err := r.DB.Open(r.Name, p)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tidemill/tidemill/connect"
 	rows "github.com/tidemill/tidemill/streams/query"
@@ -32,7 +33,7 @@ func (e *Engine) pull(ctx context.Context, p *plan, st *query, cat *catalog, to 
 	if err != nil {
 		return err
 	}
-	store, err := e.config.Runner.Rows(ctx, e.app(q.id), resultStore)
+	store, err := e.rows(ctx, q)
 	if err != nil {
 		return err
 	}
@@ -57,6 +58,20 @@ func (e *Engine) pull(ctx context.Context, p *plan, st *query, cat *catalog, to 
 		}
 	}
 	return nil
+}
+
+// storePatience is how long a pull query waits for a table that is being rebuilt, or
+// whose query is taking its place among others: that of ksqlDB, see
+// ksql.query.pull.streamsstore.rebalancing.timeout.ms in
+// https://docs.confluent.io/platform/current/ksqldb/reference/server-configuration.html.
+const storePatience = 10 * time.Second
+
+// rows returns the store of a query. One that cannot be read yet is an error after a
+// while, and never a table without rows.
+func (e *Engine) rows(ctx context.Context, q *persistent) (*rows.Rows, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, storePatience, fmt.Errorf("waited %v for it", storePatience))
+	defer cancel()
+	return e.config.Runner.Rows(ctx, e.app(q.id), resultStore)
 }
 
 // errEnough ends a walk when the query has given all it should.
@@ -129,7 +144,7 @@ func (a *pulling) read(ctx context.Context, store *rows.Rows, s keySpan) error {
 		}
 		return a.give(v.Struct().Values(), r.Time)
 	}
-	return store.Scan(ctx, s.lo, s.hi, func(r rows.Row) error {
+	return store.ScanAll(ctx, s.lo, s.hi, func(r rows.Row) error {
 		v, ok, err := a.reader.row(bytes.Clone(r.Key), bytes.Clone(r.Value))
 		if err != nil {
 			return fmt.Errorf("reading a row of %s: %w", a.p.from.name, err)

@@ -33,7 +33,7 @@ func TestShortStorm(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	result, err := Run(ctx, Options{
-		Seed: 1, Binary: binary, Out: filepath.Join(temp, "out"), Duration: 6 * time.Second, Patience: 4 * time.Minute, TPS: 50,
+		Seed: 1, Binary: binary, Out: filepath.Join(temp, "out"), Duration: 6 * time.Second, Patience: 4 * time.Minute, TPS: 50, Copies: true,
 		Plan: chaos.Plan{{Class: "w.kill"}, {Class: "pg.crash", Press: true}, {Class: "kf.kill"}},
 	})
 	if err != nil {

@@ -6,20 +6,37 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tidemill/tidemill/torture/chaos"
 )
 
 // What the worker makes of the topics while everything fails: a copy of two tables in
-// another database, and a table derived by SQL.
+// another database, and tables derived by SQL.
 const (
-	vault     = "vault" // The other database.
-	sink      = "vault" // The connector that fills it.
-	derivedAs = `CREATE TABLE ACCOUNTS WITH (CDC = 'storm.public.acct');
-		CREATE TABLE BALANCES AS SELECT BAL, COUNT(*) AS N, SUM(ID) AS IDS FROM ACCOUNTS GROUP BY BAL EMIT CHANGES;`
-	derivedTruth = `SELECT bal::text, count(*)::text || ' ' || sum(id)::text FROM acct GROUP BY bal`
+	vault = "vault" // The other database.
+	sink  = "vault" // The connector that fills it.
 )
+
+// derived are the tables derived by SQL: what their columns are called, and what
+// PostgreSQL says that they must hold, as two texts.
+var derived = []struct {
+	name, statement string
+	columns         int
+	truth           string
+	// once says that the query must count every change once. One that keeps the last
+	// value of each key may see changes again: in the end it has the last one. A sum
+	// would be wrong, in Kafka Streams too.
+	once bool
+}{
+	{"BALANCES", "CREATE TABLE BALANCES AS SELECT BAL, COUNT(*) AS N, SUM(ID) AS IDS FROM ACCOUNTS GROUP BY BAL EMIT CHANGES;", 3,
+		"SELECT bal::text, count(*)::text || ' ' || sum(id)::text FROM acct GROUP BY bal", true},
+	{"HOLDERS", "CREATE TABLE HOLDERS AS SELECT ID, BAL, _V FROM ACCOUNTS EMIT CHANGES;", 3,
+		"SELECT id::text, bal::text || ' ' || _v::text FROM acct", false},
+}
+
+const derivedFrom = "CREATE TABLE ACCOUNTS WITH (CDC = '" + prefix + ".public.acct');"
 
 // copied are the tables that the sink fills, and what of them is compared. The log does
 // not repeat a large value that an update leaves alone, and when the key moves, a sink
@@ -41,14 +58,40 @@ func (r *run) copies(ctx context.Context) error {
 		"connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector", "tasks.max": "1", "topics": prefix + ".public.acct," + prefix + ".public.part",
 		"connection.url": r.world.ProxiedDSN(vault), "insert.mode": "upsert", "delete.enabled": "true",
 		"primary.key.mode": "record_key", "schema.evolution": "basic",
+		// Brokers keep the share of a consumer that was killed for as long as this.
+		"consumer.override.session.timeout.ms": "6000", "consumer.override.heartbeat.interval.ms": "1000",
 	})
 	if err != nil {
 		return err
 	}
-	body := map[string]any{"ksql": derivedAs, "streamsProperties": map[string]string{
-		"auto.offset.reset": "earliest", "processing.guarantee": "exactly_once_v2", // A sum that counts a change twice is wrong.
-	}}
-	return r.world.Call(ctx, http.MethodPost, "/ksql", body, nil)
+	statements := derivedFrom
+	for _, d := range derived {
+		properties := map[string]string{"auto.offset.reset": "earliest"}
+		if d.once || r.o.Mode == ExactlyOnce {
+			properties["processing.guarantee"] = "exactly_once_v2"
+		}
+		body := map[string]any{"ksql": statements + d.statement, "streamsProperties": properties}
+		if err := r.world.Call(ctx, http.MethodPost, "/ksql", body, nil); err != nil {
+			return err
+		}
+		statements = ""
+	}
+	return nil
+}
+
+// rebuilt takes the worker its local state, from which derived tables come back
+// otherwise: they must be the same when they are rebuilt from Kafka.
+func (r *run) rebuilt(ctx context.Context) error {
+	if !r.o.Copies {
+		return nil
+	}
+	r.journal.Say("phase", "rebuild the derived tables")
+	starting, cancel := context.WithTimeout(ctx, r.setupTime())
+	defer cancel()
+	if err := r.world.ForgetState(starting); err != nil {
+		return err
+	}
+	return r.verifyCopies(ctx)
 }
 
 // verifyCopies waits until the copies say what the source says.
@@ -67,9 +110,17 @@ func (r *run) verifyCopies(ctx context.Context) error {
 			return err
 		}
 	}
-	return r.agree(ctx, "the derived table", func(ctx context.Context) (map[string]string, error) {
-		return r.rows(ctx, database, derivedTruth)
-	}, r.derived)
+	for _, d := range derived {
+		err := r.agree(ctx, "the derived table "+d.name, func(ctx context.Context) (map[string]string, error) {
+			return r.rows(ctx, database, d.truth)
+		}, func(ctx context.Context) (map[string]string, error) {
+			return r.derived(ctx, d.name, d.columns)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // rows runs a query of two texts.
@@ -95,13 +146,13 @@ func (r *run) rows(ctx context.Context, db, query string) (map[string]string, er
 	return list, rows.Err()
 }
 
-// derived reads the derived table.
-func (r *run) derived(ctx context.Context) (map[string]string, error) {
+// derived reads a derived table: its first column, and the others in one text.
+func (r *run) derived(ctx context.Context, name string, columns int) (map[string]string, error) {
 	var messages []struct {
 		Row          *struct{ Columns []any }
 		ErrorMessage *struct{ Message string } `json:"errorMessage"`
 	}
-	err := r.world.Call(ctx, http.MethodPost, "/query", map[string]any{"ksql": "SELECT * FROM BALANCES;"}, &messages)
+	err := r.world.Call(ctx, http.MethodPost, "/query", map[string]any{"ksql": "SELECT * FROM " + name + ";"}, &messages)
 	if err != nil {
 		return nil, err
 	}
@@ -110,8 +161,12 @@ func (r *run) derived(ctx context.Context) (map[string]string, error) {
 		if m.ErrorMessage != nil {
 			return nil, errors.New(m.ErrorMessage.Message)
 		}
-		if m.Row != nil && len(m.Row.Columns) == 3 {
-			list[number(m.Row.Columns[0])] = number(m.Row.Columns[1]) + " " + number(m.Row.Columns[2])
+		if m.Row != nil && len(m.Row.Columns) == columns {
+			texts := make([]string, columns)
+			for i, v := range m.Row.Columns {
+				texts[i] = number(v)
+			}
+			list[texts[0]] = strings.Join(texts[1:], " ")
 		}
 	}
 	return list, nil
@@ -125,8 +180,7 @@ func number(v any) string {
 	return fmt.Sprint(v)
 }
 
-// copyPatience is the least that a copy has to come up to the source. The brokers keep a
-// consumer that was killed for its session's 45 seconds before another gets its share.
+// copyPatience is the least that a copy has to come up to the source.
 const copyPatience = 2 * time.Minute
 
 // agree waits until two sides say the same, and says what differs when they do not in

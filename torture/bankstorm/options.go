@@ -27,7 +27,7 @@ type Options struct {
 	Faults []string
 	// Plan is done instead of one that is drawn from the seed.
 	Plan chaos.Plan
-	// Copies has a sink and a derived table made of the topics, and verified.
+	// Copies has a sink and derived tables made of the topics, and verified.
 	Copies bool
 	// Connector is added to the source connector's configuration.
 	Connector map[string]string

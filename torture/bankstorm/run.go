@@ -214,7 +214,7 @@ func (r *run) phases(ctx context.Context) error {
 	if err := r.stormy(ctx); err != nil {
 		return err
 	}
-	for _, phase := range []func(context.Context) error{r.quiesce, r.verify, r.verifyCopies, r.verifyAside, r.again} {
+	for _, phase := range []func(context.Context) error{r.quiesce, r.verify, r.verifyCopies, r.verifyAside, r.again, r.rebuilt} {
 		if err := phase(ctx); err != nil {
 			return err
 		}
