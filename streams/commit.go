@@ -269,12 +269,45 @@ func (r *runner) abort(ctx context.Context) error {
 // Before it commits, the session waits for a heartbeat. When the group has thrown this
 // member out meanwhile, nobody is left who sends one: the client wants to tell us first
 // that our partitions are lost, and waits with that until we let it, which we do not
-// while we wait here. It would be for ever.
+// while we wait here. It would be for ever. So once the client waits for us, the end of
+// the transaction has less time.
 func (r *runner) endContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, r.a.e.endWithin, errEndless)
+	ctx, give := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(transactionTimeout, func() { give(errEndless) })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hurry = func() { timer.Reset(blockedPatience) }
+	if r.waited {
+		r.hurry()
+	}
+	return ctx, func() {
+		r.mu.Lock()
+		r.hurry = nil
+		r.mu.Unlock()
+		timer.Stop()
+		give(nil)
+	}
 }
 
-var errEndless = errors.New("the brokers did not end the transaction in time")
+var errEndless = errors.New("the group or the brokers did not let the transaction end in time")
+
+// awaited is told that the client waits for us to allow a rebalance.
+func (r *runner) awaited(context.Context, *kgo.Client) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waited = true
+	if r.hurry != nil {
+		r.hurry()
+	}
+}
+
+// allowRebalance lets the client tell us of a rebalance, until the next poll.
+func (r *runner) allowRebalance() {
+	r.mu.Lock()
+	r.waited = false
+	r.mu.Unlock()
+	r.cl.AllowRebalance()
+}
 
 // rewind takes every task back to the last commit and fetches from there again.
 func (r *runner) rewind() {

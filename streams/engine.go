@@ -91,8 +91,8 @@ type Engine struct {
 	// crash, in tests, is asked at every named point of a commit whether the
 	// process is to end there.
 	crash func(point string) error
-	// purgeEvery is purgeInterval outside of tests, endWithin transactionTimeout.
-	purgeEvery, endWithin time.Duration
+	// purgeEvery is purgeInterval outside of tests.
+	purgeEvery time.Duration
 }
 
 // OpenEngine opens the state directory. Applications start with Run.
@@ -103,7 +103,7 @@ func OpenEngine(cfg Config) (*Engine, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{cfg: cfg, apps: map[string]*application{}, db: state.NewMemory(), purgeEvery: purgeInterval, endWithin: transactionTimeout}
+	e := &Engine{cfg: cfg, apps: map[string]*application{}, db: state.NewMemory(), purgeEvery: purgeInterval}
 	var err error
 	if e.client, err = topics.Open(cfg.Brokers, cfg.Client...); err != nil {
 		return nil, err

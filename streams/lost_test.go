@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -47,7 +46,6 @@ func TestThrownOutBeforeCommit(t *testing.T) {
 	w.put(200)
 	thrown := false
 	e := w.start(t.TempDir(), App{ID: "wc", Topology: topology, ExactlyOnce: true}, func(e *Engine) {
-		e.endWithin = 500 * time.Millisecond
 		e.crash = func(point string) error {
 			if point != "written" || thrown {
 				return nil

@@ -26,6 +26,9 @@ const (
 
 	// transactionTimeout is when brokers abort a transaction by themselves.
 	transactionTimeout = 10 * time.Second
+	// blockedPatience is how long a transaction may take to end while the client waits
+	// to tell of a change in the group.
+	blockedPatience = 2 * time.Second
 )
 
 // runner is a member of an application's group: it fetches, runs the tasks of the
@@ -57,8 +60,10 @@ type runner struct {
 	// over then even when the brokers do not answer.
 	sending context.Context
 
-	mu      sync.Mutex // guards the following, which the producer's goroutines set
+	mu      sync.Mutex // guards the following, which goroutines of the client set
 	prodErr error
+	waited  bool   // the client waits for us to allow a rebalance
+	hurry   func() // leaves the transaction that is being ended less time; nil when none is
 }
 
 func newRunner(ctx context.Context, a *application, plan *partitionPlan, tables *globals) (*runner, error) {
@@ -96,6 +101,7 @@ func (r *runner) connect(ctx context.Context, groups [][]string) (err error) {
 		kgo.ConsumerGroup(r.a.ID), kgo.ConsumeTopics(slices.Sorted(maps.Keys(r.bySource))...),
 		kgo.Balancers(taskBalancer{groups}), kgo.BlockRebalanceOnPoll(), kgo.DisableAutoCommit(),
 		kgo.OnPartitionsAssigned(r.assigned), kgo.OnPartitionsRevoked(r.revoked), kgo.OnPartitionsLost(r.lost),
+		kgo.OnPartitionsCallbackBlocked(r.awaited),
 		kgo.AdjustFetchOffsetsFn(r.adjust),
 		// An offset that is gone is an error: going on elsewhere would skip or
 		// repeat records without a word.
@@ -260,7 +266,7 @@ func (r *runner) loop(ctx context.Context) error {
 		if err := r.work(ctx); err != nil {
 			return err
 		}
-		r.cl.AllowRebalance()
+		r.allowRebalance()
 	}
 }
 
