@@ -131,7 +131,7 @@ func (r *Rows) snapshot() (state.Snapshot, []int32, error) {
 
 // missing tells which partition is not here, if one is not.
 func (r *Rows) missing(here []int32) error {
-	for p := range int32(r.Total()) {
+	for p := range int32(max(r.Total(), 1)) {
 		if !slices.Contains(here, p) {
 			return r.elsewhere(p)
 		}
