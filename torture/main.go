@@ -38,7 +38,7 @@ func run(ctx context.Context, args []string) int {
 			return sweep(ctx, args[1:])
 		}
 	}
-	o, json, err := options(args)
+	o, show, err := options(args)
 	if err != nil {
 		if err != flag.ErrHelp {
 			fmt.Fprintln(os.Stderr, err)
@@ -46,6 +46,10 @@ func run(ctx context.Context, args []string) int {
 		return 2
 	}
 	result, err := bankstorm.Run(ctx, o)
+	for again := 1; again < show.repeat && err == nil && result.OK() && ctx.Err() == nil; again++ {
+		fmt.Fprintln(os.Stderr, result.Line())
+		result, err = bankstorm.Run(ctx, o)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "torture:", err)
 		if result.OK() {
@@ -53,7 +57,7 @@ func run(ctx context.Context, args []string) int {
 		}
 	}
 	fmt.Fprint(os.Stderr, result.Explain())
-	if json {
+	if show.json {
 		fmt.Println(result.JSON())
 	} else {
 		fmt.Println(result.Line())
@@ -64,8 +68,14 @@ func run(ctx context.Context, args []string) int {
 	return 0
 }
 
+// manner is what the command line asks for beside a run.
+type manner struct {
+	json   bool
+	repeat int
+}
+
 // options reads the command line.
-func options(args []string) (o bankstorm.Options, asJSON bool, err error) {
+func options(args []string) (o bankstorm.Options, show manner, err error) {
 	var faults, plan, templates string
 	var quiet, list bool
 	f := flag.NewFlagSet("torture", flag.ContinueOnError)
@@ -88,15 +98,16 @@ func options(args []string) (o bankstorm.Options, asJSON bool, err error) {
 	f.DurationVar(&o.Patience, "patience", 0, "how long a recovery may take (default 30s)")
 	f.DurationVar(&o.Recovery, "recovery", 0, "how long 99 of 100 recoveries may take, as on an idle machine (default: no limit but that of each)")
 	memory := f.Int64("memory", 0, "how many MB of memory the worker may take, below 0 as many as it wants (default 400)")
-	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	f.IntVar(&show.repeat, "repeat", 1, "make the run again until it fails, up to so many times in all: what a fault meets is not the same each time")
+	f.BoolVar(&show.json, "json", false, "print the result as JSON")
 	f.BoolVar(&quiet, "quiet", false, "print the result alone")
 	f.BoolVar(&list, "list", false, "list the classes of faults")
 	if err := f.Parse(args); err != nil {
-		return o, false, err
+		return o, show, err
 	}
 	if list {
 		fmt.Println(strings.Join(chaos.Classes(), "\n"))
-		return o, false, flag.ErrHelp
+		return o, show, flag.ErrHelp
 	}
 	if faults != "" {
 		o.Faults = strings.Split(faults, ",")
@@ -114,8 +125,8 @@ func options(args []string) (o bankstorm.Options, asJSON bool, err error) {
 			err = json.Unmarshal(text, &o.Plan)
 		}
 		if err != nil {
-			return o, false, fmt.Errorf("reading the faults to do: %w", err)
+			return o, show, fmt.Errorf("reading the faults to do: %w", err)
 		}
 	}
-	return o, asJSON, nil
+	return o, show, nil
 }

@@ -69,7 +69,7 @@ func writeResult(dir string, o Options, result Result) error {
 	if err != nil {
 		return err
 	}
-	repro := "#!/bin/sh\n# Does the faults of this run again, in their order: from the root of the sources.\nexec go run ./torture " + arguments(dir, o) + " \"$@\"\n"
+	repro := "#!/bin/sh\n# Does the faults of this run again, in their order, until it fails: from the root of the sources.\nexec go run ./torture " + arguments(dir, o) + " \"$@\"\n"
 	for name, content := range map[string]string{"result.json": result.JSON() + "\n", "plan.json": string(text) + "\n", "repro.sh": repro} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755); err != nil {
 			return err
@@ -97,6 +97,7 @@ func arguments(dir string, o Options) string {
 	if o.Copies {
 		list = append(list, "-copies")
 	}
+	list = append(list, "-repeat 5") // What a fault meets is not the same each time.
 	return strings.Join(list, " ")
 }
 
