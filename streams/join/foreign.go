@@ -35,7 +35,9 @@ func On[K, V, FK, W any](t *streams.Table[FK, W], key func(K, V) (fk FK, ok bool
 // Streams (KIP-213). An answer carries a hash of the row that asked, and is passed
 // over when the row has changed since, because then a newer answer is on its way. A
 // row's answers arrive later than what they are about, so that for a short time a
-// result can be missing or be that of an older row, as in Kafka Streams.
+// result can be missing or be that of an older row, as in Kafka Streams. Unlike there,
+// every subscription is answered, if only by saying that there is no row: without that,
+// a result stays that has lost its row while its own side was changing.
 func ForeignKey[K, V, FK, W, R any](l *streams.Table[K, V], on Reference[K, V, FK, W], how Joiner[K, V, W, R], value serde.Serde[R], opts ...streams.With) *streams.Table[K, R] {
 	set := options(opts)
 	l, r := l.Stored(), on.table.Stored()
@@ -189,10 +191,10 @@ func (n *subscriber[K, V, FK, W, R]) subscribeInner(r *streams.Record[K, streams
 		if err := n.send(r, sub, was, forget); err != nil {
 			return err
 		}
-		// The result with the old key, if there is one, must go.
-		return n.send(r, sub, is, tell)
 	}
-	return n.send(r, sub, is, tellIfThere)
+	// Whether there is an earlier result cannot be known: the answer that would have
+	// removed it may have been passed over because the row had changed.
+	return n.send(r, sub, is, tell)
 }
 
 func (n *subscriber[K, V, FK, W, R]) send(r *streams.Record[K, streams.Change[V]], sub subscription[K], to reference[FK], do instruction) error {

@@ -43,21 +43,20 @@ func (n *resolver[K, V, FK, W, R]) take(r *streams.Record[[]byte, answer[W]]) er
 	if n.buf, found, err = n.left.Bytes().Get(n.buf[:0], key); err != nil {
 		return err
 	}
-	var now hash
-	if found {
-		now = hashOfRow(n.buf)
-	}
-	if found != a.hasHash || now != a.hash {
-		return nil // The row has changed since it asked, and has asked again.
-	}
 	n.rec = streams.Record[K, streams.Change[R]]{Key: k, Time: r.Time, Headers: r.Headers}
 	if !found {
-		return n.set()
+		return n.set() // Whatever it asked before, it has no result now.
 	}
-	p := Pair[V, W]{HasLeft: true, Right: a.row, HasRight: a.hasRow}
+	p := Pair[V, W]{HasLeft: true}
 	ms := int64(0)
 	if p.Left, ms, err = n.left.Value(n.buf); err != nil {
 		return err
+	}
+	switch _, refers := n.f.key(k, p.Left); {
+	case refers && (!a.hasHash || a.hash != hashOfRow(n.buf)):
+		return nil // The row has changed since it asked, and has asked again.
+	case refers:
+		p.Right, p.HasRight = a.row, a.hasRow
 	}
 	n.rec.Time = max(r.Time, ms)
 	if n.f.how.keeps(&p) {

@@ -19,7 +19,8 @@ const (
 	forgetAndTell
 	// tell subscribes, and the answer is the row or that there is none.
 	tell
-	// tellIfThere subscribes, and there is only an answer when there is a row.
+	// tellIfThere subscribes, and there is only an answer when there is a row. It is
+	// understood, and not sent.
 	tellIfThere
 )
 
