@@ -49,9 +49,10 @@ bench-micro: ## decode, convert, transform, state; for benchstat
 DURATION ?= 60s
 SEED     ?= 1
 MODE     ?= eos
+# LOUD=1 adds faults that lose data by their nature: slots, publications and servers are lost.
 torture: setup build ## everything fails, over and over; nothing may be lost, torn or doubled
 	@$(GO) build -o bin/torture ./torture
-	@bin/torture -duration $(DURATION) -seed $(SEED) -mode $(MODE) $(FLAGS)
+	@bin/torture -duration $(DURATION) -seed $(SEED) -mode $(MODE) $(if $(LOUD),-loud) $(FLAGS)
 
 torture-mutants: setup ## seeded bugs, each of which the torture must find
 	@$(GO) run ./torture mutants $(FLAGS)

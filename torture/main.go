@@ -86,6 +86,7 @@ func options(args []string) (o bankstorm.Options, show manner, err error) {
 	f.IntVar(&o.Clients, "clients", 0, "sessions that write (default 4)")
 	f.Float64Var(&o.TPS, "tps", 0, "transactions a second of all of them together (default 100)")
 	f.StringVar(&faults, "faults", "", "classes of faults that take part, separated by commas (default: each with even odds)")
+	f.BoolVar(&o.Loud, "loud", false, "with faults that lose data: the connector must say so, and is asked for what mends it")
 	f.StringVar(&plan, "plan", "", "file with the faults to do, as a bundle has it")
 	f.StringVar(&templates, "templates", "", "kinds of transactions to write, separated by commas (default: all)")
 	f.StringVar(&o.Points, "points", "", "what a tidemill with failpoints does at them while it starts, as TIDEMILL_FAILPOINT says it")

@@ -56,10 +56,13 @@ func (p *Postgres) beginFrom(ctx context.Context, primary *Postgres) (err error)
 	if primary.opts.Password != "" {
 		settings["primary_conninfo"] += " password=" + primary.opts.Password
 	}
-	for _, inherited := range []map[string]string{primary.opts.Settings, p.opts.Settings} {
-		for name, value := range inherited {
+	for name, value := range primary.opts.Settings {
+		if _, own := settings[name]; !own { // A primary that was a standby has the same settings, for its own one.
 			settings[name] = value
 		}
+	}
+	for name, value := range p.opts.Settings {
+		settings[name] = value
 	}
 	p.opts.Settings = settings
 	if err := p.configure(); err != nil {

@@ -147,7 +147,7 @@ func (w *work) remedied(err error) error {
 	g := gap{code: known.Code, message: known.Message, cause: known.Cause, remedies: remedies}
 	if w.stream != nil {
 		g.from = w.stream.em.pos.end
-		g.to = max(w.stream.received, g.from)
+		g.to = max(w.stream.received, w.wal, g.from)
 	}
 	e := g.err(w.env.Connector, w.set.slot)
 	e.Class = known.Class

@@ -224,7 +224,7 @@ func TestRemedyForAPublicationThatWasMissing(t *testing.T) {
 	d.exec(`CREATE PUBLICATION dbz_publication FOR TABLE a`)
 	d.exec(`INSERT INTO a VALUES (3)`)
 	err := failure(t, d.config("snapshot.mode", "no_data", "retriable.restart.connector.wait.ms", "50"), &offsets)
-	if err.Code != "pg.publication.missing_at_lsn" || !strings.HasPrefix(err.Mend, "POST /connectors/test/remedies/resnapshot ") {
+	if err.Code != "pg.publication.missing_at_lsn" || !strings.HasPrefix(err.Mend, "POST /connectors/test/remedies/resnapshot ") || !strings.Contains(err.Message, " bytes)") {
 		t.Fatal(err)
 	}
 	d.unread()

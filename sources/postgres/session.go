@@ -34,6 +34,8 @@ type work struct {
 	// inUseSince is when the slot was found to be in use by another, inUse times in a row.
 	inUseSince time.Time
 	inUse      int
+	// wal is where the server's log ended when this session began.
+	wal uint64
 	// met tells that the server has been found fit: what fails now worked before.
 	met bool
 }
@@ -190,6 +192,7 @@ func (w *work) identify(ctx context.Context, side *db, rep *replication) (server
 	if err != nil {
 		return srv, err
 	}
+	w.wal = srv.wal
 	if w.failover = w.set.failover(srv); w.set.slotFailover && !w.failover && !w.settled {
 		w.log.Warn("slot.failover=true has no effect here: only primaries from PostgreSQL 17 on have slots that are copied to standbys. After a failover the slot is missing.", "version", srv.version/10000, "standby", srv.recovery)
 	}

@@ -13,14 +13,20 @@ import (
 	"github.com/tidemill/tidemill/torture/chaos"
 )
 
-// TestShortStorm tortures the worker for a few seconds, with a fault of each part of the
-// world: nothing is wrong, and nothing is left behind.
-func TestShortStorm(t *testing.T) {
+// builtBinary builds the worker.
+func builtBinary(t *testing.T) string {
+	t.Helper()
 	binary := filepath.Join(t.TempDir(), "tidemill")
 	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/tidemill").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	// Not t.TempDir: PostgreSQL, which runs as another user for root, must get in.
+	return binary
+}
+
+// openTemp makes a directory for all that a run has. It is not t.TempDir: PostgreSQL,
+// which runs as another user for root, must get in.
+func openTemp(t *testing.T) string {
+	t.Helper()
 	temp, err := os.MkdirTemp("", "tidemill-torture-test-")
 	if err == nil {
 		err = os.Chmod(temp, 0o755)
@@ -28,8 +34,15 @@ func TestShortStorm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(temp)
+	t.Cleanup(func() { _ = os.RemoveAll(temp) })
 	t.Setenv("TMPDIR", temp)
+	return temp
+}
+
+// TestShortStorm tortures the worker for a few seconds, with a fault of each part of the
+// world: nothing is wrong, and nothing is left behind.
+func TestShortStorm(t *testing.T) {
+	binary, temp := builtBinary(t), openTemp(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	result, err := Run(ctx, Options{

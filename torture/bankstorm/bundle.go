@@ -94,9 +94,7 @@ func arguments(dir string, o Options) string {
 			list = append(list, flag, shellQuote(value))
 		}
 	}
-	if o.Copies {
-		list = append(list, "-copies")
-	}
+	list = append(list, fmt.Sprintf("-copies=%t", o.Copies))
 	list = append(list, "-repeat 5") // What a fault meets is not the same each time.
 	return strings.Join(list, " ")
 }

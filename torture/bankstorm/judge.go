@@ -33,6 +33,22 @@ func (r *run) judges(ctx context.Context) (err error) {
 	return err
 }
 
+// beside has who reads the log beside the worker follow what happens to the server.
+type beside struct{ r *run }
+
+// Drain reads what the log has by now.
+func (b beside) Drain(ctx context.Context) error { return b.r.decoded.Drain(ctx) }
+
+// Begin begins to read a server that takes the place of the one before.
+func (b beside) Begin(ctx context.Context, now chaos.Connect) error {
+	return b.r.decoded.Begin(ctx, now)
+}
+
+// Leave reads what the former server still has.
+func (b beside) Leave(ctx context.Context, former chaos.Connect, at uint64) error {
+	return b.r.decoded.Leave(ctx, former, at)
+}
+
 // listen tells what the oracle finds as soon as it does.
 func (r *run) listen(ctx context.Context) error {
 	for sleep(ctx, 200*time.Millisecond) {

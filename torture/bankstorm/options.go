@@ -2,6 +2,7 @@ package bankstorm
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tidemill/tidemill/torture/chaos"
@@ -25,9 +26,13 @@ type Options struct {
 	Templates []string
 	// Faults are the classes that take part. Each of chaos.Classes with even odds.
 	Faults []string
+	// Loud has those take part too that lose data by their nature: the connector must fail
+	// then, say what is missing, and go on after the remedy that it names.
+	Loud bool
 	// Plan is done instead of one that is drawn from the seed.
 	Plan chaos.Plan
-	// Copies has a sink and derived tables made of the topics, and verified.
+	// Copies has a sink and derived tables made of the topics, and verified; not in a run
+	// with faults that lose data.
 	Copies bool
 	// Connector is added to the source connector's configuration.
 	Connector map[string]string
@@ -92,9 +97,13 @@ func (o *Options) complete() error {
 		return fmt.Errorf("a duration or a number is negative")
 	}
 	if o.Plan == nil {
-		plan, err := chaos.Random(o.Seed, o.Duration, o.Gap, o.Faults)
-		o.Plan = plan
-		return err
+		plan, err := chaos.Random(o.Seed, o.Duration, o.Gap, o.Faults, o.Loud)
+		if o.Plan = plan; err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(o.Plan, chaos.Fault.Loud) {
+		o.Copies = false // They do not hear of rows that are deleted in a gap.
 	}
 	return nil
 }

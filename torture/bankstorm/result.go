@@ -27,7 +27,8 @@ type Result struct {
 	Slowest      string          `json:"slowest"`     // The fault that took longest.
 	AckSamples   int             `json:"ack_samples"` // How often the confirmed position was held against Kafka.
 	Usage        chaos.Usage     `json:"usage"`       // Of the worker, at most.
-	Plan         chaos.Plan      `json:"plan"`        // The faults that were done, in order.
+	Loud         []Episode       `json:"loud,omitempty"`
+	Plan         chaos.Plan      `json:"plan"` // The faults that were done, in order.
 	Bundle       string          `json:"bundle,omitempty"`
 	Shrunk       chaos.Plan      `json:"shrunk,omitempty"` // The shortest list of faults that still failed.
 	recoveries   []recovered
@@ -44,8 +45,12 @@ func (r Result) OK() bool { return len(r.Anomalies) == 0 }
 
 // Line is the result in one line.
 func (r Result) Line() string {
-	return fmt.Sprintf("seed=%d mode=%s faults=%d transactions=%d events=%d anomalies=%d recovered_p50=%.2fs recovered_p99=%.2fs faults_per_hour=%.0f ack_samples=%d",
+	line := fmt.Sprintf("seed=%d mode=%s faults=%d transactions=%d events=%d anomalies=%d recovered_p50=%.2fs recovered_p99=%.2fs faults_per_hour=%.0f ack_samples=%d",
 		r.Seed, r.Mode, r.Faults, r.Transactions, r.Events, len(r.Anomalies), r.RecoveredP50, r.RecoveredP99, r.perHour(), r.AckSamples)
+	if len(r.Loud) > 0 {
+		line += fmt.Sprintf(" loud=%d", len(r.Loud))
+	}
+	return line
 }
 
 func (r Result) perHour() float64 {

@@ -82,6 +82,7 @@ type run struct {
 	decoded *oracle.Decoding
 	final   int64        // The last transaction.
 	early   func() error // Ends the storm that the tables are read in.
+	fork    uint64       // Where the newest promotion was.
 
 	telling sync.Mutex // Guards told.
 	told    map[string]bool
@@ -131,6 +132,8 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	defer cancel()
 	r.world, err = chaos.Start(ctx, chaos.Options{
 		Dir: r.dir, Binary: r.o.Binary, Env: r.o.Env, Points: r.o.Points, ExactlyOnce: r.o.Mode == ExactlyOnce, PGBin: r.o.PGBin, Journal: r.journal,
+		Captured: chaos.Captured{Database: database, Slot: slot, Publication: storm.Publication, CreatePublication: storm.CreatePublication, Touch: marker()},
+		Beside:   beside{r},
 	})
 	if err != nil {
 		return err
@@ -174,6 +177,9 @@ func (r *run) connector() map[string]string {
 	})
 	if r.o.sweep != nil && r.o.Mode == ExactlyOnce {
 		config["transaction.max.records"] = "2000" // Large ones are written in parts.
+	}
+	if r.world.CopiesSlots() {
+		config["slot.failover"] = "true"
 	}
 	maps.Copy(config, r.o.Connector)
 	return config
@@ -294,6 +300,10 @@ func (r *run) faults(ctx context.Context) error {
 		r.result.Faults++
 		r.result.ByClass[f.Class]++
 		r.result.Plan = append(r.result.Plan, f)
+		if f.Loud() {
+			r.loud(ctx, f, healed)
+			continue
+		}
 		if i+1 < len(r.o.Plan) && r.o.Plan[i+1].Press {
 			continue // The next one comes before this one is recovered from.
 		}

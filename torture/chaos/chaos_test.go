@@ -80,16 +80,17 @@ func TestSupervisor(t *testing.T) {
 
 // TestPlansComeFromSeeds draws plans: one seed always gives the same, which can be
 // written down and read again; another gives another; and together they leave no class
-// out but the one that needs another build, which takes part only when it is named.
+// out but the one that needs another build, and those that lose data, which take part
+// only when they are named or asked for.
 func TestPlansComeFromSeeds(t *testing.T) {
 	seen := map[string]bool{}
 	var last Plan
 	for seed := range uint64(40) {
-		plan, err := Random(seed, time.Hour, time.Second, nil)
+		plan, err := Random(seed, time.Hour, time.Second, nil, false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := Random(seed, time.Hour, time.Second, nil)
+		again, err := Random(seed, time.Hour, time.Second, nil, false)
 		if err != nil || !reflect.DeepEqual(plan, again) {
 			t.Fatalf("seed %d gave two plans: %v", seed, err)
 		}
@@ -102,8 +103,8 @@ func TestPlansComeFromSeeds(t *testing.T) {
 		}
 	}
 	for _, c := range Classes() {
-		if !seen[c] {
-			t.Errorf("%s is in no plan", c)
+		if seen[c] == (Fault{Class: c}).Loud() {
+			t.Errorf("%s is in a plan: %v", c, seen[c])
 		}
 	}
 	text, err := json.Marshal(last)
@@ -114,11 +115,21 @@ func TestPlansComeFromSeeds(t *testing.T) {
 	if err := json.Unmarshal(text, &read); err != nil || !reflect.DeepEqual(read, last) {
 		t.Errorf("a plan changes when it is written down: %v", err)
 	}
-	only, err := Random(1, time.Hour, time.Second, []string{"w.kill", "kf.kill"})
+	only, err := Random(1, time.Hour, time.Second, []string{"w.kill", "kf.kill"}, false)
 	if err != nil || !reflect.DeepEqual(only.Classes(), []string{"kf.kill", "w.kill"}) {
 		t.Errorf("%v %v", only.Classes(), err)
 	}
-	if _, err := Random(1, time.Hour, time.Second, []string{"w.hug"}); err == nil {
+	loud, err := Random(1, time.Hour, time.Second, nil, true)
+	for _, c := range LoudClasses() {
+		if err != nil || !slices.Contains(loud.Classes(), c) || len(loud.Classes()) < 6 {
+			t.Errorf("%s is not among %v: %v", c, loud.Classes(), err)
+		}
+	}
+	named, err := Random(1, time.Hour, time.Second, []string{"pub.drop"}, false)
+	if err != nil || !reflect.DeepEqual(named.Classes(), []string{"pub.drop"}) {
+		t.Errorf("%v %v", named.Classes(), err)
+	}
+	if _, err := Random(1, time.Hour, time.Second, []string{"w.hug"}, false); err == nil {
 		t.Error("a fault that there is not was taken")
 	}
 }

@@ -37,7 +37,10 @@ type class struct {
 const ms = time.Millisecond
 
 // classes is the table of faults: to add one, add a line.
-func classes() []class {
+func classes() []class { return slices.Concat(mild(), loudFaults()) }
+
+// mild are those after which everything must go on without anybody's help.
+func mild() []class {
 	return slices.Concat(workerFaults(), postgresFaults(), kafkaFaults(), registryFaults(), restFaults(), networkFaults(), comboFaults(), signalFaults())
 }
 

@@ -48,6 +48,10 @@ type Monitor struct {
 	read    time.Time  // and when it was seen.
 	usage   Usage
 	samples int
+
+	sampling sync.Mutex // Held while a sample is taken; guards the following.
+	paused   bool
+	first    uint64 // What was confirmed when sampling began: a new slot begins with a position that nobody confirmed.
 }
 
 // Usage is what the worker has used at most.
@@ -184,20 +188,27 @@ func (m *Monitor) Recovered(ctx context.Context, since time.Time) (time.Duration
 
 // sample holds the slot against Kafka, four times a second.
 func (m *Monitor) sample(ctx context.Context) error {
-	first := uint64(0)
 	for ctx.Err() == nil {
-		confirmed, err := m.confirmed(ctx)
-		if err == nil && confirmed > 0 {
-			if first == 0 {
-				first = confirmed // A new slot begins with a position that nobody confirmed.
-			}
-			if confirmed > first {
-				m.judge(ctx, confirmed)
-			}
-		}
+		m.sampleOnce(ctx)
 		pause(ctx, sampleEvery)
 	}
 	return nil
+}
+
+func (m *Monitor) sampleOnce(ctx context.Context) {
+	m.sampling.Lock()
+	defer m.sampling.Unlock()
+	if m.paused {
+		return
+	}
+	confirmed, err := m.confirmed(ctx)
+	switch {
+	case err != nil || confirmed == 0:
+	case m.first == 0:
+		m.first = confirmed
+	case confirmed > m.first:
+		m.judge(ctx, confirmed)
+	}
 }
 
 // confirmed asks the server how far it was told to forget.

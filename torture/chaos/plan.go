@@ -16,12 +16,17 @@ const longestGap = 4
 
 // Random draws a plan from a seed, long enough for a storm of the given length. Each
 // class takes part with even odds, so that every run has another mixture; with only, the
-// named ones take part, and those alone. Gaps are exponential with the given mean.
-func Random(seed uint64, length, gap time.Duration, only []string) (Plan, error) {
+// named ones take part, and those alone. With loud all that lose data by their nature
+// take part as well; otherwise they do only when they are named. Gaps are exponential
+// with the given mean.
+func Random(seed uint64, length, gap time.Duration, only []string, loud bool) (Plan, error) {
 	rng := rand.New(rand.NewPCG(seed, 0x746f7274757265))
 	list, err := choose(rng, only)
 	if err != nil {
 		return nil, err
+	}
+	if loud {
+		list = slices.Concat(slices.DeleteFunc(list, func(c class) bool { return slices.Contains(LoudClasses(), c.name) }), loudFaults())
 	}
 	total := 0
 	for _, c := range list {
@@ -45,17 +50,16 @@ func Random(seed uint64, length, gap time.Duration, only []string) (Plan, error)
 // choose returns the classes that take part: at least three, if not told which.
 func choose(rng *rand.Rand, only []string) ([]class, error) {
 	const fewest = 3
-	all := classes()
 	if len(only) > 0 {
 		for _, name := range only {
 			if !slices.Contains(Classes(), name) {
 				return nil, fmt.Errorf("there is no fault %q; there are %s", name, strings.Join(Classes(), ", "))
 			}
 		}
-		return slices.DeleteFunc(all, func(c class) bool { return !slices.Contains(only, c.name) }), nil
+		return slices.DeleteFunc(classes(), func(c class) bool { return !slices.Contains(only, c.name) }), nil
 	}
 	for {
-		list := slices.DeleteFunc(slices.Clone(all), func(c class) bool { return rng.IntN(2) == 0 || c.weight == 0 })
+		list := slices.DeleteFunc(mild(), func(c class) bool { return rng.IntN(2) == 0 })
 		if len(list) >= fewest {
 			return list, nil
 		}

@@ -129,3 +129,24 @@ func (r *reader) storedPosition() uint64 {
 	defer r.mu.Unlock()
 	return r.stored
 }
+
+// forgetPosition has the newest stored offset be the next one: the log goes on as another
+// history, whose positions may be lower.
+func (r *reader) forgetPosition() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stored = 0
+}
+
+// renumber forgets which markers were seen, but for some.
+func (r *reader) renumber(but []mark) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	seen := map[int64]bool{}
+	for _, k := range but {
+		if r.seen[k.id] {
+			seen[k.id] = true
+		}
+	}
+	r.seen = seen
+}

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -43,6 +44,10 @@ type Options struct {
 	ExactlyOnce bool
 	// PGBin is the folder of PostgreSQL's server programs. Default: search.
 	PGBin string
+	// Captured is what faults of the slot, the publication and the server concern.
+	Captured Captured
+	// Beside reads the log beside the worker; nil for nobody.
+	Beside Beside
 	// Journal is told what happens.
 	Journal *Journal
 }
@@ -50,7 +55,7 @@ type Options struct {
 // World is everything that a run needs. Its methods may be called by several goroutines.
 type World struct {
 	o        Options
-	pg       *devstack.Postgres
+	pg       atomic.Pointer[devstack.Postgres] // The one that everybody comes to.
 	registry *devstack.Registry
 	sick     *sickRegistry
 	broker   *process
@@ -63,9 +68,11 @@ type World struct {
 	faultsAddr string // Where the broker takes orders to fail.
 	restURL    string
 
-	server sync.Mutex // held by whoever stops and starts PostgreSQL
-	group  *errgroup.Group
-	cancel context.CancelFunc
+	fork       atomic.Uint64
+	promotions int        // Of the one goroutine that does the faults.
+	server     sync.Mutex // held by whoever stops and starts PostgreSQL
+	group      *errgroup.Group
+	cancel     context.CancelFunc
 }
 
 // Connector is the name of the source connector that faults over REST concern.
@@ -101,8 +108,8 @@ func Start(ctx context.Context, o Options) (_ *World, err error) {
 	return w, w.Ready(ctx)
 }
 
-func (w *World) startPostgres(ctx context.Context) (err error) {
-	w.pg, err = devstack.StartPostgres(ctx, devstack.PostgresOptions{
+func (w *World) startPostgres(ctx context.Context) error {
+	pg, err := devstack.StartPostgres(ctx, devstack.PostgresOptions{
 		BinDir: w.o.PGBin, Dir: filepath.Join(w.o.Dir, "postgres"), Password: w.secret, NoSync: true,
 		Settings: map[string]string{
 			"max_connections": "200", "wal_sender_timeout": "5s", "log_min_messages": "warning", "max_prepared_transactions": "50",
@@ -112,7 +119,8 @@ func (w *World) startPostgres(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	w.toPG, err = proxy.New(net.JoinHostPort("127.0.0.1", strconv.Itoa(w.pg.Port())), proxy.Options{})
+	w.pg.Store(pg)
+	w.toPG, err = proxy.New(net.JoinHostPort("127.0.0.1", strconv.Itoa(pg.Port())), proxy.Options{})
 	return err
 }
 
@@ -199,9 +207,9 @@ func (w *World) Stop() error {
 	if w.registry != nil {
 		errs = append(errs, w.registry.Stop(ctx))
 	}
-	if w.pg != nil {
+	if pg := w.pg.Load(); pg != nil {
 		w.keepLog()
-		errs = append(errs, w.pg.Stop(ctx))
+		errs = append(errs, pg.Stop(ctx))
 	}
 	return errors.Join(errs...)
 }
@@ -220,7 +228,7 @@ func (w *World) Ready(ctx context.Context) error {
 
 // Connect opens a connection to a database, past the proxy.
 func (w *World) Connect(ctx context.Context, database string) (*pgx.Conn, error) {
-	return pgx.Connect(ctx, w.pg.DSN(database))
+	return pgx.Connect(ctx, w.pg.Load().DSN(database))
 }
 
 // ProxiedDSN is the address of a database for the worker's connectors.
@@ -274,22 +282,22 @@ func (w *World) restartPostgres(ctx context.Context) error {
 	w.server.Lock()
 	defer w.server.Unlock()
 	w.keepLog()
-	return w.pg.Restart(ctx)
+	return w.pg.Load().Restart(ctx)
 }
 
 // crashPostgres ends the server at once, leaves it down for a while and starts it.
 func (w *World) crashPostgres(ctx context.Context, sig syscall.Signal, down time.Duration) error {
 	w.server.Lock()
 	defer w.server.Unlock()
-	w.pg.Crash(sig)
+	w.pg.Load().Crash(sig)
 	w.keepLog()
 	pause(ctx, down)
-	return w.pg.Restart(context.WithoutCancel(ctx))
+	return w.pg.Load().Restart(context.WithoutCancel(ctx))
 }
 
 // keepLog saves the server's log, which every start of it empties.
 func (w *World) keepLog() {
-	text, err := os.ReadFile(w.pg.LogFile())
+	text, err := os.ReadFile(w.pg.Load().LogFile())
 	if err != nil {
 		return
 	}

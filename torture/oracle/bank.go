@@ -22,7 +22,11 @@ type delta struct {
 func (d *delta) known() bool { return !d.unknown }
 
 // bank keeps the accounts as the topic tells them.
-type bank struct{ accounts map[string]account }
+type bank struct {
+	accounts map[string]account
+	// blind tells that there was a gap: accounts may be there that nothing was told of yet.
+	blind bool
+}
 
 // take follows the first coming of a change of an account. Every change of a row raises
 // its version by one, whatever it changes.
@@ -67,6 +71,7 @@ func (b *bank) look(r *record, report func(Anomaly)) {
 	}
 	id, now := r.key[0].Text, accountOf(r)
 	switch before, met := b.accounts[id]; {
+	case !met && b.blind:
 	case !met:
 		report(anomalyOf(Lost, r, "account %s is read, and nothing was told of it", id))
 	case before.gone:

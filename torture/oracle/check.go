@@ -46,7 +46,14 @@ func (l *ledger) check(ctx context.Context, t Truth) ([]Anomaly, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the manifests: %w", err)
 	}
-	l.transactions.compare(committed, final.add)
+	ends := map[int64]uint64{}
+	if t.Decoded != nil {
+		if err := t.Decoded.Drain(ctx); err != nil {
+			return nil, err
+		}
+		ends = t.Decoded.ends()
+	}
+	l.transactions.compare(committed, ends, final.add)
 	for tp, p := range l.partitions {
 		if p.buried != nil {
 			final.add(Anomaly{Name: Lost, Text: "the tombstone of the last deletion", Place: tp.String()})
@@ -56,9 +63,6 @@ func (l *ledger) check(ctx context.Context, t Truth) ([]Anomaly, error) {
 		return nil, err
 	}
 	if t.Decoded != nil {
-		if err := t.Decoded.Drain(ctx); err != nil {
-			return nil, err
-		}
 		t.Decoded.compare(committed, l.transactions, final.add)
 	}
 	for _, p := range t.Pairs {
@@ -91,15 +95,24 @@ func sourceManifests(ctx context.Context, conn *pgx.Conn) (map[int64]manifest, e
 	return list, rows.Err()
 }
 
-// compare holds the transactions that came against those that committed.
-func (t *transactions) compare(committed map[int64]manifest, report func(Anomaly)) {
+// compare holds the transactions that came against those that committed, which ended at
+// the positions in ends, where these are known.
+func (t *transactions) compare(committed map[int64]manifest, ends map[int64]uint64, report func(Anomaly)) {
 	short := map[int64]bool{}
 	for _, txid := range sorted(committed) {
 		m := committed[txid]
 		short[int64(uint32(txid))] = true
 		_, streamed := t.commits[txid]
+		after, read := t.read[txid]
+		end, known := ends[int64(uint32(txid))]
+		if !known {
+			end = m.at
+		}
 		switch {
-		case streamed, t.read[txid]:
+		case streamed, read && after == 0:
+		case read && t.told(end, after):
+		case read:
+			report(Anomaly{Name: SilentGap, Text: fmt.Sprintf("a %s of %d events did not come and is in no gap that was told; its rows were read later", m.kind, m.events), LSN: end, XID: txid})
 		case t.any(int64(uint32(txid))):
 			// Said below: its events came without the manifest.
 		case m.at <= t.snapshot:

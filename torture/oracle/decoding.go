@@ -3,6 +3,7 @@ package oracle
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,6 +30,7 @@ type Decoding struct {
 type decoded struct {
 	digest   storm.Digest
 	manifest bool
+	end      uint64 // Of its commit record.
 }
 
 // NewDecoding returns a decoding that opens connections with connect, directly to the
@@ -38,8 +40,12 @@ func NewDecoding(connect func(context.Context) (*pgx.Conn, error)) *Decoding {
 }
 
 // Setup creates the slot: before the storm writes.
-func (d *Decoding) Setup(ctx context.Context) error {
-	return d.with(ctx, func(conn *pgx.Conn) error {
+func (d *Decoding) Setup(ctx context.Context) error { return d.Begin(ctx, d.connect) }
+
+// Begin creates the slot on a server that takes the place of the one before: before
+// anybody writes to it.
+func (d *Decoding) Begin(ctx context.Context, now func(context.Context) (*pgx.Conn, error)) error {
+	return d.with(ctx, now, func(conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, "SELECT pg_create_logical_replication_slot($1, 'test_decoding')", d.slot)
 		return err
 	})
@@ -47,14 +53,14 @@ func (d *Decoding) Setup(ctx context.Context) error {
 
 // Drop drops the slot, so that it keeps no log.
 func (d *Decoding) Drop(ctx context.Context) error {
-	return d.with(ctx, func(conn *pgx.Conn) error {
+	return d.with(ctx, d.connect, func(conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, "SELECT pg_drop_replication_slot($1)", d.slot)
 		return err
 	})
 }
 
-func (d *Decoding) with(ctx context.Context, f func(*pgx.Conn) error) error {
-	conn, err := d.connect(ctx)
+func (d *Decoding) with(ctx context.Context, server func(context.Context) (*pgx.Conn, error), f func(*pgx.Conn) error) error {
+	conn, err := server(ctx)
 	if err != nil {
 		return err
 	}
@@ -65,20 +71,22 @@ func (d *Decoding) with(ctx context.Context, f func(*pgx.Conn) error) error {
 	return f(conn)
 }
 
-// Drain reads what the slot has, to the end. It may be called again after an error, such
-// as that of a server that crashed meanwhile: what a slot repeats is known by its
-// transaction.
-func (d *Decoding) Drain(ctx context.Context) error {
-	err := d.with(ctx, func(conn *pgx.Conn) error {
-		for {
-			n, end, err := d.peek(ctx, conn)
-			if err != nil || n == 0 {
-				return err
-			}
-			if _, err := conn.Exec(ctx, "SELECT pg_replication_slot_advance($1, $2::text::pg_lsn)", d.slot, end); err != nil {
-				return err
-			}
+// Drain reads what the slot has, up to where the log ends when it is called, and lets the
+// server forget the log up to there. It may be called again after an error, such as that
+// of a server that crashed meanwhile: what a slot repeats is known by its transaction.
+func (d *Decoding) Drain(ctx context.Context) error { return d.drain(ctx, d.connect) }
+
+func (d *Decoding) drain(ctx context.Context, server func(context.Context) (*pgx.Conn, error)) error {
+	err := d.with(ctx, server, func(conn *pgx.Conn) error {
+		var text string
+		if err := conn.QueryRow(ctx, "SELECT pg_current_wal_flush_lsn()::text").Scan(&text); err != nil {
+			return err
 		}
+		goal, err := parseLSN(text)
+		for at := uint64(0); at < goal && err == nil; {
+			at, err = d.step(ctx, conn, goal)
+		}
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("reading the slot %s: %w", d.slot, err)
@@ -86,33 +94,76 @@ func (d *Decoding) Drain(ctx context.Context) error {
 	return nil
 }
 
+// step reads some transactions and moves the slot behind them, or to the goal when there
+// are none left before it. It returns where the slot stands then.
+func (d *Decoding) step(ctx context.Context, conn *pgx.Conn, goal uint64) (uint64, error) {
+	n, end, err := d.peek(ctx, conn)
+	if err != nil {
+		return 0, err
+	}
+	if n == 0 {
+		end = goal
+	}
+	const advance = "SELECT pg_replication_slot_advance($1, greatest('0/0'::pg_lsn + $2::numeric, confirmed_flush_lsn)) FROM pg_replication_slots WHERE slot_name = $1"
+	_, err = conn.Exec(ctx, advance, d.slot, strconv.FormatUint(end, 10))
+	return end, err
+}
+
+// Leave reads what a server still has that is gone otherwise, and forgets what it
+// committed behind a position: another server went on from there by itself.
+func (d *Decoding) Leave(ctx context.Context, former func(context.Context) (*pgx.Conn, error), at uint64) error {
+	err := d.drain(ctx, former)
+	d.order = slices.DeleteFunc(d.order, func(xid int64) bool {
+		late := d.sums[xid].end > at
+		if late {
+			delete(d.sums, xid)
+		}
+		return late
+	})
+	return err
+}
+
+// ends returns where the commits of transactions end, by their short numbers.
+func (d *Decoding) ends() map[int64]uint64 {
+	list := map[int64]uint64{}
+	for xid, said := range d.sums {
+		list[xid] = said.end
+	}
+	return list
+}
+
 // peek reads some transactions without moving the slot, which would lose those whose rows
 // do not arrive. It returns how many there were and where the last one ends.
-func (d *Decoding) peek(ctx context.Context, conn *pgx.Conn) (n int, end string, err error) {
+func (d *Decoding) peek(ctx context.Context, conn *pgx.Conn) (n int, end uint64, err error) {
 	const changes = 20000 // The last transaction comes whole.
 	rows, err := conn.Query(ctx, "SELECT lsn::text, data FROM pg_logical_slot_peek_changes($1, NULL, $2, 'include-xids', '1', 'include-timestamp', '0', 'skip-empty-xacts', '1')", d.slot, changes)
 	if err != nil {
-		return 0, "", err
+		return 0, 0, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var lsn, text string
 		if err := rows.Scan(&lsn, &text); err != nil {
-			return 0, "", err
+			return 0, 0, err
 		}
-		over, err := d.line(text)
+		at, err := parseLSN(lsn)
 		if err != nil {
-			return 0, "", fmt.Errorf("%q: %w", text, err)
+			return 0, 0, err
+		}
+		over, err := d.line(text, at)
+		if err != nil {
+			return 0, 0, fmt.Errorf("%q: %w", text, err)
 		}
 		if over {
-			n, end = n+1, lsn
+			n, end = n+1, at
 		}
 	}
 	return n, end, rows.Err()
 }
 
-// line takes in one line, and tells whether a transaction is over with it.
-func (d *Decoding) line(text string) (over bool, err error) {
+// line takes in one line, which stands at a position, and tells whether a transaction is
+// over with it.
+func (d *Decoding) line(text string, at uint64) (over bool, err error) {
 	verb, rest, _ := strings.Cut(text, " ")
 	switch verb {
 	case "BEGIN":
@@ -124,7 +175,7 @@ func (d *Decoding) line(text string) (over bool, err error) {
 		}
 		if _, seen := d.sums[xid]; !seen {
 			d.order = append(d.order, xid)
-			d.sums[xid] = decoded{digest: d.open, manifest: d.own != nil}
+			d.sums[xid] = decoded{digest: d.open, manifest: d.own != nil, end: at}
 		}
 		return true, nil
 	case "message:":

@@ -30,6 +30,8 @@ type rows struct {
 	// snapshot is the position of the newest snapshot of the table. One that was cut short
 	// and taken again writes rows twice.
 	snapshot uint64
+	// blind tells that what the table has is not known since a gap, until it is read anew.
+	blind bool
 }
 
 // row is one row; 0 stands for a column that no record has told.
@@ -37,6 +39,7 @@ type row struct {
 	columns []uint64
 	read    bool // The newest record of it is a snapshot's.
 	found   bool // In the table.
+	stale   bool // Neither read nor changed since the newest gap.
 }
 
 func newFold() *fold { return &fold{seed: maphash.MakeSeed(), tables: map[string]*rows{}} }
@@ -58,7 +61,7 @@ func (f *fold) take(r *record, first bool) {
 	}
 	t := f.of(r.table)
 	if r.op == connect.OpRead && !r.beside && r.lsn > t.snapshot {
-		t.snapshot = r.lsn
+		t.snapshot, t.blind = r.lsn, false
 		clear(t.bag)
 	}
 	switch {
@@ -97,7 +100,7 @@ func (t *rows) change(seed maphash.Seed, r *record) {
 		now = &row{}
 		t.byKey[key] = now
 	}
-	now.read = r.op == connect.OpRead
+	now.read, now.stale = r.op == connect.OpRead, false
 	old := now.columns
 	now.columns = make([]uint64, len(t.place))
 	for _, c := range r.row {
@@ -227,7 +230,7 @@ func (c *comparison) row(fields []pgconn.FieldDescription, values [][]byte, keys
 	}
 	if key == nil {
 		id := c.f.bagKey(columns)
-		if c.bag[id]--; c.bag[id] < 0 {
+		if c.bag[id]--; c.bag[id] < 0 && !c.t.blind {
 			c.say(Lost, "the topic does not have the row %s", id)
 		}
 		return
@@ -241,7 +244,10 @@ func (c *comparison) row(fields []pgconn.FieldDescription, values [][]byte, keys
 		c.say(name, "the topic does not have the row %s", keyText(key))
 		return
 	}
-	have.found = true
+	if have.found = true; have.stale {
+		c.say(SnapshotHole, "the row %s was not read again after a gap", keyText(key))
+		return
+	}
 	for _, column := range columns {
 		at, ok := c.t.place[column.Name]
 		if !ok || at >= len(have.columns) || have.columns[at] == 0 {
@@ -257,8 +263,8 @@ func (c *comparison) row(fields []pgconn.FieldDescription, values [][]byte, keys
 // rest names what the topics have and the table does not.
 func (c *comparison) rest() {
 	for key, r := range c.t.byKey {
-		if r.found {
-			continue
+		if r.found || r.stale {
+			continue // One that was not read again was deleted in the gap.
 		}
 		if r.read {
 			c.say(SnapshotGhost, "a snapshot has the row %s, which the table does not", key)
@@ -267,7 +273,7 @@ func (c *comparison) rest() {
 		}
 	}
 	for key, n := range c.bag {
-		if n > 0 {
+		if n > 0 && !c.t.blind {
 			c.say(Lost, "the deletion of %d rows %s", n, key)
 		}
 	}

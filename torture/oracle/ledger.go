@@ -114,12 +114,13 @@ func (l *ledger) read(r *record) {
 		l.bank.look(r, l.found.add)
 		return
 	}
-	l.transactions.snapshot = max(l.transactions.snapshot, r.lsn)
+	l.transactions.reading(r.lsn)
 	l.fold.take(r, true)
 	l.bank.take(r, &delta{}, l.found.add)
 	if r.table == storm.TableManifest {
-		if m, err := manifestOf(r.row); err == nil {
-			l.transactions.read[m.txid] = true
+		m, err := manifestOf(r.row)
+		if _, before := l.transactions.read[m.txid]; err == nil && !before {
+			l.transactions.read[m.txid] = len(l.transactions.gaps)
 		}
 	}
 }
@@ -208,7 +209,7 @@ func (l *ledger) secret(raw *kgo.Record) {
 func (l *ledger) has(txid int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.transactions.read[txid] {
+	if _, read := l.transactions.read[txid]; read {
 		return true
 	}
 	commit, ok := l.transactions.commits[txid]

@@ -134,11 +134,7 @@ func (r *Reader) Wait(ctx context.Context, txid int64) error {
 	if err := r.until(ctx, func() bool { return r.ledger.has(txid) }); err != nil {
 		return fmt.Errorf("transaction %d has not come; %+v: %w", txid, r.Stats(), err)
 	}
-	ends, err := r.Committed(ctx)
-	if err != nil {
-		return err
-	}
-	return r.until(ctx, func() bool { return r.ledger.reached(ends) })
+	return r.caughtUp(ctx)
 }
 
 // until waits for a condition, which records make true.

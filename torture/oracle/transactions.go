@@ -65,14 +65,15 @@ type transactions struct {
 	whole map[uint64]int64    // Those all of whose events came, and their full number.
 	// commits are the commit positions by full number, of those whose manifest came.
 	commits map[int64]uint64
-	// read are those whose manifest a snapshot has read.
-	read map[int64]bool
+	// read are those whose manifest a snapshot has read, and after how many gaps that was.
+	read map[int64]int
 	// snapshot is the highest position of a snapshot's rows.
 	snapshot uint64
+	gaps     []*opened
 }
 
 func newTransactions() *transactions {
-	return &transactions{open: map[uint64]*pending{}, whole: map[uint64]int64{}, commits: map[int64]uint64{}, read: map[int64]bool{}}
+	return &transactions{open: map[uint64]*pending{}, whole: map[uint64]int64{}, commits: map[int64]uint64{}, read: map[int64]int{}}
 }
 
 // of returns the transaction of a record, nil when it had come whole before.
@@ -108,7 +109,7 @@ func (t *transactions) add(r *record, report func(Anomaly)) *pending {
 		if int(r.ordinal) != m.events+1 {
 			report(anomalyOf(ValueDiff, r, "the manifest is event %d of a transaction of %d", r.ordinal, m.events+1))
 		}
-		if t.read[m.txid] {
+		if _, read := t.read[m.txid]; read {
 			report(anomalyOf(SnapshotGhost, r, "a snapshot has had what comes in the stream now"))
 		}
 		p.manifest = &m

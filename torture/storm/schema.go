@@ -12,6 +12,9 @@ const (
 // Publication is the name of the publication that [Storm.Setup] makes, of all tables.
 const Publication = "storm"
 
+// CreatePublication is the statement that makes it.
+const CreatePublication = "CREATE PUBLICATION " + Publication + " FOR ALL TABLES WITH (publish_via_partition_root = true)"
+
 // Kinds of manifests that speak of more than a template.
 const (
 	KindSetup = "setup" // The first rows: the sum of the accounts begins with them.
@@ -89,4 +92,4 @@ CREATE TABLE big (id bigserial PRIMARY KEY, v text);
 CREATE TABLE manifest (txid bigint PRIMARY KEY, n int NOT NULL, h text NOT NULL, s text NOT NULL, kind text NOT NULL, at text NOT NULL);
 CREATE TABLE ddl_log (seq bigserial PRIMARY KEY, txid bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint, sql text NOT NULL, cols jsonb);
 CREATE SEQUENCE ddl_names;
-CREATE PUBLICATION storm FOR ALL TABLES WITH (publish_via_partition_root = true)`
+` + CreatePublication
