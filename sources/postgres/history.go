@@ -65,7 +65,7 @@ func (w *work) checkPlace(ctx context.Context, rep *replication, info *slotInfo,
 			return err
 		}
 	case g != nil:
-		return g.err(w.env.Connector, w.set.slot)
+		return w.told(g)
 	}
 	if info.synced && srv.recovery {
 		e := retriable("pg.slot.synced", "the slot is a copy of the primary's, which can be read once this standby is promoted", nil)
@@ -146,12 +146,20 @@ func (w *work) remedied(err error) error {
 	}
 	g := gap{code: known.Code, message: known.Message, cause: known.Cause, remedies: remedies}
 	if w.stream != nil {
-		g.from = w.stream.em.pos.end
-		g.to = max(w.stream.received, w.wal, g.from)
+		g.from, g.to = w.stream.em.pos.end, max(w.stream.received, w.wal, w.stream.em.pos.end)
 	}
-	e := g.err(w.env.Connector, w.set.slot)
+	e := w.told(&g)
 	e.Class = known.Class
 	return e
+}
+
+// told returns a gap that ends the task as an error. What was handed over and is not
+// known to be stored may never come, so that the log it concerns begins there.
+func (w *work) told(g *gap) *connect.Error {
+	if safe := max(w.safe.Load(), w.stream.floor); safe != 0 && g.to != 0 {
+		g.from = min(g.from, safe)
+	}
+	return g.err(w.env.Connector, w.set.slot)
 }
 
 // identify asks both connections who the server is, and makes sure that it is one:
