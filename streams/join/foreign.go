@@ -27,7 +27,9 @@ func On[K, V, FK, W any](t *streams.Table[FK, W], key func(K, V) (fk FK, ok bool
 // Inner or Left: with Inner, rows that refer to nothing have no result. value keeps
 // the results, in the store that With names.
 //
-// The tables need not lie in equally many partitions. Each row of the left table
+// The tables need not lie in equally many partitions, but each by the bytes of its keys,
+// as Kafka's own producers cut topics: that is how what is asked and answered finds its
+// way. Each row of the left table
 // subscribes at the partition of its foreign key, through the topic
 // <application>-<name>-subscription-registration-topic, and is told about that key's
 // row, at once and whenever it changes, through the topic
