@@ -93,7 +93,7 @@ func (m *model) add(r input) {
 	closed := m.observed - m.wait()
 	switch m.kind {
 	case "fixed":
-		for start := int64(0); start <= r.Time; start += m.advance {
+		for start := max(r.Time-m.size, 0) / m.advance * m.advance; start <= r.Time; start += m.advance {
 			if k := (wkey{Key: r.Key, Start: start, End: start + m.size}); r.Time < k.End {
 				m.put(k, r, closed)
 			}
