@@ -16,21 +16,21 @@ const module = "github.com/tidemill/tidemill/"
 // packages on lower floors; neighbours on one floor do not know each other.
 var floors = []string{
 	"internal/failpoint",
-	"connect  internal/javatime  internal/kafkalog  streams/state",
-	"config  converters/*  transforms  registry  sources/*  sinks/*  streams/sql/functions  streams/serde  streams/query  streams/topics  connect/connecttest  streams/state/statetest",
+	"connect  internal/javatime  internal/kafkalog  streams/state  streams/clock",
+	"config  converters/*  transforms  registry  sources/*  sinks/*  streams/sql/functions  streams/serde  streams/fault  streams/query  streams/topics  connect/connecttest  streams/state/statetest",
 	"worker  streams  internal/devstack  internal/testenv/*  torture/storm",
-	"streams/join  streams/window  streams/streamstest  torture/chaos  torture/oracle",
+	"streams/join  streams/window  streams/cogroup  streams/reset  streams/streamstest  torture/chaos  torture/oracle",
 	"streams/sql",
 	"rest  pgwire  torture/bankstorm",
 	"torture/mutants",
-	"cmd/*  bench  torture  torture/sim  examples/*",
+	"cmd/*  bench  torture  torture/sim  examples/*  examples/streams/*",
 }
 
 // owners lists, for each outside module, the only packages that may import it.
 var owners = map[string]string{
 	"github.com/jackc/pglogrepl":    "sources/postgres bench torture",
 	"github.com/jackc/pgx":          "sources/postgres sinks/postgres pgwire internal/devstack cmd/* bench torture torture/*",
-	"github.com/twmb/franz-go":      "internal/kafkalog internal/devstack worker streams streams/topics cmd/* bench torture torture/*",
+	"github.com/twmb/franz-go":      "internal/kafkalog internal/devstack worker streams streams/fault streams/topics cmd/* bench torture torture/*",
 	"github.com/hamba/avro":         "converters/avro registry",
 	"github.com/riferrei/srclient":  "converters/avro",
 	"github.com/cockroachdb/pebble": "streams/state",

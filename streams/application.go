@@ -36,6 +36,7 @@ type application struct {
 	metrics Metrics
 	hub     *query.Hub
 	paused  atomic.Bool
+	careful atomic.Bool   // the next runner sends records one by one
 	again   chan struct{} // one element: Resume was called
 
 	cancel context.CancelFunc // guarded by Engine.mu, as is done
@@ -245,7 +246,22 @@ func (a *application) prepare(ctx context.Context) (*partitionPlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return plan, a.makeTopics(ctx, plan)
+	if err := a.makeTopics(ctx, plan); err != nil {
+		return nil, err
+	}
+	return plan, a.makeDeadLetters(ctx)
+}
+
+// makeDeadLetters creates the dead letter topic when there is none.
+func (a *application) makeDeadLetters(ctx context.Context) error {
+	if a.DeadLetters == "" {
+		return nil
+	}
+	n, err := a.e.client.Partitions(ctx, a.DeadLetters)
+	if err != nil || n > 0 {
+		return err
+	}
+	return a.e.client.Create(ctx, topics.Spec{Name: a.DeadLetters, Partitions: 1, Replication: a.e.cfg.Replication})
 }
 
 // makeTopics creates the internal topics that are missing and checks the others.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/streams/clock"
 	"github.com/tidemill/tidemill/streams/state"
 )
 
@@ -17,6 +18,8 @@ type Builder struct {
 	globals []*storeSpec
 	faults  connect.Errors
 	built   bool
+	// placings are the choices of partitions, which have to lead to a topic.
+	placings []interface{ unused() (string, bool) }
 }
 
 // NewBuilder returns an empty Builder.
@@ -42,6 +45,12 @@ type With struct {
 	// Topic ends the name of a repartition topic, after the application's id and
 	// a dash; the operator's name and "-repartition" when unset.
 	Topic string
+	// Timestamps says which time the records of a source have.
+	Timestamps clock.Timestamps
+	// FixedKey makes the records that a FlatMap or a Process passes on keep the key of
+	// the record they come from, whatever key they are given. So nothing has to be
+	// repartitioned afterwards, and nothing can be passed on in a punctuation.
+	FixedKey bool
 
 	// The following are for Process and Derive, of which other operators are made.
 
@@ -73,6 +82,8 @@ func gather(opts []With) (s With) {
 		if o.Topic != "" {
 			s.Topic = o.Topic
 		}
+		s.Timestamps = max(s.Timestamps, o.Timestamps)
+		s.FixedKey = s.FixedKey || o.FixedKey
 		if o.Op != "" {
 			s.Op = o.Op
 		}
@@ -148,6 +159,8 @@ func (b *Builder) Build() (*Topology, error) {
 	if len(b.nodes) == 0 {
 		b.fault("streams.empty", "", "the topology reads nothing", "start with From or TableFrom")
 	}
+	b.checkPlacings()
+	b.checkTimestamps()
 	if err := b.faults.OrNil(); err != nil {
 		return nil, err
 	}

@@ -40,13 +40,13 @@ func (r *runner) begin() error {
 // commitIfDue commits when the interval is over, or earlier when the caches hold
 // more than they may.
 func (r *runner) commitIfDue(ctx context.Context) error {
-	dirty := false
+	dirty, wanted := false, false
 	var bytes int64
 	for _, t := range r.tasks {
-		dirty = dirty || t.dirty
+		dirty, wanted = dirty || t.dirty, wanted || t.wantCommit
 		bytes += t.dirtyBytes()
 	}
-	due := time.Since(r.lastDone) >= r.a.CommitInterval || r.a.paused.Load()
+	due := time.Since(r.lastDone) >= r.a.CommitInterval || wanted || r.a.paused.Load()
 	if !dirty || !due && bytes < r.a.e.cfg.CacheBytes {
 		return nil
 	}
@@ -88,6 +88,10 @@ func (r *runner) commit(ctx context.Context) error {
 	}
 	r.measure()
 	r.lastDone = time.Now()
+	if r.careful {
+		r.careful = false
+		r.a.careful.Store(false)
+	}
 	r.purge(ctx, tasks)
 	return r.reach("committed")
 }

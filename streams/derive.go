@@ -47,7 +47,7 @@ type deriveNode[K, V, K2, V2 any] struct {
 	take func(*Record[K, V]) error
 }
 
-func (n *deriveNode[K, V, K2, V2]) receive(r *Record[K, V]) error { return n.take(r) }
+func (n *deriveNode[K, V, K2, V2]) receive(r *Record[K, V]) error { return ofUser(n.take(r)) }
 
 // Rows are the rows of a table in one task: for the operator that derives it, which
 // updates them, and for those that look rows up.

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/streams/fault"
 	"github.com/tidemill/tidemill/streams/query"
 	"github.com/tidemill/tidemill/streams/state"
 	"github.com/tidemill/tidemill/streams/topics"
@@ -68,9 +69,15 @@ type App struct {
 	// FromLatest starts topics without committed offsets at their end instead of
 	// their start.
 	FromLatest bool
-	// SkipUnreadable passes over records that cannot be decoded, and counts
-	// them, instead of stopping.
-	SkipUnreadable bool
+	// OnFault decides what becomes of a record that cannot be read, processed or
+	// written. It may be called by several goroutines. When nil, each such record
+	// stops the application.
+	OnFault func(*fault.Fault) fault.Verdict
+	// DeadLetters is the topic that gets the records that OnFault passes over, with
+	// headers that say why; none when empty. It is made, with one partition, when it
+	// is not there. Exactly once, a dead letter becomes visible with the rest of its
+	// commit.
+	DeadLetters string
 }
 
 // Engine runs topologies. Applications can be added and removed at any time. It

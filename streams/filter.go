@@ -37,6 +37,11 @@ func (t *Table[K, V]) Filter(keep func(K, V) bool, opts ...With) *Table[K, V] {
 	return t.derived(n, s)
 }
 
+// FilterNot deletes the rows that satisfy drop from the result.
+func (t *Table[K, V]) FilterNot(drop func(K, V) bool, opts ...With) *Table[K, V] {
+	return t.Filter(func(k K, v V) bool { return !drop(k, v) }, opts...)
+}
+
 type tableFilterNode[K, V any] struct {
 	fan[K, Change[V]]
 	keep func(K, V) bool

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/tidemill/tidemill/streams/clock"
+	"github.com/tidemill/tidemill/streams/fault"
 	"github.com/tidemill/tidemill/streams/query"
 	"github.com/tidemill/tidemill/streams/state"
 )
@@ -42,6 +45,10 @@ func NewLocal(t *Topology, app string) (*Local, error) {
 		app: app, db: state.NewMemory(), out: l, metrics: &Metrics{},
 		cacheBytes: 1 << 20, now: func() time.Time { return l.now },
 	}
+	l.env.judge = &judge{
+		app: app, metrics: l.env.metrics, logger: slog.New(slog.DiscardHandler), now: l.env.now,
+		send: func(r *kgo.Record, _ bool) { l.produce(r, nil) },
+	}
 	return l, l.openTasks()
 }
 
@@ -64,6 +71,9 @@ func (l *Local) openTasks() error {
 func (l *Local) produce(r *kgo.Record, promise func(*kgo.Record, error)) {
 	r.Offset = l.offsets[r.Topic]
 	l.offsets[r.Topic]++
+	if by, ok := r.Context.(*placed); ok && !l.reads(r.Topic) {
+		r.Partition = int32(max(by.choose(1), 0))
+	}
 	if promise != nil {
 		promise(r, nil)
 		l.history.logged(r)
@@ -101,9 +111,21 @@ func (l *Local) Put(topic string, key, value []byte, ms int64, headers ...Header
 	return nil
 }
 
-// Run processes everything there is, without a commit: cached tables keep their
-// updates to themselves.
+// Run processes everything there is, without a commit unless a processor asks for one:
+// cached tables keep their updates to themselves.
 func (l *Local) Run() error {
+	if err := l.process(); err != nil {
+		return err
+	}
+	for _, t := range l.tasks {
+		if t.wantCommit {
+			return l.Commit()
+		}
+	}
+	return nil
+}
+
+func (l *Local) process() error {
 	for len(l.pending) > 0 {
 		rs := l.pending
 		l.pending = nil
@@ -141,7 +163,7 @@ func (l *Local) hand(r *kgo.Record) error {
 // and commits.
 func (l *Local) Commit() error {
 	for {
-		if err := l.Run(); err != nil {
+		if err := l.process(); err != nil {
 			return err
 		}
 		b := l.env.db.Batch()
@@ -162,8 +184,17 @@ func (l *Local) Commit() error {
 	}
 }
 
-// Advance moves the wall clock.
-func (l *Local) Advance(d time.Duration) { l.now = l.now.Add(d) }
+// Advance moves the wall clock, does what is due by it, once, and processes what
+// comes of that.
+func (l *Local) Advance(d time.Duration) error {
+	l.now = l.now.Add(d)
+	for _, t := range l.tasks {
+		if err := t.punctuate(clock.WallClock, l.now.UnixMilli()); err != nil {
+			return err
+		}
+	}
+	return l.Run()
+}
 
 // Now is the wall clock.
 func (l *Local) Now() time.Time { return l.now }
@@ -180,8 +211,11 @@ func (l *Local) Take(topic string) []*kgo.Record {
 // Metrics returns the counters.
 func (l *Local) Metrics() *Metrics { return l.env.metrics }
 
-// SkipUnreadable passes over records that cannot be decoded, from now on.
-func (l *Local) SkipUnreadable() { l.env.skipUnreadable = true }
+// OnFault decides from now on what becomes of records at fault, and deadLetters is the
+// topic of those that are passed over, as in an App.
+func (l *Local) OnFault(decide func(*fault.Fault) fault.Verdict, deadLetters string) {
+	l.env.judge.onFault, l.env.judge.deadLetters = decide, deadLetters
+}
 
 // Rows reads the committed rows of a store.
 func (l *Local) Rows(store string) (*query.Rows, error) {

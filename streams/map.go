@@ -55,33 +55,47 @@ func SelectKey[K, V, K2 any](s *Stream[K, V], fn func(K, V) K2, opts ...With) *S
 	return &Stream[K2, V]{b: s.b, node: n, rekeyed: true}
 }
 
-// FlatMap turns each record into any number of records: fn calls emit for each.
+// FlatMap turns each record into any number of records: fn calls emit for each. With
+// With.FixedKey it turns values into any number of values, as flatMapValues does.
 func FlatMap[K, V, K2, V2 any](s *Stream[K, V], fn func(r Record[K, V], emit func(Record[K2, V2])), opts ...With) *Stream[K2, V2] {
-	n := operator[K, V](s.b, s.node, "flatmap", gather(opts), func(*task) *flatMapNode[K, V, K2, V2] {
+	set := gather(opts)
+	n := operator[K, V](s.b, s.node, "flatmap", set, func(*task) *flatMapNode[K, V, K2, V2] {
 		n := &flatMapNode[K, V, K2, V2]{fn: fn}
 		n.emit = n.pass
+		if set.FixedKey {
+			n.lend = lender[K, V, K2, V2](func() *Record[K, V] { return n.in })
+		}
 		return n
 	})
-	return &Stream[K2, V2]{b: s.b, node: n, rekeyed: true}
+	fixesKey[K, K2](s.b, n, set)
+	return &Stream[K2, V2]{b: s.b, node: n, rekeyed: s.rekeyed || !set.FixedKey}
 }
 
 type flatMapNode[K, V, K2, V2 any] struct {
 	fan[K2, V2]
 	fn   func(Record[K, V], func(Record[K2, V2]))
 	emit func(Record[K2, V2])
+	in   *Record[K, V]
+	lend func(*Record[K2, V2]) error // nil unless the key is fixed
 	rec  Record[K2, V2]
 	err  error
 }
 
 func (n *flatMapNode[K, V, K2, V2]) pass(r Record[K2, V2]) {
+	if n.err != nil {
+		return
+	}
+	n.rec = r
+	if n.lend != nil {
+		n.err = n.lend(&n.rec)
+	}
 	if n.err == nil {
-		n.rec = r
 		n.err = n.forward(&n.rec)
 	}
 }
 
 func (n *flatMapNode[K, V, K2, V2]) receive(r *Record[K, V]) error {
-	n.err = nil
+	n.err, n.in = nil, r
 	n.fn(*r, n.emit)
 	return n.err
 }

@@ -11,8 +11,12 @@ type Metrics struct {
 	// Dropped is how many records were passed over because an operator cannot
 	// use them, such as those without key at a table.
 	Dropped atomic.Int64
-	// Unreadable is how many records could not be decoded.
-	Unreadable atomic.Int64
+	// Unreadable is how many records could not be decoded, Unprocessed how many an
+	// operator of the user's refused, and Unwritten how many a Serde or the broker
+	// did, whatever became of them.
+	Unreadable, Unprocessed, Unwritten atomic.Int64
+	// DeadLetters is how many records went to the dead letter topic.
+	DeadLetters atomic.Int64
 	// Commits and Aborts count commits, and what was undone to be done again.
 	Commits, Aborts atomic.Int64
 	// Restored is how many changelog records were read to rebuild stores.

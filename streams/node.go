@@ -3,6 +3,7 @@ package streams
 import (
 	"fmt"
 
+	"github.com/tidemill/tidemill/streams/clock"
 	"github.com/tidemill/tidemill/streams/serde"
 	"github.com/tidemill/tidemill/streams/state"
 )
@@ -21,6 +22,9 @@ type node struct {
 	topic      string
 	internal   bool
 	partitions int
+	timestamps clock.Timestamps // of a source
+	timedBy    any              // of a source: func(Record[K, V], int64) int64, or nil
+	routed     bool             // a sink to topics that the records choose
 
 	stores []*storeSpec // the stores it reads or writes
 	// together says that the topics its task reads must have as many partitions as
@@ -78,7 +82,7 @@ func wire[K, V any](t *task, parent *node, to receiver[K, V]) error {
 	if !ok {
 		return fmt.Errorf("operator %s does not give what %T takes", parent.name, to)
 	}
-	from.attach(to)
+	from.attach(t, to)
 	return nil
 }
 

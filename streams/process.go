@@ -14,13 +14,19 @@ type Context[K, V any] struct {
 	t   *task
 	n   *node
 	rec Record[K, V]
+	// lend, when it is set, gives a record the key that the operator must leave.
+	lend func(*Record[K, V]) error
+	// children are the operators that were asked for by name.
+	children map[string]receiver[K, V]
 }
 
 // Process passes the stream through an operator written by hand. begin is called once
 // for each task, before all records, and returns the function that takes the records
 // and forwards what comes of them. A record is the function's to read during the call.
-// An error of the function stops the application; one of connect.ClassRecord says that
-// the record is at fault.
+// An error of the function says that the record is at fault, and App.OnFault decides
+// what becomes of it; without that the application stops. A connect.Error of another
+// class than connect.ClassRecord says that it is not the record's fault: of
+// connect.ClassRetriable, all since the last commit is tried again.
 //
 // With.Stores declares the operator's stores. What is in memory besides has to be given
 // to [Context.Remember], since records are processed again after a failed commit.
@@ -29,14 +35,19 @@ func Process[K, V, K2, V2 any](s *Stream[K, V], begin func(*Context[K2, V2]) (fu
 	n := s.b.add(&node{op: orElse(set.Op, "process"), parents: []*node{s.node}}, set)
 	s.b.declare(n, set)
 	n.build = func(t *task) (any, error) {
-		inst := &processNode[K, V, K2, V2]{}
+		inst := &processNode[K, V, K2, V2]{fixed: set.FixedKey}
+		c := &Context[K2, V2]{out: &inst.fan, t: t, n: n}
+		if set.FixedKey {
+			c.lend = lender[K, V, K2, V2](func() *Record[K, V] { return inst.in })
+		}
 		var err error
-		if inst.take, err = begin(&Context[K2, V2]{out: &inst.fan, t: t, n: n}); err != nil {
+		if inst.take, err = begin(c); err != nil {
 			return nil, fmt.Errorf("starting operator %s: %w", n.name, err)
 		}
 		return inst, wire(t, s.node, receiver[K, V](inst))
 	}
-	return &Stream[K2, V2]{b: s.b, node: n, rekeyed: s.rekeyed || !set.SameKey}
+	fixesKey[K, K2](s.b, n, set)
+	return &Stream[K2, V2]{b: s.b, node: n, rekeyed: s.rekeyed || !set.SameKey && !set.FixedKey}
 }
 
 func orElse(name, other string) string {
@@ -57,10 +68,20 @@ func (b *Builder) declare(n *node, set With) {
 
 type processNode[K, V, K2, V2 any] struct {
 	fan[K2, V2]
-	take func(*Record[K, V]) error
+	take  func(*Record[K, V]) error
+	fixed bool
+	in    *Record[K, V] // what is being processed, when keys are fixed
 }
 
-func (n *processNode[K, V, K2, V2]) receive(r *Record[K, V]) error { return n.take(r) }
+func (n *processNode[K, V, K2, V2]) receive(r *Record[K, V]) error {
+	if !n.fixed {
+		return ofUser(n.take(r))
+	}
+	n.in = r
+	err := n.take(r)
+	n.in = nil
+	return ofUser(err)
+}
 
 // Store returns a store the operator was declared with, by its name. What is put there
 // is cached, logged and restored like the rows of a table. Keys of a store with a
@@ -80,7 +101,22 @@ func (c *Context[K, V]) Store(name string) (state.Store, error) {
 func (c *Context[K, V]) Changelog(store string) string { return changelogName(c.t.env.app, store) }
 
 // Forward passes a record on. It is read during the call.
-func (c *Context[K, V]) Forward(r *Record[K, V]) error { return c.out.forward(r) }
+func (c *Context[K, V]) Forward(r *Record[K, V]) error {
+	r, err := c.lent(r)
+	if err != nil {
+		return err
+	}
+	return c.out.forward(r)
+}
+
+// lent returns the record with the key that it has to have.
+func (c *Context[K, V]) lent(r *Record[K, V]) (*Record[K, V], error) {
+	if c.lend == nil {
+		return r, nil
+	}
+	c.rec = *r
+	return &c.rec, c.lend(&c.rec)
+}
 
 // Drop counts a record that cannot be used.
 func (c *Context[K, V]) Drop() { c.t.env.metrics.Dropped.Add(1) }
@@ -148,7 +184,7 @@ func (s *timedStore) Get(dst, key []byte) (value []byte, found bool, err error) 
 	start := len(dst)
 	value, found, err = s.st.cache.Get(dst, key)
 	if err != nil || !found {
-		return dst, false, err
+		return dst, false, ofState(err)
 	}
 	_, row := state.SplitTimed(value[start:])
 	return append(value[:start], row...), true, nil
@@ -157,10 +193,10 @@ func (s *timedStore) Get(dst, key []byte) (value []byte, found bool, err error) 
 func (s *timedStore) Put(key, value []byte) error {
 	s.st.met(key)
 	s.buf = state.AppendTimed(s.buf[:0], s.t.streamTime, value)
-	return s.st.cache.Put(key, s.buf)
+	return ofState(s.st.cache.Put(key, s.buf))
 }
 
-func (s *timedStore) Delete(key []byte) error { return s.st.cache.Delete(key) }
+func (s *timedStore) Delete(key []byte) error { return ofState(s.st.cache.Delete(key)) }
 
 func (s *timedStore) Scan(r state.Range) state.Iterator {
 	return timedIterator{s.st.cache.Scan(r)}

@@ -18,6 +18,12 @@ type queue struct {
 	first  int64 // the first offset ever fetched; -1 before that
 	paused bool
 
+	// timer settles the times of records, one at a time: at is that of the next
+	// one once timed is set.
+	timer timer
+	timed bool
+	at    int64
+
 	// placed and known are where the partition was to be read from and where it
 	// ended when the task was restored; they are set by the restoring goroutine.
 	placed, known int64
@@ -46,17 +52,29 @@ func recordBytes(r *kgo.Record) int { return len(r.Key) + len(r.Value) }
 
 func (q *queue) len() int { return len(q.records) - q.head }
 
-func (q *queue) peek() *kgo.Record {
-	if q.head == len(q.records) {
-		return nil
+// ready settles the time of the next record, and reports whether there is one.
+// Records that are to be passed over because of it are gone then.
+func (q *queue) ready(t *task) (bool, error) {
+	for !q.timed && q.len() > 0 {
+		ms, ok, err := q.timer.settle(t, q.records[q.head])
+		if err != nil {
+			return false, err
+		}
+		if !ok {
+			q.pop()
+			t.dirty = true
+			continue
+		}
+		q.at, q.timed = ms, true
 	}
-	return q.records[q.head]
+	return q.timed, nil
 }
 
 func (q *queue) pop() *kgo.Record {
 	r := q.records[q.head]
 	q.records[q.head] = nil
 	q.head++
+	q.timed = false
 	q.bytes -= recordBytes(r)
 	q.next = r.Offset + 1
 	return r
@@ -91,5 +109,6 @@ func (q *queue) restart(running bool) int64 {
 func (q *queue) reset(offset int64) {
 	clear(q.records)
 	q.records, q.head, q.bytes = q.records[:0], 0, 0
+	q.timed = false
 	q.next, q.last = offset, max(offset, q.first, 0)
 }

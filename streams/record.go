@@ -37,18 +37,23 @@ type receiver[K, V any] interface {
 // feeder is an operator's output, to which other operators' inputs are attached
 // when a task is built.
 type feeder[K, V any] interface {
-	attach(r receiver[K, V])
+	attach(t *task, r receiver[K, V])
 }
 
 // fan is the output that operators embed.
-type fan[K, V any] struct{ to []receiver[K, V] }
+type fan[K, V any] struct {
+	to   []receiver[K, V]
+	task *task // decides on errors
+}
 
-func (f *fan[K, V]) attach(r receiver[K, V]) { f.to = append(f.to, r) }
+func (f *fan[K, V]) attach(t *task, r receiver[K, V]) { f.to, f.task = append(f.to, r), t }
 
 func (f *fan[K, V]) forward(r *Record[K, V]) error {
 	for _, to := range f.to {
 		if err := to.receive(r); err != nil {
-			return err
+			if err = f.task.caught(to, err); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

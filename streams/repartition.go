@@ -3,7 +3,9 @@ package streams
 import "github.com/tidemill/tidemill/streams/serde"
 
 // Repartition writes the stream to a topic of the topology's own and reads it
-// back, so that all records of one key are in one partition.
+// back, so that all records of one key are in one partition, or those that
+// PartitionBy puts together. With{Partitions: …} says how many partitions there
+// are; without it as many as what is read with it has.
 func (s *Stream[K, V]) Repartition(key serde.Serde[K], value serde.Serde[V], opts ...With) *Stream[K, V] {
 	set := gather(opts)
 	name := set.Name

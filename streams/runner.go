@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/streams/clock"
 )
 
 const (
@@ -52,6 +53,7 @@ type runner struct {
 	mustAbort bool // tasks were taken away inside a transaction
 	joined    bool // the group has given out its partitions
 	closing   bool
+	careful   bool  // records are sent one by one
 	broken    error // what went wrong inside a callback
 	lastDone  time.Time
 	lastPurge time.Time
@@ -67,7 +69,7 @@ type runner struct {
 }
 
 func newRunner(ctx context.Context, a *application, plan *partitionPlan, tables *globals) (*runner, error) {
-	r := &runner{a: a, tables: tables, tasks: map[taskID]*task{}, fresh: map[taskID]*task{}, bySource: map[string]*subTopology{}, lastDone: time.Now(), lastPurge: time.Now()}
+	r := &runner{a: a, tables: tables, tasks: map[taskID]*task{}, fresh: map[taskID]*task{}, bySource: map[string]*subTopology{}, lastDone: time.Now(), lastPurge: time.Now(), careful: a.careful.Load()}
 	stores := len(tables.stores)
 	var groups [][]string
 	for _, sub := range a.Topology.subs {
@@ -80,12 +82,16 @@ func newRunner(ctx context.Context, a *application, plan *partitionPlan, tables 
 		groups = append(groups, group)
 	}
 	r.env = &taskEnv{
-		app: a.ID, db: a.e.db, out: r, metrics: &a.metrics, skipUnreadable: a.SkipUnreadable,
+		app: a.ID, db: a.e.db, out: r, metrics: &a.metrics,
 		cacheBytes: a.e.cfg.CacheBytes / int64(max(stores, 1)), idle: a.MaxIdle, now: time.Now,
 		globals: tables.stores,
 	}
 	for _, g := range tables.stores {
 		g.st.cache.SetLimit(r.env.cacheBytes)
+	}
+	r.env.judge = &judge{
+		app: a.ID, onFault: a.OnFault, deadLetters: a.DeadLetters, metrics: &a.metrics, logger: a.e.cfg.Logger, now: time.Now,
+		send: r.bury,
 	}
 	return r, r.connect(ctx, groups)
 }
@@ -137,17 +143,6 @@ func (r *runner) connect(ctx context.Context, groups [][]string) (err error) {
 	return nil
 }
 
-// placement partitions records by key, except those of changelogs, which say
-// themselves where they belong.
-type placement struct{}
-
-func (placement) ForTopic(topic string) kgo.TopicPartitioner {
-	if isChangelog(topic) {
-		return kgo.ManualPartitioner().ForTopic(topic)
-	}
-	return kgo.StickyKeyPartitioner(nil).ForTopic(topic)
-}
-
 // adjust lets repartition topics start at their start, whatever the application
 // wants for topics of others: what is in them has been taken in already.
 func (r *runner) adjust(_ context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
@@ -170,21 +165,65 @@ func (r *runner) produce(rec *kgo.Record, promise func(*kgo.Record, error)) {
 	if promise == nil {
 		promise = r.written
 	}
-	r.cl.Produce(r.sending, rec, promise)
+	if by, ok := rec.Context.(*placed); ok {
+		by.Context = r.sending
+	}
+	if !r.careful {
+		r.cl.Produce(r.sending, rec, promise)
+		return
+	}
+	done := make(chan struct{})
+	r.cl.Produce(r.sending, rec, func(rec *kgo.Record, err error) {
+		defer close(done)
+		promise(rec, err)
+	})
+	<-done
 }
 
+// written is told what became of a record. A broker refuses whole batches, and the
+// client gives up whatever waits for the same partition with them: when somebody else
+// than the application's end is to decide about a refused record, all since the last
+// commit is done again with one record at a time, until the next commit, so that it is
+// known which one it is and the others arrive, in their order.
 func (r *runner) written(rec *kgo.Record, err error) {
+	if err == nil {
+		return
+	}
+	switch err = writeError(rec, err); {
+	case !stops(err):
+	case r.a.OnFault == nil || r.careful:
+		err = r.env.judge.refused(rec, err)
+	default:
+		r.a.careful.Store(true)
+		err = connect.Retry(err, 0)
+	}
 	if err != nil {
-		r.failed(rec, err)
+		r.fail(err)
+	}
+}
+
+// bury writes a dead letter. There is no topic for those that are refused in turn.
+func (r *runner) bury(rec *kgo.Record, wait bool) {
+	promise := func(rec *kgo.Record, err error) {
+		if err != nil {
+			r.failed(rec, err)
+		}
+	}
+	if wait {
+		r.cl.Produce(r.sending, rec, promise)
+	} else {
+		r.cl.TryProduce(r.sending, rec, promise)
 	}
 }
 
 // failed implements collector: the next commit must not go through.
-func (r *runner) failed(rec *kgo.Record, err error) {
+func (r *runner) failed(rec *kgo.Record, err error) { r.fail(writeError(rec, err)) }
+
+func (r *runner) fail(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.prodErr == nil {
-		r.prodErr = writeError(rec, err)
+		r.prodErr = err
 	}
 }
 
@@ -202,6 +241,9 @@ func writeError(rec *kgo.Record, err error) error {
 				Cause:   err,
 			}
 		}
+	}
+	if by, ok := rec.Context.(*placed); ok && by.wrong != nil {
+		return by.wrong
 	}
 	return fmt.Errorf("writing to topic %s: %w", rec.Topic, err)
 }
@@ -274,6 +316,9 @@ func (r *runner) loop(ctx context.Context) error {
 func (r *runner) poll(ctx context.Context) kgo.Fetches {
 	wait := 250 * time.Millisecond
 	for _, t := range r.tasks {
+		if due := t.wallDue(); due != never {
+			wait = min(wait, max(time.Until(time.UnixMilli(due)), time.Millisecond))
+		}
 		if t.dirty {
 			wait = min(wait, max(time.Until(r.lastDone.Add(r.a.CommitInterval)), time.Millisecond))
 		}
@@ -371,6 +416,9 @@ func (r *runner) work(ctx context.Context) error {
 	}
 	for more := !r.a.paused.Load(); more && ctx.Err() == nil; {
 		more = false
+		if err := r.punctuate(); err != nil {
+			return err
+		}
 		for _, t := range r.tasks {
 			if t.buffered() == 0 {
 				continue
@@ -390,6 +438,23 @@ func (r *runner) work(ctx context.Context) error {
 	}
 	r.pauseFull()
 	return r.commitIfDue(ctx)
+}
+
+// punctuate does what is due by the wall clock.
+func (r *runner) punctuate() error {
+	now := r.env.now().UnixMilli()
+	for _, t := range r.tasks {
+		if t.wallDue() > now {
+			continue
+		}
+		if err := r.begin(); err != nil {
+			return err
+		}
+		if err := t.punctuate(clock.WallClock, now); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pauseFull stops fetching partitions that have enough waiting, also those of tasks

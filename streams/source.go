@@ -6,6 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/streams/fault"
 	"github.com/tidemill/tidemill/streams/serde"
 )
 
@@ -18,49 +19,71 @@ type sourceNode interface {
 type streamSource[K, V any] struct {
 	fan[K, V]
 	t     *task
+	node  *node
 	key   serde.Serde[K]
 	value serde.Serde[V]
 	rec   Record[K, V]
+	// ahead is the record that rec was decoded from before its turn, to get at its
+	// time.
+	ahead *kgo.Record
 }
 
 // decode reads r into s.rec and reports whether it could be read. What cannot be
-// read goes the way the task's owner has chosen.
+// read goes the way the application has chosen.
 func (s *streamSource[K, V]) decode(r *kgo.Record) (ok bool, err error) {
 	s.rec = Record[K, V]{NoKey: r.Key == nil, NoValue: r.Value == nil, Time: r.Timestamp.UnixMilli(), Headers: r.Headers}
 	if !s.rec.NoKey {
 		if s.rec.Key, err = s.key.Decode(r.Key); err != nil {
-			return false, s.t.unreadable(r, "key", err)
+			return false, s.t.unreadable(s.node, r, "key", err)
 		}
 	}
 	if !s.rec.NoValue {
 		if s.rec.Value, err = s.value.Decode(r.Value); err != nil {
-			return false, s.t.unreadable(r, "value", err)
+			return false, s.t.unreadable(s.node, r, "value", err)
 		}
 	}
 	return true, nil
 }
 
 func (s *streamSource[K, V]) consume(r *kgo.Record) error {
+	if s.ahead == r {
+		s.ahead, s.rec.Time = nil, r.Timestamp.UnixMilli()
+		return s.forward(&s.rec)
+	}
 	if ok, err := s.decode(r); !ok {
 		return err
 	}
 	return s.forward(&s.rec)
 }
 
-// unreadable counts a record that cannot be decoded, and stops the task unless
-// such records are to be skipped.
-func (t *task) unreadable(r *kgo.Record, part string, cause error) error {
-	t.env.metrics.Unreadable.Add(1)
-	if t.env.skipUnreadable {
+// timed makes a function of the types of s one of its timer.
+func (s *streamSource[K, V]) timed(by any) func(*kgo.Record, int64) (int64, bool, error) {
+	fn, ok := by.(func(Record[K, V], int64) int64)
+	if !ok {
 		return nil
 	}
-	return &connect.Error{
+	return func(r *kgo.Record, partitionTime int64) (int64, bool, error) {
+		if ok, err := s.decode(r); !ok {
+			return 0, false, err
+		}
+		s.ahead = r
+		return fn(s.rec, partitionTime), true, nil
+	}
+}
+
+// unreadable decides about a record that cannot be decoded.
+func (t *task) unreadable(n *node, r *kgo.Record, part string, cause error) error {
+	before := t.current
+	t.current = r // It may be looked at before its turn.
+	defer func() { t.current = before }()
+	f := t.faulty(fault.Reading, n.name, &connect.Error{
 		Code: "streams.unreadable", Class: connect.ClassRecord,
 		Place:   fmt.Sprintf("topic %s, partition %d, offset %d", r.Topic, r.Partition, r.Offset),
 		Message: "the " + part + " cannot be read",
-		Mend:    "check the format the topic is declared with, or skip such records with Config.SkipUnreadable",
+		Mend:    "check the format the topic is declared with, or pass over such records with App.OnFault",
 		Cause:   cause,
-	}
+	})
+	return t.env.judge.decide(f, true)
 }
 
 // From reads a topic as a stream: every record for itself.
@@ -71,11 +94,11 @@ func From[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Se
 
 // source adds the node of a stream source.
 func source[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Serde[V], s With) *node {
-	n := b.add(&node{op: "source", topic: topic, isSource: true}, s)
+	n := b.add(&node{op: "source", topic: topic, isSource: true, timestamps: s.Timestamps}, s)
 	n.build = func(t *task) (any, error) {
 		kafka := topicName(t.env.app, topic)
-		src := &streamSource[K, V]{t: t, key: serde.Bind(key, kafka, true), value: serde.Bind(value, kafka, false)}
-		t.read(topic, src)
+		src := &streamSource[K, V]{t: t, node: n, key: serde.Bind(key, kafka, true), value: serde.Bind(value, kafka, false)}
+		t.read(topic, src, timer{how: n.timestamps, of: src.timed(n.timedBy), high: -1})
 		return src, nil
 	}
 	return n

@@ -82,7 +82,7 @@ func (s *rowStore[K, V]) encodeKey(k K) (key []byte, err error) {
 func (s *rowStore[K, V]) load(key []byte) (v V, ms int64, found bool, err error) {
 	s.gbuf, found, err = s.st.cache.Get(s.gbuf[:0], key)
 	if err != nil || !found {
-		return v, 0, false, err
+		return v, 0, false, ofState(err)
 	}
 	ms, raw := state.SplitTimed(s.gbuf)
 	v, err = s.value.Decode(raw)
@@ -160,10 +160,12 @@ func (s *rowStore[K, V]) emit(e state.Entry) (err error) {
 	return s.forward(&s.rec)
 }
 
+const unwritableCode = "streams.unwritable"
+
 // unwritable is the error for a key or value its Serde refuses.
 func (t *task) unwritable(where, part string, cause error) error {
 	return &connect.Error{
-		Code: "streams.unwritable", Class: connect.ClassRecord,
+		Code: unwritableCode, Class: connect.ClassRecord,
 		Place: fmt.Sprintf("%s, task %s", where, t.id), Message: "the " + part + " cannot be written", Cause: cause,
 	}
 }

@@ -9,6 +9,8 @@ type Stream[K, V any] struct {
 	// rekeyed is set when keys may have changed since the last topic, so that
 	// records of one key may lie in different partitions.
 	rekeyed bool
+	// by chooses partitions in the topic that is written to next; nil: by key.
+	by *placing[K, V]
 }
 
 // next returns the stream after n, of the same types.

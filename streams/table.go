@@ -34,7 +34,7 @@ func TableFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value ser
 	if name == "" {
 		name = b.free(topic)
 	}
-	in := source(b, topic, key, value, With{Name: b.free(name + "-source")})
+	in := source(b, topic, key, value, With{Name: b.free(name + "-source"), Timestamps: s.Timestamps})
 	s.Name = name
 	return upserts(&Stream[K, V]{b: b, node: in}, key, value, s)
 }
@@ -159,7 +159,8 @@ func (n *keepNode[K, V]) receive(r *Record[K, Change[V]]) error {
 }
 
 // ToStream returns the table's changes as a stream: the new row of each change,
-// or a record without value for a delete.
+// or a record without value for a delete. [SelectKey] after it gives the records
+// other keys.
 func (t *Table[K, V]) ToStream(opts ...With) *Stream[K, V] {
 	n := operator[K, Change[V]](t.b, t.node, "tostream", gather(opts), func(*task) *toStreamNode[K, V] {
 		return &toStreamNode[K, V]{}

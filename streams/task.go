@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/tidemill/tidemill/streams/clock"
 	"github.com/tidemill/tidemill/streams/state"
 )
 
@@ -30,15 +31,15 @@ type collector interface {
 
 // taskEnv is what a task gets from whoever runs it.
 type taskEnv struct {
-	app            string
-	db             state.DB
-	out            collector
-	metrics        *Metrics
-	skipUnreadable bool
-	cacheBytes     int64 // for each store of a task
-	idle           time.Duration
-	globals        map[*storeSpec]*globalStore
-	now            func() time.Time
+	app        string
+	db         state.DB
+	out        collector
+	metrics    *Metrics
+	judge      *judge
+	cacheBytes int64 // for each store of a task
+	idle       time.Duration
+	globals    map[*storeSpec]*globalStore
+	now        func() time.Time
 }
 
 // task runs one partition of one sub-topology. It is used by one goroutine at a
@@ -58,13 +59,18 @@ type task struct {
 	meta       state.ID
 	waiting    time.Time // since when a record is held back for an empty queue
 	dirty      bool      // something was processed since the last commit
+	wantCommit bool      // a processor asked for one
+
+	current  *kgo.Record     // the record that is being processed, nil between records
+	punctual [2]punctuations // by Clock
+	due      int64           // the stream time of the next punctuation
 }
 
 // openTask opens the stores and makes the operators of a task.
 func openTask(env *taskEnv, sub *subTopology, partition int32) (*task, error) {
 	t := &task{
 		id: taskID{sub.index, partition}, env: env,
-		stores: map[*storeSpec]*taskStore{}, instances: map[*node]any{}, streamTime: -1, savedTime: -1,
+		stores: map[*storeSpec]*taskStore{}, instances: map[*node]any{}, streamTime: -1, savedTime: -1, due: never,
 	}
 	var err error
 	if t.meta, err = env.db.Open(metaStore(env.app), partition); err != nil {
@@ -109,21 +115,22 @@ func (t *task) openStore(spec *storeSpec) error {
 }
 
 // read binds a source operator to its queue.
-func (t *task) read(topic string, src sourceNode) {
+func (t *task) read(topic string, src sourceNode, tm timer) {
 	for _, q := range t.queues {
 		if q.name == topic {
 			q.sources = append(q.sources, src)
+			q.timer = tm
 		}
 	}
 }
 
-// produce sends a record to a topic, partitioned by its key.
-func (t *task) produce(topic string, key, value []byte, ms int64, headers []Header) {
+// outgoing returns a record to be sent.
+func (t *task) outgoing(topic string, key, value []byte, ms int64) *kgo.Record {
 	r := t.slab.record()
-	r.Topic, r.Key, r.Value, r.Headers = topic, key, value, headers
+	r.Topic, r.Key, r.Value = topic, key, value
 	r.Timestamp = time.UnixMilli(max(ms, 0))
 	t.env.metrics.Produced.Add(1)
-	t.env.out.produce(r, nil)
+	return r
 }
 
 // process takes in up to limit records and returns how many there were. It stops
@@ -136,54 +143,72 @@ func (t *task) process(limit int) (n int, err error) {
 		}
 	}
 	for n < limit {
-		q := t.choose()
+		q, err := t.choose()
+		if err != nil {
+			return n, err
+		}
 		if q == nil {
 			break
 		}
-		r := q.pop()
-		t.streamTime = max(t.streamTime, r.Timestamp.UnixMilli())
-		for _, src := range q.sources {
-			if err := src.consume(r); err != nil {
+		t.streamTime = max(t.streamTime, q.at)
+		if err := t.take(q.pop(), q.sources); err != nil {
+			return n, err
+		}
+		n++
+		if t.streamTime >= t.due {
+			if err := t.punctuate(clock.StreamTime, t.streamTime); err != nil {
 				return n, err
 			}
 		}
-		t.dirty = true
-		n++
 	}
 	t.env.metrics.Processed.Add(int64(n))
 	return n, nil
 }
 
+// take hands a record to the operators that read its topic.
+func (t *task) take(r *kgo.Record, sources []sourceNode) error {
+	t.current, t.dirty = r, true
+	for _, src := range sources {
+		if err := src.consume(r); err != nil {
+			return err
+		}
+	}
+	t.current = nil
+	return nil
+}
+
 // choose returns the queue with the oldest record, or nil when there is none or
 // when it has to wait.
-func (t *task) choose() *queue {
+func (t *task) choose() (*queue, error) {
 	var oldest, empty *queue
 	for _, q := range t.queues {
-		switch r := q.peek(); {
-		case r == nil:
+		switch ready, err := q.ready(t); {
+		case err != nil:
+			return nil, err
+		case !ready:
 			if !q.caughtUp() {
 				empty = q
 			}
-		case oldest == nil || r.Timestamp.Before(oldest.peek().Timestamp):
+		case oldest == nil || q.at < oldest.at:
 			oldest = q
 		}
 	}
 	if oldest == nil || empty == nil {
 		t.waiting = time.Time{}
-		return oldest
+		return oldest, nil
 	}
 	now := t.env.now()
 	if t.waiting.IsZero() {
 		t.waiting = now
 	}
 	if now.Sub(t.waiting) < t.env.idle {
-		return nil
+		return nil, nil
 	}
 	t.env.metrics.Enforced.Add(1)
 	for _, q := range t.queues {
 		q.giveUp()
 	}
-	return oldest
+	return oldest, nil
 }
 
 // buffered is how many records wait to be processed.
@@ -266,7 +291,7 @@ func (t *task) committed() {
 	for _, q := range t.queues {
 		q.saved = q.next
 	}
-	t.dirty = false
+	t.dirty, t.wantCommit = false, false
 }
 
 // discard forgets everything since the last commit.
@@ -279,7 +304,7 @@ func (t *task) discard() {
 	for _, q := range t.queues {
 		q.reset(q.saved)
 	}
-	t.dirty = false
+	t.dirty, t.wantCommit, t.current = false, false, nil
 }
 
 // dirtyBytes is what the next commit has to write.

@@ -1,7 +1,6 @@
 package streams
 
 import (
-	"fmt"
 	"slices"
 	"sort"
 	"strings"
@@ -122,12 +121,13 @@ func (t *Topology) Sources() []string {
 	return topics
 }
 
-// Sinks lists the topics of others that the topology writes, sorted.
+// Sinks lists the topics of others that the topology writes, sorted, without those
+// that records choose.
 func (t *Topology) Sinks() []string { return t.topics(func(n *node) bool { return n.isSink }) }
 
 func (t *Topology) topics(which func(*node) bool) (topics []string) {
 	for _, n := range t.nodes {
-		if which(n) && !n.internal && !slices.Contains(topics, n.topic) {
+		if which(n) && !n.internal && !n.routed && !slices.Contains(topics, n.topic) {
 			topics = append(topics, n.topic)
 		}
 	}
@@ -178,46 +178,4 @@ func (t *Topology) InternalTopics(app string) (topics []string) {
 	}
 	sort.Strings(topics)
 	return topics
-}
-
-// Describe draws the topology as text: its sub-topologies, and for each operator
-// what it is, where it reads or writes, its stores and where its records go.
-func (t *Topology) Describe() string {
-	var out strings.Builder
-	for _, s := range t.globals {
-		fmt.Fprintf(&out, "Global table: %s (topic: %s)\n", s.name, s.topic)
-	}
-	for _, sub := range t.subs {
-		fmt.Fprintf(&out, "Sub-topology: %d\n", sub.index)
-		for _, n := range sub.nodes {
-			t.describe(&out, n)
-		}
-	}
-	return out.String()
-}
-
-func (t *Topology) describe(out *strings.Builder, n *node) {
-	kind, detail := "Processor", ""
-	switch {
-	case n.isSource:
-		kind, detail = "Source", fmt.Sprintf(" (topic: %s)", topicName("", n.topic))
-	case n.isSink:
-		kind, detail = "Sink", fmt.Sprintf(" (topic: %s)", topicName("", n.topic))
-	}
-	var stores, children []string
-	for _, s := range n.stores {
-		stores = append(stores, s.name)
-	}
-	for _, c := range t.nodes {
-		if slices.Contains(c.parents, n) {
-			children = append(children, c.name)
-		}
-	}
-	if len(stores) > 0 {
-		detail += fmt.Sprintf(" (stores: %s)", strings.Join(stores, ", "))
-	}
-	fmt.Fprintf(out, "  %s: %s, %s%s\n", kind, n.name, n.op, detail)
-	if len(children) > 0 {
-		fmt.Fprintf(out, "    --> %s\n", strings.Join(children, ", "))
-	}
 }

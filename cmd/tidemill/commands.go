@@ -53,6 +53,7 @@ func (a *app) commands() *cobra.Command {
 		a.devCommand(),
 		a.devKafkaCommand(),
 		a.workerCommand(),
+		a.streamsCommand(),
 		a.doctorCommand(),
 		a.verifyCommand(),
 		a.versionCommand(),

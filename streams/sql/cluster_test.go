@@ -12,6 +12,7 @@ import (
 	"github.com/tidemill/tidemill/connect"
 	jsonconv "github.com/tidemill/tidemill/converters/json"
 	"github.com/tidemill/tidemill/streams"
+	recordfault "github.com/tidemill/tidemill/streams/fault"
 	rows "github.com/tidemill/tidemill/streams/query"
 	"github.com/tidemill/tidemill/streams/topics"
 )
@@ -138,7 +139,7 @@ func (c *cluster) Add(app streams.App) error {
 	if err != nil {
 		return err
 	}
-	local.SkipUnreadable()
+	local.OnFault(recordfault.SkipUnreadable, "")
 	a := &localApp{app, local}
 	c.apps[app.ID] = a
 	if app.FromLatest {

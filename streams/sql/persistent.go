@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/streams"
+	recordfault "github.com/tidemill/tidemill/streams/fault"
 	"github.com/tidemill/tidemill/streams/sql/functions"
 )
 
@@ -189,9 +190,12 @@ func (e *Engine) start(q *persistent) error {
 		}
 	}
 	app := streams.App{
-		ID: e.app(q.id), Topology: q.built.topology, SkipUnreadable: setting(q.properties, "ksql.fail.on.deserialization.error") != "true",
+		ID: e.app(q.id), Topology: q.built.topology,
 		FromLatest:  setting(q.properties, "auto.offset.reset") == "latest",
 		ExactlyOnce: strings.HasPrefix(setting(q.properties, "processing.guarantee"), "exactly_once"),
+	}
+	if setting(q.properties, "ksql.fail.on.deserialization.error") != "true" {
+		app.OnFault = recordfault.SkipUnreadable
 	}
 	if ms, err := strconv.Atoi(setting(q.properties, "commit.interval.ms")); err == nil {
 		app.CommitInterval = time.Duration(ms) * time.Millisecond

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/streams"
+	recordfault "github.com/tidemill/tidemill/streams/fault"
 	"github.com/tidemill/tidemill/streams/sql/functions"
 	"github.com/tidemill/tidemill/streams/topics"
 )
@@ -42,7 +43,7 @@ func (e *Engine) push(ctx context.Context, p *plan, run pushing) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	local.SkipUnreadable()
+	local.OnFault(recordfault.SkipUnreadable, "")
 	// Nobody reads what the run writes to topics of its own.
 	internal := b.topology.InternalTopics(run.id)
 	if err := run.to.Header(header); err != nil || left == 0 {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -113,6 +115,13 @@ func (d *Disk) Open(name string, partition int32) (ID, error) {
 		d.ids[name], d.taken[n] = n, true
 	}
 	return ID{Store: n, Partition: uint16(partition)}, nil
+}
+
+// Names lists the stores there are, sorted.
+func (d *Disk) Names() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Sorted(maps.Keys(d.ids))
 }
 
 // Drop implements Dropper.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/streams"
+	"github.com/tidemill/tidemill/streams/fault"
 	"github.com/tidemill/tidemill/streams/query"
 	"github.com/tidemill/tidemill/streams/serde"
 )
@@ -58,8 +59,22 @@ func (d *Driver) Restart(wipe bool) {
 	}
 }
 
-// Advance moves the wall clock.
-func (d *Driver) Advance(by time.Duration) { d.local.Advance(by) }
+// Advance moves the wall clock, and does what is due by it.
+func (d *Driver) Advance(by time.Duration) {
+	d.tb.Helper()
+	if err := d.local.Advance(by); err != nil {
+		d.tb.Fatal(err)
+	}
+	if !d.held {
+		d.Commit()
+	}
+}
+
+// OnFault decides from now on what becomes of records at fault, instead of ending the
+// test; those passed over go to the topic deadLetters, if it is not empty.
+func (d *Driver) OnFault(decide func(*fault.Fault) fault.Verdict, deadLetters string) {
+	d.local.OnFault(decide, deadLetters)
+}
 
 // Metrics returns the topology's counters.
 func (d *Driver) Metrics() *streams.Metrics { return d.local.Metrics() }

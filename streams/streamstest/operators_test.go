@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/tidemill/tidemill/streams"
+	"github.com/tidemill/tidemill/streams/fault"
 	"github.com/tidemill/tidemill/streams/serde"
 	"github.com/tidemill/tidemill/streams/streamstest"
 )
@@ -269,37 +270,6 @@ func TestBuildFaults(t *testing.T) {
 	}
 }
 
-func TestDescribe(t *testing.T) {
-	b := streams.NewBuilder()
-	streams.GroupBy(streams.From(b, "in", text{}, text{}), func(_, v string) string { return v }, text{}, text{}, streams.With{Name: "g"}).
-		Count(streams.With{Name: "c"}).ToStream().To("out", text{}, num{})
-	topology, err := b.Build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := `Sub-topology: 0
-  Source: in, source (topic: in)
-    --> in-selectkey
-  Processor: in-selectkey, selectkey
-    --> g-sink
-  Sink: g-sink, sink (topic: -g-repartition)
-Sub-topology: 1
-  Source: g, source (topic: -g-repartition)
-    --> c
-  Processor: c, aggregate (stores: c)
-    --> c-tostream
-  Processor: c-tostream, tostream
-    --> c-tostream-sink
-  Sink: c-tostream-sink, sink (topic: out)
-`
-	if got := topology.Describe(); got != want {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
-	}
-	if got := fmt.Sprint(topology.InternalTopics("app"), topology.Sources(), topology.Sinks()); got != "[app-c-changelog app-g-repartition] [in] [out]" {
-		t.Errorf("topics %s", got)
-	}
-}
-
 func TestUnreadableStops(t *testing.T) {
 	b := streams.NewBuilder()
 	streams.From(b, "in", text{}, num{}).To("out", text{}, num{})
@@ -310,7 +280,7 @@ func TestUnreadableStops(t *testing.T) {
 			t.Fatal(err)
 		}
 		if skip {
-			local.SkipUnreadable()
+			local.OnFault(fault.SkipUnreadable, "")
 		}
 		local.Put("in", []byte("k"), []byte("not eight"), 1)
 		err = local.Commit()
