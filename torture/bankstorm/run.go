@@ -210,6 +210,7 @@ func (r *run) phases(ctx context.Context) error {
 			return err
 		}
 	}
+	r.monitor.Settled()
 	if err := r.copies(ctx); err != nil {
 		return err
 	}

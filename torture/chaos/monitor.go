@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -41,7 +42,9 @@ type Monitor struct {
 	o MonitorOptions
 	r *reader
 
-	writing sync.Mutex // Held while a marker is written, and to have none written.
+	writing sync.Mutex  // Held while a marker is written, and to have none written.
+	settled atomic.Bool // See Settled.
+
 	mu      sync.Mutex // guards the following
 	marks   []mark     // Those that are not seen in Kafka yet, oldest first.
 	made    time.Time  // When the newest of those that were seen was written,
@@ -186,6 +189,11 @@ func (m *Monitor) Recovered(ctx context.Context, since time.Time) (time.Duration
 	}
 }
 
+// Settled says that the connector has begun. A worker that kills itself while it begins
+// makes the slot anew, and what was written before that comes when the tables are read
+// again: until it has, positions are not held against Kafka.
+func (m *Monitor) Settled() { m.settled.Store(true) }
+
 // sample holds the slot against Kafka, four times a second.
 func (m *Monitor) sample(ctx context.Context) error {
 	for ctx.Err() == nil {
@@ -204,7 +212,7 @@ func (m *Monitor) sampleOnce(ctx context.Context) {
 	confirmed, err := m.confirmed(ctx)
 	switch {
 	case err != nil || confirmed == 0:
-	case m.first == 0:
+	case m.first == 0, m.w.o.Points != "" && !m.settled.Load():
 		m.first = confirmed
 	case confirmed > m.first:
 		m.judge(ctx, confirmed)
