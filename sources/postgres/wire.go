@@ -142,10 +142,12 @@ var errStreamEnded = errors.New("the server has ended the stream")
 
 // graveNotice returns the error that a notice stands for. From PostgreSQL 18 on the
 // server only warns when the publication does not exist at a position of the log,
-// and passes over the changes there. Invariant 5: for us that is a gap.
+// and passes over the changes there. Invariant 5: for us that is a gap. With the same
+// code it warns, from 17 on, that it waits for a standby, which is none; the name of the
+// parameter is the same in every language.
 func graveNotice(body []byte) error {
 	var msg pgproto3.NoticeResponse
-	if err := msg.Decode(body); err != nil || msg.Code != "55000" {
+	if err := msg.Decode(body); err != nil || msg.Code != "55000" || strings.Contains(msg.Message, "synchronized_standby_slots") {
 		return nil
 	}
 	e := publicationGap("reading the log", errors.New(msg.Message+": "+msg.Detail))

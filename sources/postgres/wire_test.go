@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // frame writes a message as the server sends it.
@@ -127,5 +129,23 @@ func TestRestingOverTLS(t *testing.T) {
 				t.Error("a socket that is quiet does not tell of little")
 			}
 		})
+	}
+}
+
+// TestGraveNotices tells the loss of changes from the waiting for a standby, of which the
+// server warns with the same code.
+func TestGraveNotices(t *testing.T) {
+	t.Parallel()
+	for message, grave := range map[string]bool{
+		`skipped loading publication "p"`: true,
+		`replication slot "s" specified in parameter "synchronized_standby_slots" does not have active_pid`: false,
+	} {
+		notice, err := (&pgproto3.NoticeResponse{Severity: "WARNING", Code: "55000", Message: message}).Encode(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := graveNotice(notice[5:]); (err != nil) != grave {
+			t.Errorf("%s: %v", message, err)
+		}
 	}
 }
