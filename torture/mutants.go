@@ -25,6 +25,7 @@ func huntMutants(ctx context.Context, args []string) int {
 	f.Uint64Var(&o.Seed, "seed", 1, "what faults and choices are drawn from")
 	f.DurationVar(&o.Duration, "duration", 0, "how long things go wrong in each hunt (default 20s)")
 	f.DurationVar(&o.Patience, "patience", 0, "how long a recovery may take (default 30s); more on a machine that is busy with other things")
+	f.Float64Var(&o.TPS, "tps", 0, "transactions a second (default 100); fewer on such a machine")
 	f.StringVar(&o.PGBin, "pg-bin", "", "folder of PostgreSQL's server programs (default: search)")
 	f.StringVar(&o.Out, "out", "", "where bundles of false alarms are left (default torture-out)")
 	f.BoolVar(&quiet, "quiet", false, "a line for each mutant alone")

@@ -103,13 +103,10 @@ func resuming() []Mutant {
 			Hunt: Hunt{Faults: breaking()},
 		},
 		{
-			Name:   "bug_mark_ahead",
-			Breaks: "A position is made of what the server has sent, inside of a transaction too (invariant 2).",
-			Edits: []Edit{{
-				"sources/postgres/flow.go",
-				"	if !s.open() && end > s.em.pos.end {\n",
-				"	if end > s.em.pos.end {\n",
-			}},
+			Name:   "bug_resume_forgets",
+			Breaks: "The place inside of a transaction is forgotten on resuming, so its beginning is sent again (invariant 2).",
+			Edits:  []Edit{{"sources/postgres/stream.go", "		s.skip = s.resume.ordinal\n	} else if", "		s.skip = 0\n	} else if"}},
+			Hunt:   Hunt{Faults: breaking()},
 		},
 	}
 }

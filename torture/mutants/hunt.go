@@ -101,7 +101,7 @@ func (o *Options) hunt(ctx context.Context, name, binary string, h Hunt) (verdic
 	var mu sync.Mutex
 	var first *verdict
 	options := bankstorm.Options{
-		Seed: o.Seed, Duration: o.Duration, Mode: h.mode(), Gap: 500 * time.Millisecond, Faults: h.faults(), Binary: binary, PGBin: o.PGBin, Out: o.Out, Points: h.Points, Copies: h.Copies, Connector: h.Connector, Patience: o.Patience,
+		Seed: o.Seed, Duration: o.Duration, Mode: h.mode(), Gap: 500 * time.Millisecond, Faults: h.faults(), Binary: binary, PGBin: o.PGBin, Out: o.Out, Points: h.Points, Copies: h.Copies, Connector: h.Connector, Patience: o.Patience, TPS: o.TPS,
 		Seen: func(e chaos.Entry) {
 			o.Seen(e)
 			if kind, text, ok := strings.Cut(e.Text, ": "); ok && e.Kind == "ANOMALY" && kind != chaos.AnomalyHarness {

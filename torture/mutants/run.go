@@ -25,6 +25,7 @@ type Options struct {
 	// Patience is how long a recovery may take; with less, what is merely slow counts as
 	// found. 30 s.
 	Patience time.Duration
+	TPS      float64 // Transactions a second. 100.
 	// Root is the folder of the module. Default: that of the working directory.
 	Root  string
 	PGBin string // Folder of PostgreSQL's server programs. Default: search.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -46,8 +47,10 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	began := time.Now()
 	code := m.Run()
-	fmt.Printf("sim: seeds=%d hours=%g cuts=%d faults=%d changes=%d anomalies=%d in %.1fs\n", total.seeds, float64(total.seeds)**hours,
-		total.cuts, total.faults, total.changes, total.anomalies, time.Since(began).Seconds())
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	fmt.Printf("sim: seeds=%d hours=%g cuts=%d faults=%d changes=%d anomalies=%d memory_mb=%d in %.1fs\n", total.seeds, float64(total.seeds)**hours,
+		total.cuts, total.faults, total.changes, total.anomalies, memory.Sys>>20, time.Since(began).Seconds())
 	os.Exit(code)
 }
 
