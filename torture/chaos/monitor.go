@@ -212,7 +212,7 @@ func (m *Monitor) sampleOnce(ctx context.Context) {
 	confirmed, err := m.confirmed(ctx)
 	switch {
 	case err != nil || confirmed == 0:
-	case m.first == 0, m.w.o.Points != "" && !m.settled.Load():
+	case m.first == 0, m.w.o.Points != "" && !m.settled.Load(), m.r.snapshotting(): // A snapshot that begins anew has a new slot.
 		m.first = confirmed
 	case confirmed > m.first:
 		m.judge(ctx, confirmed)

@@ -27,9 +27,11 @@ type reader struct {
 	admin     *kadm.Client
 	arrived   func(seen func(id int64) bool)
 
-	mu      sync.Mutex // guards the following
-	seen    map[int64]bool
-	stored  uint64
+	mu     sync.Mutex // guards the following
+	seen   map[int64]bool
+	stored uint64
+	// reading tells that the newest stored offset is that of a snapshot that is not over.
+	reading bool
 	reached map[topicPartition]int64 // The next offset.
 }
 
@@ -71,10 +73,12 @@ func (r *reader) take(rec *kgo.Record) {
 		}
 	case bytes.Contains(rec.Key, r.connector):
 		var offset struct {
-			End uint64 `json:"lsn_proc"`
+			End       uint64 `json:"lsn_proc"`
+			Snapshot  string `json:"snapshot"`
+			Completed bool   `json:"snapshot_completed"`
 		}
 		if json.Unmarshal(rec.Value, &offset) == nil {
-			r.stored = max(r.stored, offset.End)
+			r.stored, r.reading = max(r.stored, offset.End), offset.Snapshot != "" && !offset.Completed
 		}
 	}
 }
@@ -149,4 +153,11 @@ func (r *reader) renumber(but []mark) {
 		}
 	}
 	r.seen = seen
+}
+
+// snapshotting tells whether a snapshot is under way, as far as offsets are stored.
+func (r *reader) snapshotting() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reading
 }
