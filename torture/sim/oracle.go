@@ -216,12 +216,10 @@ func (o *oracle) take(ctx context.Context, p place, r *kgo.Record) {
 		return
 	}
 	o.records++
-	if id, ok := o.waiting[p]; ok {
-		delete(o.waiting, p)
-		if r.Value == nil {
-			return
-		}
-		o.note("tombstone", fmt.Sprintf("%s: the deletion of %d is followed by another record", p.topic, id))
+	owed, waiting := o.waiting[p]
+	delete(o.waiting, p)
+	if waiting && r.Value == nil {
+		return
 	}
 	if r.Value == nil {
 		o.note("tombstone", fmt.Sprintf("%s-%d@%d: a tombstone follows no deletion", p.topic, p.partition, r.Offset))
@@ -241,8 +239,10 @@ func (o *oracle) take(ctx context.Context, p place, r *kgo.Record) {
 	if e.op == "d" {
 		o.waiting[p] = e.row.id
 	}
-	if e.op != "r" {
-		o.place(p, e, r.Offset)
+	again := e.op != "r" && o.place(p, e, r.Offset)
+	// A writer that ended between the two begins again before the deletion.
+	if waiting && (o.exactly || !again) {
+		o.note("tombstone", fmt.Sprintf("%s: the deletion of %d is followed by another record", p.topic, owed))
 	}
 }
 
@@ -294,8 +294,9 @@ func (o *oracle) fold(topic string, e event) {
 	}
 }
 
-// place puts an event where it belongs and tells what is wrong with that.
-func (o *oracle) place(p place, e event, offset int64) {
+// place puts an event where it belongs and says what is wrong with that. It tells whether
+// the event has come before.
+func (o *oracle) place(p place, e event, offset int64) (again bool) {
 	id := ident{e.xid, e.table, e.row.n, 0}
 	if e.op == "d" {
 		id = ident{e.xid, e.table, -1, e.row.id}
@@ -317,7 +318,7 @@ func (o *oracle) place(p place, e event, offset int64) {
 			}
 		}
 		l.at = i
-		return
+		return true
 	}
 	if l.at != len(l.order)-1 {
 		o.note("order", fmt.Sprintf("%s-%d@%d: a new change came before the end of a replay", p.topic, p.partition, offset))
@@ -328,6 +329,7 @@ func (o *oracle) place(p place, e event, offset int64) {
 	l.index[id], l.at = len(l.order), len(l.order)
 	l.order = append(l.order, id)
 	o.seen[id], o.at[id] = offset, p
+	return false
 }
 
 // ordered tells whether a comes before b in the order of commits.
