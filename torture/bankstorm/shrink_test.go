@@ -48,7 +48,7 @@ func TestArguments(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := arguments("/out/it's", o)
-	for _, want := range []string{"-seed 7 -mode alo -duration 1m0s -clients 4 -tps 100 -patience 30s ", "-binary '/a b/tidemill'", `-plan '/out/it'\''s/plan.json'`, "-templates 'big,ddl'", "-points 'worker.acked=kill'", " -copies -repeat 5"} {
+	for _, want := range []string{"-seed 7 -mode alo -duration 1m0s -clients 4 -tps 100 -patience 30s ", "-binary '/a b/tidemill'", `-plan '/out/it'\''s/plan.json'`, "-templates 'big,ddl'", "-points 'worker.acked=kill'", " -copies=true -repeat 5"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%s lacks %s", text, want)
 		}
