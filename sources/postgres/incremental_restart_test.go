@@ -100,6 +100,30 @@ func readUpTo(t *testing.T, offsets *connecttest.Offsets) int64 {
 	return -1
 }
 
+// waitsForStandby tells whether commits wait for a standby. That sessions know the setting
+// is not enough: they wait once the checkpointer has told them to.
+func (d *testDB) waitsForStandby() bool {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	probe := d.session()
+	go func() {
+		_, _ = probe.Exec(ctx, `CREATE TEMP TABLE probe ()`) // It is ended while it waits.
+		close(ended)
+	}()
+	defer func() {
+		cancel()
+		<-ended
+	}()
+	for d.get(`SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`) == "0" {
+		select {
+		case <-ended:
+			return false
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return true
+}
+
 // TestWindowRace has a transaction whose commit is in the log, and was streamed, long
 // before it becomes visible: it waits for a standby that does not come.
 func TestWindowRace(t *testing.T) {
@@ -117,7 +141,7 @@ func TestWindowRace(t *testing.T) {
 	d.exec(`SET synchronous_commit = local`)
 	eventually(t, "the setting holds", func() bool {
 		var v string
-		return writer.QueryRow(context.Background(), `SHOW synchronous_standby_names`).Scan(&v) == nil && v == "nobody"
+		return writer.QueryRow(context.Background(), `SHOW synchronous_standby_names`).Scan(&v) == nil && v == "nobody" && d.waitsForStandby()
 	})
 	done := make(chan error, 1)
 	go func() {
