@@ -46,7 +46,7 @@ func snapshots() []Mutant {
 				"	at := r.em.pos\n",
 				"	at := r.em.pos\n	at.snapshot = snapshotDone\n",
 			}},
-			Hunt: Hunt{Mode: "alo", Calm: true, Points: "source.snapshot.table=kill@2"},
+			Hunt: Hunt{Mode: "alo", Calm: true, Points: "source.snapshot.last=stop:2s;worker.offsets.stored=kill"},
 		},
 	}
 }
