@@ -38,8 +38,10 @@ func (r *runner) begin() error {
 }
 
 // commitIfDue commits when the interval is over, or earlier when the caches hold
-// more than they may.
-func (r *runner) commitIfDue(ctx context.Context) error {
+// more than they may. A commit that has begun when the application is stopped goes on:
+// cut off between the changelogs and the offsets, it would leave records to the next
+// owner that are counted already.
+func (r *runner) commitIfDue() error {
 	dirty, wanted := false, false
 	var bytes int64
 	for _, t := range r.tasks {
@@ -50,7 +52,7 @@ func (r *runner) commitIfDue(ctx context.Context) error {
 	if !dirty || !due && bytes < r.a.e.cfg.CacheBytes {
 		return nil
 	}
-	return r.commit(ctx)
+	return r.commit(r.sending)
 }
 
 // commit makes what was processed since the last one lasting, in this order: the

@@ -432,12 +432,12 @@ func (r *runner) work(ctx context.Context) error {
 			}
 			more = more || n == stepRecords
 		}
-		if err := r.commitIfDue(ctx); err != nil {
+		if err := r.commitIfDue(); err != nil {
 			return err
 		}
 	}
 	r.pauseFull()
-	return r.commitIfDue(ctx)
+	return r.commitIfDue()
 }
 
 // punctuate does what is due by the wall clock.
