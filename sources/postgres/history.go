@@ -156,7 +156,11 @@ func (w *work) remedied(err error) error {
 // told returns a gap that ends the task as an error. What was handed over and is not
 // known to be stored may never come, so that the log it concerns begins there.
 func (w *work) told(g *gap) *connect.Error {
-	if safe := max(w.safe.Load(), w.stream.floor); safe != 0 && g.to != 0 {
+	safe := w.safe.Load()
+	if w.stream != nil { // There is none before the log is read for the first time.
+		safe = max(safe, w.stream.floor)
+	}
+	if safe != 0 && g.to != 0 {
 		g.from = min(g.from, safe)
 	}
 	return g.err(w.env.Connector, w.set.slot)
