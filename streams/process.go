@@ -28,7 +28,8 @@ type Context[K, V any] struct {
 // class than connect.ClassRecord says that it is not the record's fault: of
 // connect.ClassRetriable, all since the last commit is tried again.
 //
-// With.Stores declares the operator's stores. What is in memory besides has to be given
+// With.Stores declares the operator's stores, which are restored after begin: it does not
+// read them. What is in memory besides has to be given
 // to [Context.Remember], since records are processed again after a failed commit.
 func Process[K, V, K2, V2 any](s *Stream[K, V], begin func(*Context[K2, V2]) (func(*Record[K, V]) error, error), opts ...With) *Stream[K2, V2] {
 	set := gather(opts)
