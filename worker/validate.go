@@ -11,7 +11,7 @@ import (
 
 // Validate says everything there is to say of a connector's configuration. class is
 // that of the request's path; it must be the one in config. An empty class takes
-// that of the configuration.
+// that of the configuration. Its error is "worker.timeout" when ctx ends first.
 func (h *Herder) Validate(ctx context.Context, class string, config connect.Config) (Validation, error) {
 	v := &validator{rt: h.rt, values: connect.ConfigValues{}, groups: []string{}}
 	given := config["connector.class"]
@@ -42,6 +42,10 @@ func (h *Herder) Validate(ctx context.Context, class string, config connect.Conf
 	defer h.stages.enter("performing multi-property validation for the connector")()
 	v.config, v.source = resolved, source
 	v.run(ctx, plugin, given)
+	if ctx.Err() != nil {
+		// What was not asked in time says nothing of the configuration.
+		return Validation{}, h.timeout()
+	}
 	return v.result(given, config), nil
 }
 

@@ -210,6 +210,8 @@ func TestRequestsEndWithTheirTime(t *testing.T) {
 	defer cancel()
 	_, err = w.Create(ctx, CreateRequest{Name: "c", Config: counter("x")})
 	failing(t, err, "worker.timeout", "Request timed out. The worker is currently writing a config for connector x to the config topic, which began at ")
+	_, err = w.Validate(ctx, "", counter("x", "name", "c", "validate.trouble", "block"))
+	failing(t, err, "worker.timeout", "Request timed out. The worker is currently writing a config for connector x to the config topic, which began at ")
 	leave()
 	failing(t, w.SetState(ctx, "c", Paused), "worker.timeout", "Request timed out. The last operation the worker completed was writing a config for connector x to the config topic, which began at ")
 }
