@@ -46,22 +46,13 @@ var copied = map[string]string{
 	"part": "SELECT id::text, coalesce(v, '') FROM %s",
 }
 
-// copies starts the sink and the derived table.
+// copies starts the derived tables and the sink: that one last, because a worker may be
+// made to die at what a sink does, and statements are not sent twice.
 func (r *run) copies(ctx context.Context) error {
 	if !r.o.Copies {
 		return nil
 	}
 	if err := r.execute(ctx, "postgres", "CREATE DATABASE "+vault); err != nil {
-		return err
-	}
-	err := r.world.Create(ctx, sink, map[string]string{
-		"connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector", "tasks.max": "1", "topics": prefix + ".public.acct," + prefix + ".public.part",
-		"connection.url": r.world.ProxiedDSN(vault), "insert.mode": "upsert", "delete.enabled": "true",
-		"primary.key.mode": "record_key", "schema.evolution": "basic",
-		// Brokers keep the share of a consumer that was killed for as long as this.
-		"consumer.override.session.timeout.ms": "6000", "consumer.override.heartbeat.interval.ms": "1000",
-	})
-	if err != nil {
 		return err
 	}
 	statements := derivedFrom
@@ -76,7 +67,13 @@ func (r *run) copies(ctx context.Context) error {
 		}
 		statements = ""
 	}
-	return nil
+	return r.world.Create(ctx, sink, map[string]string{
+		"connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector", "tasks.max": "1", "topics": prefix + ".public.acct," + prefix + ".public.part",
+		"connection.url": r.world.ProxiedDSN(vault), "insert.mode": "upsert", "delete.enabled": "true",
+		"primary.key.mode": "record_key", "schema.evolution": "basic",
+		// Brokers keep the share of a consumer that was killed for as long as this.
+		"consumer.override.session.timeout.ms": "6000", "consumer.override.heartbeat.interval.ms": "1000",
+	})
 }
 
 // rebuilt takes the worker its local state, from which derived tables come back

@@ -121,12 +121,13 @@ func comboFaults() []class {
 			return w.bounce(ctx, w.worker, syscall.SIGKILL, 0)
 		}},
 		// The server's connection ends while what came by it waits for a broker that is silent.
-		{"px-kafka.hole+ws.kill", 1, 500 * ms, 3 * time.Second, func(w *World, ctx context.Context, f Fault) error {
+		{"px-kafka.hole+ws.kill", 1, time.Second, 4 * time.Second, func(w *World, ctx context.Context, f Fault) error {
 			w.toKafka.Set(stalled(true))
 			defer w.toKafka.Set(stalled(false))
-			pause(ctx, f.Hold/2)
+			pause(ctx, f.Hold)
 			err := w.killWalsender(ctx, f)
-			pause(ctx, f.Hold/2)
+			// The worker notices it by the second report that it cannot send.
+			pause(ctx, 2500*ms)
 			return err
 		}},
 		// Everything falls silent, one after the other, and comes back in some order.

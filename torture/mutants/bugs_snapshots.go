@@ -11,7 +11,7 @@ func snapshots() []Mutant {
 				"	start.snapshot, start.forced = snapshotDone, false\n",
 				"	if r, err := side.row(ctx, \"SELECT pg_catalog.pg_current_wal_lsn()::text\"); err == nil && len(r) > 0 {\n		start.lsn, start.end = parseLSN(r[0]), parseLSN(r[0])\n	}\n	start.snapshot, start.forced = snapshotDone, false\n",
 			}},
-			Hunt: Hunt{Calm: true},
+			Hunt: Hunt{Templates: calm()},
 		},
 		{
 			Name:   "bug_snapshot_view",
@@ -30,13 +30,13 @@ func snapshots() []Mutant {
 				"	if last.batch == nil {\n		if !told {\n",
 				"	if last.batch == nil || done > 0 {\n		if !told {\n",
 			}},
-			Hunt: Hunt{Calm: true},
+			Hunt: Hunt{Templates: calm()},
 		},
 		{
 			Name:   "bug_snapshot_pieces",
 			Breaks: "Between two pieces of a large table a page is left out.",
 			Edits:  []Edit{{"sources/postgres/snapshot_pieces.go", "	s := span{i * step, (i + 1) * step}\n", "	s := span{i * step, (i+1)*step - 1}\n"}},
-			Hunt:   Hunt{Calm: true},
+			Hunt:   Hunt{Templates: calm()},
 		},
 		{
 			Name:   "bug_snapshot_done_early",
@@ -46,7 +46,7 @@ func snapshots() []Mutant {
 				"	at := r.em.pos\n",
 				"	at := r.em.pos\n	at.snapshot = snapshotDone\n",
 			}},
-			Hunt: Hunt{Mode: "alo", Calm: true, Points: "source.snapshot.last=stop:2s;worker.offsets.stored=kill"},
+			Hunt: Hunt{Mode: "alo", Templates: calm(), Points: "source.snapshot.last=stop:2s;worker.offsets.stored=kill"},
 		},
 	}
 }

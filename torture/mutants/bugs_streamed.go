@@ -47,7 +47,7 @@ func streamed() []Mutant {
 				"	if err := s.spill.reset(); err != nil {\n",
 				"	if err := error(nil); err != nil {\n",
 			}},
-			Hunt: Hunt{Faults: breaking()},
+			Hunt: Hunt{Faults: []string{"ws.kill", "px-pg.cut", "px-pg.rst"}, Templates: []string{"transfer", "long"}},
 		},
 	}
 }

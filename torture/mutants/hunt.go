@@ -54,8 +54,8 @@ func hunts(all []Mutant) []Hunt {
 // String is one line.
 func (h Hunt) String() string {
 	text := h.mode() + " with " + strings.Join(h.faults(), ",")
-	if h.Calm {
-		text += " and no change of the schema"
+	if len(h.Templates) > 0 {
+		text += " and transactions " + strings.Join(h.Templates, ",")
 	}
 	if h.Points != "" {
 		text += " and " + h.Points
@@ -101,7 +101,7 @@ func (o *Options) hunt(ctx context.Context, name, binary string, h Hunt) (verdic
 	var mu sync.Mutex
 	var first *verdict
 	options := bankstorm.Options{
-		Seed: o.Seed, Duration: o.Duration, Mode: h.mode(), Gap: 500 * time.Millisecond, Faults: h.faults(), Binary: binary, PGBin: o.PGBin, Out: o.Out, Points: h.Points, Copies: h.Copies, Connector: h.Connector, Patience: o.Patience, TPS: o.TPS,
+		Seed: o.Seed, Duration: o.Duration, Mode: h.mode(), Gap: 500 * time.Millisecond, Faults: h.faults(), Binary: binary, PGBin: o.PGBin, Out: o.Out, Points: h.Points, Copies: h.Copies, Connector: h.Connector, Templates: h.Templates, Patience: o.Patience, TPS: o.TPS,
 		Seen: func(e chaos.Entry) {
 			o.Seen(e)
 			if kind, text, ok := strings.Cut(e.Text, ": "); ok && e.Kind == "ANOMALY" && kind != chaos.AnomalyHarness {
@@ -113,9 +113,6 @@ func (o *Options) hunt(ctx context.Context, name, binary string, h Hunt) (verdic
 				stop()
 			}
 		},
-	}
-	if h.Calm {
-		options.Templates = []string{"transfer", "key", "copy", "rebirth", "toast", "values", "interleaved"}
 	}
 	result, err := bankstorm.Run(limit, options)
 	if result.Bundle != "" && name != innocent {

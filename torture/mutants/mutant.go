@@ -26,8 +26,8 @@ type Edit struct {
 type Hunt struct {
 	Mode   string   // bankstorm.ExactlyOnce or AtLeastOnce.
 	Faults []string // Classes; none for those of everyday.
-	// Calm has no table altered or emptied, which would have a snapshot taken another way.
-	Calm bool
+	// Templates are the kinds of transactions; none for all.
+	Templates []string
 	// Points has the worker kill itself, as TIDEMILL_FAILPOINT says it.
 	Points string
 	// Connector is added to the source connector's configuration.
@@ -46,6 +46,12 @@ func everyday() []string {
 // transactions, also while the brokers are slow.
 func breaking() []string {
 	return []string{"ws.kill", "px-pg.cut", "px-pg.rst", "px-kafka.slow", "px-kafka.hole"}
+}
+
+// calm are transactions that alter and empty no table, which would have a snapshot taken
+// another way.
+func calm() []string {
+	return []string{"transfer", "key", "copy", "rebirth", "toast", "values", "interleaved"}
 }
 
 // tight are queues of the least size, so that what is slow behind the source is felt in

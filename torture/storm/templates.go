@@ -330,11 +330,17 @@ func empty(ctx context.Context, c *client) error {
 	return t.exec(ctx, "BEGIN; SELECT pg_current_xact_id(); COMMIT")
 }
 
-// longOpen keeps a transaction open and then writes one row more.
+// longOpen keeps a transaction open and then writes one row more. Half of the time it is
+// one that the server sends while it is in progress.
 func longOpen(ctx context.Context, c *client, t *transaction) error {
 	row := change{"c", "xfer", "INSERT INTO xfer (note) VALUES ('long')"}
 	if err := t.all(ctx, row); err != nil {
 		return err
+	}
+	if c.storm.opts.BigTx > 0 && c.chance(0.5) {
+		if err := t.all(ctx, change{"c", "big", "INSERT INTO big (v) SELECT md5(g::text) || repeat('x', 60) FROM generate_series(1, 1000) g"}); err != nil {
+			return err
+		}
 	}
 	held := time.NewTimer(c.storm.opts.Hold)
 	defer held.Stop()
