@@ -198,3 +198,26 @@ func TestServerShutsDownUnderPressure(t *testing.T) {
 		}
 	}
 }
+
+// TestTypesAreLearntAfterWaiting has the connection to the catalogue opened by who asks
+// whether the server shuts down, which has little time: what is learnt over it later has
+// its own.
+func TestTypesAreLearntAfterWaiting(t *testing.T) {
+	d := newTestDB(t)
+	d.exec(`CREATE TYPE mood AS ENUM ('sad', 'glad'); CREATE TABLE a (id int PRIMARY KEY, v text); CREATE TABLE b (id int PRIMARY KEY, m mood)`)
+	run := d.begun("max.queue.size.in.bytes", "1000000", "status.update.interval.ms", "100", "retriable.restart.connector.wait.ms", "100")
+	d.exec(`INSERT INTO a SELECT g, repeat('x', 1000) FROM generate_series(1, 5000) g`)
+	run.Take(1)
+	sender := func() string {
+		return d.get("SELECT coalesce(max(active_pid), 0)::text FROM pg_replication_slots WHERE slot_name = $1", d.slot)
+	}
+	first := sender()
+	d.exec(`SELECT pg_terminate_backend(` + first + `)`)
+	eventually(t, "another connection reads", func() bool { now := sender(); return now != first && now != "0" })
+	eventually(t, "the server was asked whether it shuts down", func() bool {
+		return d.get("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query = '-- ping'") == "1"
+	})
+	d.exec(`INSERT INTO b VALUES (1, 'glad')`)
+	run.Take(4999)
+	expectBrief(t, run.Take(1), `b c {"id":1} null {"id":1,"m":"glad"}`)
+}

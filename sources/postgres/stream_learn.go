@@ -33,6 +33,12 @@ func (s *stream) learn(ctx context.Context, r *relation) error {
 }
 
 func (s *stream) plan(ctx context.Context, t *planned) error {
+	side, err := s.catalog(ctx)
+	if err != nil {
+		return err
+	}
+	// Not where the connection is opened: that may be for a moment of less time than this.
+	s.comp.types.load = func(oid uint32) (*typeInfo, error) { return side.loadType(ctx, oid) }
 	p, err := s.comp.compile(t.rel, t.facts)
 	if err != nil {
 		if isRetriable(err) {
@@ -76,7 +82,6 @@ func (s *stream) catalog(ctx context.Context) (*db, error) {
 		return nil, err
 	}
 	s.side = side
-	s.comp.types.load = func(oid uint32) (*typeInfo, error) { return side.loadType(ctx, oid) }
 	return side, nil
 }
 
