@@ -109,6 +109,14 @@ func order() []Mutant {
 				"sources/postgres/stream.go",
 				"		if err := s.beside.resend(ctx, c); err != nil {\n			return err\n		}\n		if err := s.drain(ctx, c); err != nil {\n",
 				"		if err := s.drain(ctx, c); err != nil {\n",
+			}, {
+				"sources/postgres/stream.go",
+				"		case ctx.Err() == nil && len(s.out) == cap(s.out):\n",
+				"		case ctx.Err() == nil && len(s.out) == cap(s.out) && s.unsent == nil:\n",
+			}, {
+				"sources/postgres/flow.go",
+				"	if b == nil {\n		if !s.waiting() {\n",
+				"	if b != nil && s.waiting() {\n		late := b\n		defer func() {\n			select {\n			case s.out <- late:\n			case <-ctx.Done():\n			}\n		}()\n		b = s.cut()\n	}\n	if b == nil {\n		if !s.waiting() {\n",
 			}},
 			Hunt: Hunt{Connector: slack, Faults: []string{"px-kafka.hole+ws.kill"}},
 		},
