@@ -135,6 +135,7 @@ func (t *sourceTask) consume(ctx context.Context, settings connect.Config, topic
 		props = clientProps(t.rt.raw, consumerClient, t.config)
 	}
 	maps.Copy(props, settings)
+	place := t.memberOf(group, props)
 	opts, err := t.rt.client(consumerClient, props, t.log)
 	if err != nil {
 		return err
@@ -143,7 +144,7 @@ func (t *sourceTask) consume(ctx context.Context, settings connect.Config, topic
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer place.leave(client, t.log)
 	for ctx.Err() == nil {
 		fetches := client.PollFetches(ctx)
 		for _, r := range fetches.Records() {

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -38,6 +39,61 @@ func TestMain(m *testing.M) {
 	}
 }
 
+// killed runs a worker in a process of its own until something holds, and kills it.
+func (l *lab) killed(over connect.Config, what string, until func() bool) {
+	l.t.Helper()
+	props := l.props()
+	maps.Copy(props, over)
+	env, err := json.Marshal(props)
+	must(l.t, err)
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), childProps+"="+string(env))
+	child.Stderr = os.Stderr
+	must(l.t, child.Start())
+	wait(l.t, what, until)
+	must(l.t, child.Process.Kill())
+	_ = child.Wait() // It was killed, and says so.
+}
+
+// TestSinkOfAKilledWorkerGoesOnAtOnce kills a worker whose sink is a member of its group.
+// The next worker's takes its place without waiting for the group to give up the dead
+// one, and gives it up when it stops.
+func TestSinkOfAKilledWorkerGoesOnAtOnce(t *testing.T) {
+	l := newLab(t)
+	w := l.start(nil)
+	l.produce("a", 1, "x1")
+	// Longer than a test may take.
+	w.create("s", keeper("a", "consumer.override.session.timeout.ms", "300000", "consumer.override.max.poll.interval.ms", "300000"))
+	wait(t, "a record is kept", func() bool { return len(l.keptBy("s")) == 1 })
+	w.stop()
+	position := func() int64 {
+		r, err := l.admin.FetchOffsets(t.Context(), "connect-s")
+		must(t, err)
+		at, _ := r.Lookup("a", 0)
+		return at.At
+	}
+	members := func() int {
+		r, err := l.admin.DescribeGroups(t.Context(), "connect-s")
+		must(t, err)
+		return len(r["connect-s"].Members)
+	}
+	if n := members(); n != 0 {
+		t.Errorf("a worker that has stopped leaves %d members", n)
+	}
+	l.produce("a", 1, "x2")
+	l.killed(nil, "the other worker's sink commits", func() bool { return position() == 2 })
+	if n := members(); n != 1 {
+		t.Errorf("a worker that was killed leaves %d members", n)
+	}
+	l.produce("a", 1, "x3")
+	w = l.start(nil)
+	wait(t, "the next one goes on", func() bool { return slices.Contains(l.keptBy("s"), "x3") })
+	w.stop()
+	if n := members(); n != 0 {
+		t.Errorf("the next one leaves %d members", n)
+	}
+}
+
 // TestKilledWorkersLoseNothing kills workers in the middle of their work, one after
 // another, without a warning.
 func TestKilledWorkersLoseNothing(t *testing.T) {
@@ -48,21 +104,9 @@ func TestKilledWorkersLoseNothing(t *testing.T) {
 			w.create("c", counter("numbers", "pace.ms", "1", "batch", "3", "transaction.boundary", "connector", "txn.size", "5"))
 			w.waitState("c", "RUNNING RUNNING")
 			w.stop()
-			props := l.props()
-			for k, v := range over {
-				props[k] = v
-			}
-			env, err := json.Marshal(props)
-			must(t, err)
 			for range 5 {
 				before := len(l.values("numbers"))
-				child := exec.Command(os.Args[0])
-				child.Env = append(os.Environ(), childProps+"="+string(env))
-				child.Stderr = os.Stderr
-				must(t, child.Start())
-				wait(t, "the worker writes", func() bool { return len(l.values("numbers")) > before+40 })
-				must(t, child.Process.Kill())
-				_ = child.Wait() // It was killed, and says so.
+				l.killed(over, "the worker writes", func() bool { return len(l.values("numbers")) > before+40 })
 			}
 			w = l.start(over)
 			before := len(l.values("numbers"))

@@ -38,7 +38,7 @@ func (t *sinkTask) open(life context.Context) error {
 
 func (t *sinkTask) close() {
 	if t.client != nil {
-		t.client.CloseAllowingRebalance()
+		t.member.leave(t.client, t.log)
 	}
 	if t.faults.letters != nil {
 		t.faults.letters.close()
@@ -64,6 +64,7 @@ func (t *sinkTask) consume() error {
 	if props["client.id"] == "" {
 		props["client.id"] = "connector-consumer-" + t.id.String()
 	}
+	t.member = t.memberOf(sinkGroup(t.rt.raw, t.config), props)
 	opts, err := t.rt.client(consumerClient, props, t.log)
 	if err != nil {
 		return err
@@ -86,7 +87,7 @@ func (t *sinkTask) consume() error {
 		}
 	}
 	opts = append(opts,
-		kgo.ConsumerGroup(sinkGroup(t.rt.raw, t.config)), kgo.ConsumeTopics(topics...),
+		kgo.ConsumerGroup(t.member.group), kgo.ConsumeTopics(topics...),
 		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.AdjustFetchOffsetsFn(t.adjust),
 		kgo.OnPartitionsAssigned(t.onAssigned), kgo.OnPartitionsRevoked(t.onRevoked), kgo.OnPartitionsLost(t.onLost))
 	if props["fetch.max.bytes"] == "" {

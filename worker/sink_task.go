@@ -30,6 +30,7 @@ type sinkTask struct {
 	chain    *chain
 	faults   *faults
 	client   *kgo.Client
+	member   member
 	life     context.Context
 	most     int // Records in one Put.
 	tracked  map[string]bool

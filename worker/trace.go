@@ -63,6 +63,7 @@ func brokerError(code, message string, err error) error {
 		{kerr.GroupAuthorizationFailed, "grant the connector's user Read on its group"},
 		{kerr.TransactionalIDAuthorizationFailed, "grant the connector's user Write and Describe on its transactional ids"},
 		{kerr.ClusterAuthorizationFailed, "grant the connector's user IdempotentWrite on the cluster"},
+		{kerr.FencedInstanceID, "another task has taken this one's place: look for a second worker with the same group.id, or a second user of the same consumer.override.group.instance.id"},
 		{kerr.SaslAuthenticationFailed, "check user and password"},
 		{kerr.InvalidTransactionTimeout, "set producer.override.transaction.timeout.ms to what the brokers allow (transaction.max.timeout.ms)"},
 		{kerr.MessageTooLarge, "raise producer.override.max.request.size and the topic's max.message.bytes, or leave such records out with errors.tolerance=all"},

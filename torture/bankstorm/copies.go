@@ -71,8 +71,6 @@ func (r *run) copies(ctx context.Context) error {
 		"connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector", "tasks.max": "1", "topics": prefix + ".public.acct," + prefix + ".public.part",
 		"connection.url": r.world.ProxiedDSN(vault), "insert.mode": "upsert", "delete.enabled": "true",
 		"primary.key.mode": "record_key", "schema.evolution": "basic",
-		// Brokers keep the share of a consumer that was killed for as long as this.
-		"consumer.override.session.timeout.ms": "6000", "consumer.override.heartbeat.interval.ms": "1000",
 	})
 }
 
