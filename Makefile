@@ -49,10 +49,12 @@ bench-micro: ## decode, convert, transform, state; for benchstat
 DURATION ?= 60s
 SEED     ?= 1
 MODE     ?= eos
+# STREAMS=on has a streams application run beside it, which fails too and is recounted.
+STREAMS  ?= off
 # LOUD=1 adds faults that lose data by their nature: slots, publications and servers are lost.
 torture: setup build ## everything fails, over and over; nothing may be lost, torn or doubled
 	@$(GO) build -o bin/torture ./torture
-	@bin/torture -duration $(DURATION) -seed $(SEED) -mode $(MODE) $(if $(LOUD),-loud) $(FLAGS)
+	@bin/torture -duration $(DURATION) -seed $(SEED) -mode $(MODE) -streams $(STREAMS) $(if $(LOUD),-loud) $(FLAGS)
 
 torture-mutants: setup ## seeded bugs, each of which the torture must find
 	@$(GO) run ./torture mutants $(FLAGS)

@@ -36,6 +36,8 @@ func run(ctx context.Context, args []string) int {
 			return huntMutants(ctx, args[1:])
 		case "sweep":
 			return sweep(ctx, args[1:])
+		case "fleet": // For ourselves: see bankstorm.Options.Fleet.
+			return runFleet(ctx, args[1:])
 		}
 	}
 	o, show, err := options(args)
@@ -76,7 +78,7 @@ type manner struct {
 
 // options reads the command line.
 func options(args []string) (o bankstorm.Options, show manner, err error) {
-	var faults, plan, templates string
+	var faults, plan, templates, streams string
 	var quiet, list bool
 	f := flag.NewFlagSet("torture", flag.ContinueOnError)
 	f.Uint64Var(&o.Seed, "seed", 1, "what faults and choices are drawn from")
@@ -87,6 +89,7 @@ func options(args []string) (o bankstorm.Options, show manner, err error) {
 	f.Float64Var(&o.TPS, "tps", 0, "transactions a second of all of them together (default 100)")
 	f.StringVar(&faults, "faults", "", "classes of faults that take part, separated by commas (default: each with even odds)")
 	f.BoolVar(&o.Loud, "loud", false, "with faults that lose data: the connector must say so, and is asked for what mends it")
+	f.StringVar(&streams, "streams", "off", "on: a streams application runs in three processes that fail too, and what it derives is recounted")
 	f.StringVar(&plan, "plan", "", "file with the faults to do, as a bundle has it")
 	f.StringVar(&templates, "templates", "", "kinds of transactions to write, separated by commas (default: all)")
 	f.StringVar(&o.Points, "points", "", "what a tidemill with failpoints does at them while it starts, as TIDEMILL_FAILPOINT says it")
@@ -109,6 +112,13 @@ func options(args []string) (o bankstorm.Options, show manner, err error) {
 	if list {
 		fmt.Println(strings.Join(chaos.Classes(), "\n"))
 		return o, show, flag.ErrHelp
+	}
+	switch streams {
+	case "on":
+		o.Streams = true
+	case "off":
+	default:
+		return o, show, fmt.Errorf("-streams is on or off, not %q", streams)
 	}
 	if faults != "" {
 		o.Faults = strings.Split(faults, ",")

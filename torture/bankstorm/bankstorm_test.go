@@ -65,7 +65,7 @@ func TestShortStorm(t *testing.T) {
 
 // TestBadOptionsAreNamed refuses what cannot be run.
 func TestBadOptionsAreNamed(t *testing.T) {
-	for _, o := range []Options{{}, {Binary: "x", Mode: "often"}, {Binary: "x", Duration: -1}, {Binary: "x", Faults: []string{"w.hug"}}} {
+	for _, o := range []Options{{}, {Binary: "x", Faults: []string{"s.kill"}}, {Binary: "x", Streams: true, Faults: []string{"pub.drop"}}, {Binary: "x", Mode: "often"}, {Binary: "x", Duration: -1}, {Binary: "x", Faults: []string{"w.hug"}}} {
 		if _, err := Run(t.Context(), o); err == nil {
 			t.Errorf("%+v was taken", o)
 		}

@@ -21,7 +21,7 @@ func (r *run) bundle(failed error) (string, error) {
 	if err == nil {
 		err = os.MkdirAll(dir, 0o755)
 	}
-	for _, name := range bundled {
+	for _, name := range append(r.fleetLogs(), bundled...) {
 		if err == nil {
 			err = copyFile(filepath.Join(r.dir, name), filepath.Join(dir, name))
 		}
@@ -95,6 +95,9 @@ func arguments(dir string, o Options) string {
 		}
 	}
 	list = append(list, fmt.Sprintf("-copies=%t", o.Copies))
+	if o.Streams {
+		list = append(list, "-streams on")
+	}
 	list = append(list, "-repeat 5") // What a fault meets is not the same each time.
 	return strings.Join(list, " ")
 }

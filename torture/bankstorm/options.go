@@ -21,7 +21,7 @@ type Options struct {
 	Mode     string        // ExactlyOnce or AtLeastOnce. ExactlyOnce.
 	Gap      time.Duration // The mean time between the recovery from a fault and the next one. 1 s.
 	Clients  int           // Sessions that write. 4.
-	TPS      float64       // Transactions a second of all of them together. 100.
+	TPS      float64       // Transactions a second of all of them together. 100, with Streams 50.
 	// Templates are the kinds of transactions that are written; none for all of them.
 	Templates []string
 	// Faults are the classes that take part. Each of chaos.Classes with even odds.
@@ -34,6 +34,12 @@ type Options struct {
 	// Copies has a sink and derived tables made of the topics, and verified; not in a run
 	// with faults that lose data.
 	Copies bool
+	// Streams has a streams application run in three processes that fail too, and recounts
+	// what it derives; not in a run with faults that lose data.
+	Streams bool
+	// Fleet is the program that those processes run, with the command "fleet". Default:
+	// the one that runs.
+	Fleet string
 	// Connector is added to the source connector's configuration.
 	Connector map[string]string
 	// Binary is the tidemill that is tortured; Env is added to its environment.
@@ -78,6 +84,9 @@ func (o *Options) complete() error {
 	}
 	if o.TPS == 0 {
 		o.TPS = 100
+		if o.Streams {
+			o.TPS = 50
+		}
 	}
 	if o.Patience == 0 {
 		o.Patience = 30 * time.Second
@@ -97,13 +106,19 @@ func (o *Options) complete() error {
 		return fmt.Errorf("a duration or a number is negative")
 	}
 	if o.Plan == nil {
-		plan, err := chaos.Random(o.Seed, o.Duration, o.Gap, o.Faults, o.Loud)
+		plan, err := chaos.Random(o.Seed, o.Duration, o.Gap, o.Faults, chaos.Also{Loud: o.Loud, Fleet: o.Streams})
 		if o.Plan = plan; err != nil {
 			return err
 		}
 	}
 	if slices.ContainsFunc(o.Plan, chaos.Fault.Loud) {
 		o.Copies = false // They do not hear of rows that are deleted in a gap.
+		if o.Streams {
+			return fmt.Errorf("a streams application does not hear of what is lost in a gap: there is none beside faults that lose data")
+		}
+	}
+	if !o.Streams && slices.ContainsFunc(o.Plan, chaos.Fault.OfFleet) {
+		return fmt.Errorf("the faults of a streams application need one")
 	}
 	return nil
 }

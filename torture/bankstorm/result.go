@@ -24,14 +24,19 @@ type Result struct {
 	RecoveredP50 float64         `json:"recovered_p50_s"` // From the end of a fault to the first change made after it in Kafka.
 	RecoveredP99 float64         `json:"recovered_p99_s"`
 	RecoveredMax float64         `json:"recovered_max_s"`
-	Slowest      string          `json:"slowest"`     // The fault that took longest.
-	AckSamples   int             `json:"ack_samples"` // How often the confirmed position was held against Kafka.
-	Usage        chaos.Usage     `json:"usage"`       // Of the worker, at most.
-	Loud         []Episode       `json:"loud,omitempty"`
-	Plan         chaos.Plan      `json:"plan"` // The faults that were done, in order.
-	Bundle       string          `json:"bundle,omitempty"`
-	Shrunk       chaos.Plan      `json:"shrunk,omitempty"` // The shortest list of faults that still failed.
-	recoveries   []recovered
+	Slowest      string          `json:"slowest"` // The fault that took longest.
+	// Of the streams application: until a change made after a fault has come through.
+	StreamsP50     float64     `json:"streams_recovered_p50_s,omitempty"`
+	StreamsP99     float64     `json:"streams_recovered_p99_s,omitempty"`
+	StreamsSlowest string      `json:"streams_slowest,omitempty"`
+	AckSamples     int         `json:"ack_samples"` // How often the confirmed position was held against Kafka.
+	Usage          chaos.Usage `json:"usage"`       // Of the worker, at most.
+	Loud           []Episode   `json:"loud,omitempty"`
+	Plan           chaos.Plan  `json:"plan"` // The faults that were done, in order.
+	Bundle         string      `json:"bundle,omitempty"`
+	Shrunk         chaos.Plan  `json:"shrunk,omitempty"` // The shortest list of faults that still failed.
+	recoveries     []recovered
+	flows          []recovered // Of the streams application.
 }
 
 // recovered is how long it took after one fault.
@@ -49,6 +54,9 @@ func (r Result) Line() string {
 		r.Seed, r.Mode, r.Faults, r.Transactions, r.Events, len(r.Anomalies), r.RecoveredP50, r.RecoveredP99, r.perHour(), r.AckSamples)
 	if len(r.Loud) > 0 {
 		line += fmt.Sprintf(" loud=%d", len(r.Loud))
+	}
+	if len(r.flows) > 0 {
+		line += fmt.Sprintf(" streams_recovered_p50=%.2fs streams_recovered_p99=%.2fs", r.StreamsP50, r.StreamsP99)
 	}
 	return line
 }
@@ -81,18 +89,29 @@ func (r Result) Explain() string {
 	return text.String()
 }
 
+// The percentages of recoveries that a result tells of.
+const median, most, all = 50, 99, 100
+
 // summarize works out how long recovery took.
 func (r *Result) summarize() {
-	if len(r.recoveries) == 0 {
-		return
+	if len(r.recoveries) > 0 {
+		sortByTime(r.recoveries)
+		r.RecoveredP50, r.RecoveredP99, r.RecoveredMax = within(r.recoveries, median), within(r.recoveries, most), within(r.recoveries, all)
+		r.Slowest = r.recoveries[len(r.recoveries)-1].after.String()
 	}
-	slices.SortFunc(r.recoveries, func(a, b recovered) int { return int(a.took - b.took) })
-	at := func(percent int) float64 {
-		// The smallest that at least so many percent do not exceed.
-		i := (len(r.recoveries)*percent + 99) / 100
-		return r.recoveries[max(i, 1)-1].took.Seconds()
+	if len(r.flows) > 0 {
+		sortByTime(r.flows)
+		r.StreamsP50, r.StreamsP99 = within(r.flows, median), within(r.flows, most)
+		r.StreamsSlowest = r.flows[len(r.flows)-1].after.String()
 	}
-	const median, most, all = 50, 99, 100
-	r.RecoveredP50, r.RecoveredP99, r.RecoveredMax = at(median), at(most), at(all)
-	r.Slowest = r.recoveries[len(r.recoveries)-1].after.String()
+}
+
+func sortByTime(list []recovered) {
+	slices.SortFunc(list, func(a, b recovered) int { return int(a.took - b.took) })
+}
+
+// within returns the shortest time in seconds that at least so many percent do not exceed.
+func within(list []recovered, percent int) float64 {
+	i := (len(list)*percent + 99) / 100
+	return list[max(i, 1)-1].took.Seconds()
 }

@@ -48,7 +48,7 @@ func once(ctx context.Context, o Options) (_ Result, err error) {
 		return Result{}, err
 	}
 	defer timeline.Close()
-	r := &run{o: o, dir: dir, journal: chaos.NewJournal(timeline, o.Seen), began: time.Now()}
+	r := &run{o: o, dir: dir, journal: chaos.NewJournal(timeline, o.Seen), began: time.Now(), flow: newFlow()}
 	r.result = Result{Seed: o.Seed, Mode: o.Mode, ByClass: map[string]int{}}
 	err = r.all(ctx)
 	r.result.Seconds = time.Since(r.began).Seconds()
@@ -83,6 +83,9 @@ type run struct {
 	final   int64        // The last transaction.
 	early   func() error // Ends the storm that the tables are read in.
 	fork    uint64       // Where the newest promotion was.
+	flow    *flow        // Of the streams application.
+	// reading has something read on until the run is over.
+	reading func(func(context.Context) error)
 
 	telling sync.Mutex // Guards told.
 	told    map[string]bool
@@ -120,6 +123,7 @@ func (r *run) all(ctx context.Context) (err error) {
 	group.Go(func() error { return r.monitor.Run(watching) })
 	group.Go(func() error { return r.oracle.Run(watching) })
 	group.Go(func() error { return r.listen(watching) })
+	r.reading = func(read func(context.Context) error) { group.Go(func() error { return read(watching) }) }
 	err = r.phases(ctx)
 	r.result.AckSamples, r.result.Usage = r.monitor.Samples(), r.monitor.Usage()
 	unwatch()
@@ -162,7 +166,11 @@ func (r *run) fill(ctx context.Context) (err error) {
 	if err := r.world.Create(ctx, chaos.Connector, r.connector()); err != nil {
 		return errors.Join(err, r.early())
 	}
-	r.monitor, err = r.world.NewMonitor(chaos.MonitorOptions{Database: database, Connector: chaos.Connector, Slot: slot, Prefix: prefix, Mark: marker(), Table: storm.TableManifest, Memory: r.o.Memory})
+	watch := chaos.MonitorOptions{Database: database, Connector: chaos.Connector, Slot: slot, Prefix: prefix, Mark: marker(), Table: storm.TableManifest, Memory: r.o.Memory}
+	if r.o.Streams {
+		watch.Marked = r.flow.marked
+	}
+	r.monitor, err = r.world.NewMonitor(watch)
 	if err != nil {
 		err = errors.Join(err, r.early())
 	}
@@ -211,7 +219,7 @@ func (r *run) phases(ctx context.Context) error {
 		}
 	}
 	r.monitor.Settled()
-	if err := r.copies(ctx); err != nil {
+	if err := errors.Join(r.copies(ctx), r.startStreams(ctx)); err != nil {
 		return err
 	}
 	before, err := r.world.Usage(ctx)
@@ -221,7 +229,7 @@ func (r *run) phases(ctx context.Context) error {
 	if err := r.stormy(ctx); err != nil {
 		return err
 	}
-	for _, phase := range []func(context.Context) error{r.quiesce, r.verify, r.verifyCopies, r.verifyAside, r.again, r.rebuilt} {
+	for _, phase := range []func(context.Context) error{r.quiesce, r.verify, r.verifyStreams, r.verifyCopies, r.verifyAside, r.again, r.rebuilt, r.rebuiltStreams} {
 		if err := phase(ctx); err != nil {
 			return err
 		}
@@ -309,6 +317,7 @@ func (r *run) faults(ctx context.Context) error {
 			continue // The next one comes before this one is recovered from.
 		}
 		r.recover(ctx, f, healed)
+		r.recoverStreams(ctx, f, healed)
 	}
 	return nil
 }

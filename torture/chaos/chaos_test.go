@@ -86,11 +86,11 @@ func TestPlansComeFromSeeds(t *testing.T) {
 	seen := map[string]bool{}
 	var last Plan
 	for seed := range uint64(40) {
-		plan, err := Random(seed, time.Hour, time.Second, nil, false)
+		plan, err := Random(seed, time.Hour, time.Second, nil, Also{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := Random(seed, time.Hour, time.Second, nil, false)
+		again, err := Random(seed, time.Hour, time.Second, nil, Also{})
 		if err != nil || !reflect.DeepEqual(plan, again) {
 			t.Fatalf("seed %d gave two plans: %v", seed, err)
 		}
@@ -103,7 +103,7 @@ func TestPlansComeFromSeeds(t *testing.T) {
 		}
 	}
 	for _, c := range Classes() {
-		if seen[c] == (Fault{Class: c}).Loud() {
+		if f := (Fault{Class: c}); seen[c] == (f.Loud() || f.OfFleet()) {
 			t.Errorf("%s is in a plan: %v", c, seen[c])
 		}
 	}
@@ -115,21 +115,27 @@ func TestPlansComeFromSeeds(t *testing.T) {
 	if err := json.Unmarshal(text, &read); err != nil || !reflect.DeepEqual(read, last) {
 		t.Errorf("a plan changes when it is written down: %v", err)
 	}
-	only, err := Random(1, time.Hour, time.Second, []string{"w.kill", "kf.kill"}, false)
+	only, err := Random(1, time.Hour, time.Second, []string{"w.kill", "kf.kill"}, Also{})
 	if err != nil || !reflect.DeepEqual(only.Classes(), []string{"kf.kill", "w.kill"}) {
 		t.Errorf("%v %v", only.Classes(), err)
 	}
-	loud, err := Random(1, time.Hour, time.Second, nil, true)
+	loud, err := Random(1, time.Hour, time.Second, nil, Also{Loud: true})
 	for _, c := range LoudClasses() {
 		if err != nil || !slices.Contains(loud.Classes(), c) || len(loud.Classes()) < 6 {
 			t.Errorf("%s is not among %v: %v", c, loud.Classes(), err)
 		}
 	}
-	named, err := Random(1, time.Hour, time.Second, []string{"pub.drop"}, false)
+	fleet, err := Random(1, time.Hour, time.Second, nil, Also{Fleet: true})
+	for _, c := range fleetFaults() {
+		if err != nil || !slices.Contains(fleet.Classes(), c.name) || len(fleet.Classes()) < len(fleetFaults())+3 {
+			t.Errorf("%s is not among %v: %v", c.name, fleet.Classes(), err)
+		}
+	}
+	named, err := Random(1, time.Hour, time.Second, []string{"pub.drop"}, Also{})
 	if err != nil || !reflect.DeepEqual(named.Classes(), []string{"pub.drop"}) {
 		t.Errorf("%v %v", named.Classes(), err)
 	}
-	if _, err := Random(1, time.Hour, time.Second, []string{"w.hug"}, false); err == nil {
+	if _, err := Random(1, time.Hour, time.Second, []string{"w.hug"}, Also{}); err == nil {
 		t.Error("a fault that there is not was taken")
 	}
 }

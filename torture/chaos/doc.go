@@ -16,7 +16,7 @@
 //		return err
 //	}
 //	defer w.Stop()
-//	for _, f := range chaos.Random(seed, time.Minute, 2*time.Second, nil, false) {
+//	for _, f := range chaos.Random(seed, time.Minute, 2*time.Second, nil, chaos.Also{}) {
 //		err := w.Inject(ctx, f)
 //		…
 //	}

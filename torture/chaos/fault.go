@@ -37,11 +37,16 @@ type class struct {
 const ms = time.Millisecond
 
 // classes is the table of faults: to add one, add a line.
-func classes() []class { return slices.Concat(mild(), loudFaults()) }
+func classes() []class { return slices.Concat(mild(), loudFaults(), fleetFaults()) }
 
 // mild are those after which everything must go on without anybody's help.
 func mild() []class {
 	return slices.Concat(workerFaults(), postgresFaults(), kafkaFaults(), registryFaults(), restFaults(), networkFaults(), comboFaults(), signalFaults())
+}
+
+// OfFleet tells whether the fault is one of a fleet's.
+func (f Fault) OfFleet() bool {
+	return slices.ContainsFunc(fleetFaults(), func(c class) bool { return c.name == f.Class })
 }
 
 // Classes lists the kinds of faults.

@@ -10,17 +10,18 @@ import (
 
 // The names of anomalies. Those of the oracle, which reads the topics, come beside them.
 const (
-	AnomalyEarlyAck = "early_ack"   // PostgreSQL was told to forget what is not safe yet.
-	AnomalyStuck    = "stuck"       // No recovery in the time there is.
-	AnomalyLeak     = "leak"        // Memory, goroutines or files that are not given back.
-	AnomalySecret   = "secret_leak" // A secret in a log or in an answer.
-	AnomalyPanic    = "panic"       // A crash of a process that nobody meant.
-	AnomalyNew      = "emitted_anew"
-	AnomalyLoud     = "silent_gap" // Something was lost, or would be, and nobody was told.
-	AnomalyDiffers  = "value_diff" // A copy is not what the source is.
-	AnomalyMemory   = "memory"     // The worker takes more memory than it may.
-	AnomalySlow     = "slow"       // Recovery takes longer than it may.
-	AnomalyHarness  = "harness"    // A fault could not be done: nothing was shown.
+	AnomalyEarlyAck    = "early_ack"   // PostgreSQL was told to forget what is not safe yet.
+	AnomalyStuck       = "stuck"       // No recovery in the time there is.
+	AnomalyLeak        = "leak"        // Memory, goroutines or files that are not given back.
+	AnomalySecret      = "secret_leak" // A secret in a log or in an answer.
+	AnomalyPanic       = "panic"       // A crash of a process that nobody meant.
+	AnomalyNew         = "emitted_anew"
+	AnomalyLoud        = "silent_gap"   // Something was lost, or would be, and nobody was told.
+	AnomalyDiffers     = "value_diff"   // A copy is not what the source is.
+	AnomalyMemory      = "memory"       // The worker takes more memory than it may.
+	AnomalySlow        = "slow"         // Recovery takes longer than it may.
+	AnomalyStreamStuck = "stream_stuck" // A process of a streams application does not go on, or does not end.
+	AnomalyHarness     = "harness"      // A fault could not be done: nothing was shown.
 )
 
 // Anomaly is something that must not happen.

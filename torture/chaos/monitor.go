@@ -21,6 +21,9 @@ type MonitorOptions struct {
 	Mark, Table string
 	// Memory is how many bytes the worker may take, 0 for as many as it wants.
 	Memory int64
+	// Marked is told of each marker that was written: its number, and a moment before that;
+	// nil for nobody.
+	Marked func(id int64, made time.Time)
 }
 
 const (
@@ -133,6 +136,9 @@ func (m *Monitor) markOnce(ctx context.Context, conn *pgx.Conn, next *mark) erro
 	}
 	if err := conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn").Scan(&next.lsn); err != nil {
 		return err
+	}
+	if m.o.Marked != nil {
+		m.o.Marked(next.id, next.made)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -14,19 +14,28 @@ type Plan []Fault
 // longestGap bounds a gap, as a multiple of the mean.
 const longestGap = 4
 
+// Also says which faults take part beside those of every run.
+type Also struct {
+	Loud  bool // Those that lose data by their nature.
+	Fleet bool // Those of a fleet's processes.
+}
+
 // Random draws a plan from a seed, long enough for a storm of the given length. Each
 // class takes part with even odds, so that every run has another mixture; with only, the
-// named ones take part, and those alone. With loud all that lose data by their nature
-// take part as well; otherwise they do only when they are named. Gaps are exponential
-// with the given mean.
-func Random(seed uint64, length, gap time.Duration, only []string, loud bool) (Plan, error) {
+// named ones take part, and those alone. What also says takes part as well, all of it;
+// otherwise such faults do only when they are named. Gaps are exponential with the given
+// mean.
+func Random(seed uint64, length, gap time.Duration, only []string, also Also) (Plan, error) {
 	rng := rand.New(rand.NewPCG(seed, 0x746f7274757265))
 	list, err := choose(rng, only)
 	if err != nil {
 		return nil, err
 	}
-	if loud {
+	if also.Loud {
 		list = slices.Concat(slices.DeleteFunc(list, func(c class) bool { return slices.Contains(LoudClasses(), c.name) }), loudFaults())
+	}
+	if also.Fleet && len(only) == 0 {
+		list = slices.Concat(list, fleetFaults())
 	}
 	total := 0
 	for _, c := range list {

@@ -26,6 +26,9 @@ func (m *Monitor) watchProcesses(ctx context.Context) error {
 			m.mu.Unlock()
 			over = m.weigh(used.RSS, over)
 		}
+		if more := m.w.aboard.Swap(nil); more != nil {
+			logs = append(logs, *more...)
+		}
 		for _, l := range logs {
 			l.look(m.w.secret, m.w.o.Journal)
 		}

@@ -62,6 +62,8 @@ type World struct {
 	worker   *process
 	toPG     *proxy.Proxy
 	toKafka  *proxy.Proxy
+	ships    []*ship                     // Of the fleet, if there is one.
+	aboard   atomic.Pointer[[]*logWatch] // Their logs, for who watches logs.
 	secret   string
 
 	brokerAddr string // Where the broker listens, behind the proxy.
@@ -72,6 +74,7 @@ type World struct {
 	promotions int        // Of the one goroutine that does the faults.
 	server     sync.Mutex // held by whoever stops and starts PostgreSQL
 	group      *errgroup.Group
+	life       context.Context // Ends when everything is to end.
 	cancel     context.CancelFunc
 }
 
@@ -89,7 +92,7 @@ const (
 func Start(ctx context.Context, o Options) (_ *World, err error) {
 	w := &World{o: o, secret: "canary" + rand.Text()}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	w.group, life = errgroup.WithContext(life)
+	w.group, w.life = errgroup.WithContext(life)
 	w.cancel = cancel
 	defer func() {
 		if err != nil {
@@ -103,7 +106,7 @@ func Start(ctx context.Context, o Options) (_ *World, err error) {
 	}
 	for _, p := range []*process{w.broker, w.worker} {
 		p.said = func(what, text string) { o.Journal.Say(what, "%s", text) }
-		w.group.Go(func() error { return p.run(life) })
+		w.group.Go(func() error { return p.run(w.life) })
 	}
 	return w, w.Ready(ctx)
 }
@@ -196,7 +199,11 @@ func (w *World) Stop() error {
 	defer cancel()
 	w.cancel()
 	errs := []error{w.group.Wait()}
-	for _, p := range []*proxy.Proxy{w.toPG, w.toKafka} {
+	proxies := []*proxy.Proxy{w.toPG, w.toKafka}
+	for _, s := range w.ships {
+		proxies = append(proxies, s.toKafka)
+	}
+	for _, p := range proxies {
 		if p != nil {
 			_ = p.Close() // Nothing is lost with it.
 		}

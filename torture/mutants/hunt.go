@@ -22,10 +22,10 @@ const most = 5 * time.Minute
 const innocent = "none"
 
 // acquit puts the product without a bug through every hunt that there is.
-func (o *Options) acquit(ctx context.Context, binary string, result *Result) error {
+func (o *Options) acquit(ctx context.Context, b built, result *Result) error {
 	hunts := hunts(All())
 	for i, h := range hunts {
-		v, err := o.hunt(ctx, innocent, binary, h)
+		v, err := o.hunt(ctx, innocent, b, h)
 		if err != nil {
 			return err
 		}
@@ -66,6 +66,9 @@ func (h Hunt) String() string {
 	if h.Copies {
 		text += " and copies"
 	}
+	if h.Streams {
+		text += " and streams"
+	}
 	return text
 }
 
@@ -79,12 +82,12 @@ type verdict struct {
 const tries = 3
 
 // pursue hunts a mutant with one seed after the other, as long as there is time.
-func (o *Options) pursue(ctx context.Context, m *Mutant, binary string) (v verdict, err error) {
-	began := time.Now()
+func (o *Options) pursue(ctx context.Context, b built) (v verdict, err error) {
+	m, began := b.mutant, time.Now()
 	for n := range uint64(tries) {
 		with := *o
 		with.Seed += n
-		v, err = with.hunt(ctx, m.Name, binary, m.Hunt)
+		v, err = with.hunt(ctx, m.Name, b, m.Hunt)
 		v.after = time.Since(began)
 		if v.name != "" || ctx.Err() != nil || v.after > most-v.after/time.Duration(n+1) {
 			break
@@ -94,14 +97,14 @@ func (o *Options) pursue(ctx context.Context, m *Mutant, binary string) (v verdi
 }
 
 // hunt makes one run and ends it at the first anomaly.
-func (o *Options) hunt(ctx context.Context, name, binary string, h Hunt) (verdict, error) {
+func (o *Options) hunt(ctx context.Context, name string, b built, h Hunt) (verdict, error) {
 	began := time.Now()
 	limit, stop := context.WithTimeout(ctx, most)
 	defer stop()
 	var mu sync.Mutex
 	var first *verdict
 	options := bankstorm.Options{
-		Seed: o.Seed, Duration: o.Duration, Mode: h.mode(), Gap: 500 * time.Millisecond, Faults: h.faults(), Binary: binary, PGBin: o.PGBin, Out: o.Out, Points: h.Points, Copies: h.Copies, Connector: h.Connector, Templates: h.Templates, Patience: o.Patience, TPS: o.TPS,
+		Seed: o.Seed, Duration: o.Duration, Mode: h.mode(), Gap: 500 * time.Millisecond, Faults: h.faults(), Binary: b.binary, Fleet: b.fleet, Streams: h.Streams, PGBin: o.PGBin, Out: o.Out, Points: h.Points, Copies: h.Copies, Connector: h.Connector, Templates: h.Templates, Patience: o.Patience, TPS: o.TPS,
 		Seen: func(e chaos.Entry) {
 			o.Seen(e)
 			if kind, text, ok := strings.Cut(e.Text, ": "); ok && e.Kind == "ANOMALY" && kind != chaos.AnomalyHarness {

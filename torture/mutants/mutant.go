@@ -34,6 +34,8 @@ type Hunt struct {
 	Connector map[string]string
 	// Copies has a sink and a derived table made of the topics.
 	Copies bool
+	// Streams has a streams application run, with the bug in it, in several processes.
+	Streams bool
 }
 
 // everyday are faults that come soon and go soon: most bugs need just a restart at the
@@ -78,5 +80,5 @@ func (h Hunt) faults() []string {
 
 // All returns the mutants, sorted by what they break.
 func All() []Mutant {
-	return slices.Concat(positions(), resuming(), rows(), records(), values(), snapshots(), beside(), streamed(), delivery(), order(), sinks())
+	return slices.Concat(positions(), resuming(), rows(), records(), values(), snapshots(), beside(), streamed(), delivery(), order(), sinks(), flowing())
 }

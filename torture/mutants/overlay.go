@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -58,20 +59,32 @@ func (m *Mutant) overlay(root, dir string) (string, error) {
 // Build builds the command with the mutant, nil for none, and the given build tags into
 // a file of dir, whose path it returns. root is the folder of the module.
 func Build(ctx context.Context, root, dir, tags string, m *Mutant) (string, error) {
-	binary, args := filepath.Join(dir, "tidemill"), []string{"build", "-ldflags", "-s -w", "-tags", tags}
+	binary := filepath.Join(dir, "tidemill")
+	return binary, compile(ctx, root, m, "-tags", tags, "-o", binary, "./cmd/tidemill")
+}
+
+// buildFleet builds the program of the streams application that is tortured.
+func buildFleet(ctx context.Context, root, dir string, m *Mutant) (string, error) {
+	binary := filepath.Join(dir, "torture")
+	return binary, compile(ctx, root, m, "-o", binary, "./torture")
+}
+
+// compile has the compiler build with the mutant; its files lie beside what is built.
+func compile(ctx context.Context, root string, m *Mutant, args ...string) error {
+	args = append([]string{"build", "-ldflags", "-s -w"}, args...)
 	if m != nil {
-		list, err := m.overlay(root, dir)
+		list, err := m.overlay(root, filepath.Dir(args[len(args)-2]))
 		if err != nil {
-			return "", err
+			return err
 		}
-		args = append(args, "-overlay", list)
+		args = slices.Insert(args, 1, "-overlay", list)
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, "-o", binary, "./cmd/tidemill")...)
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building the worker: %w\n%s", err, out)
+		return fmt.Errorf("building %s: %w\n%s", args[len(args)-1], err, out)
 	}
-	return binary, nil
+	return nil
 }
 
 // Root returns the folder of the module around the working directory.

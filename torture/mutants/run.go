@@ -99,11 +99,13 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	return result, group.Wait()
 }
 
-// built is a worker with a mutant, nil for none, in a folder of its own.
+// built is a worker with a mutant, nil for none, in a folder of its own, and a program
+// of the streams application that is tortured, if the mutant is one for that.
 type built struct {
 	place  string
 	mutant *Mutant
 	binary string
+	fleet  string
 	took   time.Duration
 }
 
@@ -118,6 +120,11 @@ func (o *Options) build(ctx context.Context, dir string, list []*Mutant, ready c
 		b := built{place: fmt.Sprintf("%2d/%d", i+1, len(list)), mutant: m}
 		if b.binary, err = Build(ctx, o.Root, own, "failpoint", m); err != nil {
 			return err
+		}
+		if m == nil || m.Hunt.Streams {
+			if b.fleet, err = buildFleet(ctx, o.Root, own, m); err != nil {
+				return err
+			}
 		}
 		b.took = time.Since(began)
 		select {
@@ -134,9 +141,9 @@ func (o *Options) try(ctx context.Context, b built, result *Result) error {
 	defer os.RemoveAll(filepath.Dir(b.binary))
 	m := b.mutant
 	if m == nil {
-		return o.acquit(ctx, b.binary, result)
+		return o.acquit(ctx, b, result)
 	}
-	v, err := o.pursue(ctx, m, b.binary)
+	v, err := o.pursue(ctx, b)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
