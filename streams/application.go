@@ -48,12 +48,16 @@ type application struct {
 	changed chan struct{}          // closed and replaced when the state changes
 	here    map[int]map[int32]bool // the running tasks, by sub-topology
 	plan    *partitionPlan
+	fleet   *fleet        // nil until the group has given out its tasks
+	stirred chan struct{} // closed and replaced when who has what may have changed
+
+	copies atomic.Pointer[copies] // nil while no runner runs
 }
 
 func newApplication(e *Engine, a App) *application {
 	return &application{
 		App: a, e: e, hub: query.NewHub(), again: make(chan struct{}, 1),
-		state: Starting, changed: make(chan struct{}), here: map[int]map[int32]bool{},
+		state: Starting, changed: make(chan struct{}), here: map[int]map[int32]bool{}, stirred: make(chan struct{}),
 	}
 }
 
@@ -75,12 +79,17 @@ func (a *application) set(s State, err error) {
 }
 
 // waitRunning waits until the application runs, which means that its stores have what
-// was committed: one that is being rebuilt would answer as if it were empty.
-func (a *application) waitRunning(ctx context.Context) error {
+// was committed: one that is being rebuilt would answer as if it were empty. With planned
+// it is enough that it has been known how many partitions there are.
+func (a *application) waitRunning(ctx context.Context, planned bool) error {
 	for {
 		a.mu.Lock()
 		s, changed, err := a.state, a.changed, a.err
+		enough, stirred := planned && a.plan != nil, a.stirred
 		a.mu.Unlock()
+		if enough {
+			return nil
+		}
 		switch s {
 		case Running, Paused:
 			return nil
@@ -89,6 +98,7 @@ func (a *application) waitRunning(ctx context.Context) error {
 		}
 		select {
 		case <-changed:
+		case <-stirred:
 		case <-ctx.Done():
 			return &connect.Error{
 				Code: "streams.app.not_ready", Class: connect.ClassRetriable, Place: a.ID,
@@ -143,6 +153,7 @@ func (a *application) setHere(id taskID, running bool) {
 		delete(a.here[id.sub], id.partition)
 		a.metrics.Tasks.Add(-1)
 	}
+	a.stir()
 	a.mu.Unlock()
 	for _, s := range a.Topology.subs[id.sub].stores {
 		a.hub.Cut(&connect.Error{
@@ -210,6 +221,7 @@ func (a *application) once(ctx context.Context) error {
 	}
 	a.mu.Lock()
 	a.plan = plan
+	a.stir()
 	a.mu.Unlock()
 	tables, err := openGlobals(ctx, a)
 	if err != nil {

@@ -47,6 +47,10 @@ type Config struct {
 	// how many of about total changelog records have been read. It is called by
 	// several goroutines.
 	Restoring func(app, store string, partition int32, read, total int64)
+	// Remote, when set, lets the instances of an application ask each other for rows, so
+	// that each can be asked for those of all. Where an instance answers and what it
+	// has travels in the applications' groups.
+	Remote *query.Remote
 	// Logger hears about starts, rebalances and errors; none when nil.
 	Logger *slog.Logger
 }
@@ -78,6 +82,16 @@ type App struct {
 	// is not there. Exactly once, a dead letter becomes visible with the rest of its
 	// commit.
 	DeadLetters string
+	// Standbys is how many other instances keep a copy of each store up to date, so
+	// that what a task leaves behind has little to be restored.
+	Standbys int
+	// AcceptableLag is how many changelog records an instance may lack to take a task
+	// over when another lacks fewer: 10,000 when zero, none when negative. Until then
+	// it warms up: it keeps a copy beside the tasks it has, while the task stays where
+	// it is. MaxWarmups is how many of an application's tasks do so at once, 2 when
+	// zero. As in KIP-441.
+	AcceptableLag int64
+	MaxWarmups    int
 }
 
 // Engine runs topologies. Applications can be added and removed at any time. It
@@ -88,6 +102,7 @@ type Engine struct {
 	client   *topics.Client
 	instance string
 	open     sync.RWMutex // held for writing while the DB is closed
+	remote
 
 	mu     sync.Mutex // guards the following
 	apps   map[string]*application
@@ -126,6 +141,9 @@ func OpenEngine(cfg Config) (*Engine, error) {
 	}
 	if e.instance == "" {
 		e.instance = newInstance()
+	}
+	if err = e.openRemote(); err != nil {
+		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
 }
@@ -176,6 +194,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	for _, a := range e.apps {
 		e.start(a)
 	}
+	e.serve(ctx)
 	e.mu.Unlock()
 	<-ctx.Done()
 	e.mu.Lock()
@@ -191,6 +210,7 @@ func (e *Engine) Close() error {
 	e.mu.Lock()
 	e.ended = true
 	e.mu.Unlock()
+	e.closeRemote()
 	e.client.Close()
 	e.open.Lock()
 	defer e.open.Unlock()
@@ -218,6 +238,13 @@ func (e *Engine) Add(a App) error {
 	}
 	if a.MaxIdle <= 0 {
 		a.MaxIdle = 100 * time.Millisecond
+	}
+	if a.AcceptableLag == 0 {
+		a.AcceptableLag = 10_000
+	}
+	a.AcceptableLag = max(a.AcceptableLag, 0)
+	if a.MaxWarmups <= 0 {
+		a.MaxWarmups = 2
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -336,29 +363,4 @@ func (e *Engine) Metrics(id string) (*Metrics, error) {
 		return nil, err
 	}
 	return &a.metrics, nil
-}
-
-// Rows reads a store of an application. It waits, as long as ctx allows, until the
-// application runs and its stores are restored.
-func (e *Engine) Rows(ctx context.Context, id, store string) (*query.Rows, error) {
-	a, err := e.app(id)
-	if err != nil {
-		return nil, err
-	}
-	if err := a.Topology.knows(id, store); err != nil {
-		return nil, err
-	}
-	if err := a.waitRunning(ctx); err != nil {
-		return nil, err
-	}
-	rows := &query.Rows{Source: query.Source{
-		App: id, Store: store, Name: storeName(id, store), DB: e.db, Open: &e.open, Hub: a.hub,
-		Here:  func() []int32 { return a.partitionsOf(store) },
-		Total: func() int { return a.tasksOf(store) },
-		Place: partitionOf, Layout: a.Topology.layout(store),
-	}}
-	if a.Topology.globalSpec(store) != nil {
-		rows.Here, rows.Total = func() []int32 { return []int32{0} }, func() int { return 1 }
-	}
-	return rows, nil
 }

@@ -370,7 +370,11 @@ func TestAssignTasks(t *testing.T) {
 	for p := range int32(7) {
 		tasks = append(tasks, taskID{0, p})
 	}
-	placed := assignTasks(tasks, []string{"b", "a"}, nil)
+	share := func(members []string, had map[taskID]string) map[string][]taskID {
+		slices.Sort(members)
+		return (&census{tasks: tasks, members: members, had: had, stateful: []bool{false}}).place().active
+	}
+	placed := share([]string{"b", "a"}, nil)
 	if len(placed["a"]) != 4 || len(placed["b"]) != 3 {
 		t.Fatalf("placed %v", placed)
 	}
@@ -380,11 +384,11 @@ func TestAssignTasks(t *testing.T) {
 			had[id] = m
 		}
 	}
-	again := assignTasks(tasks, []string{"a", "b"}, had)
+	again := share([]string{"a", "b"}, had)
 	if fmt.Sprint(again) != fmt.Sprint(placed) {
 		t.Errorf("nothing changed, but tasks moved from %v to %v", placed, again)
 	}
-	three := assignTasks(tasks, []string{"a", "b", "c"}, had)
+	three := share([]string{"a", "b", "c"}, had)
 	moved := 0
 	for m, ids := range three {
 		if len(ids) < 2 || len(ids) > 3 {
@@ -399,7 +403,7 @@ func TestAssignTasks(t *testing.T) {
 	if moved != 2 {
 		t.Errorf("%d tasks moved to make room for a third member, 2 are enough", moved)
 	}
-	gone := assignTasks(tasks, []string{"c"}, had)
+	gone := share([]string{"c"}, had)
 	if len(gone["c"]) != 7 {
 		t.Errorf("the last member has %d tasks", len(gone["c"]))
 	}

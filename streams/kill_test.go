@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 
 // killed is the application that is killed: counts, uncached and exactly once.
 func killed(topology *Topology) App {
-	return App{ID: "wc", Topology: topology, ExactlyOnce: true, CommitInterval: 10 * time.Millisecond}
+	return App{ID: "wc", Topology: topology, ExactlyOnce: true, CommitInterval: 10 * time.Millisecond, Standbys: 1}
 }
 
 // child runs the application until it is killed.
@@ -38,7 +38,7 @@ func child(brokers []string, dir string) error {
 	if err != nil {
 		return err
 	}
-	e, err := OpenEngine(Config{Brokers: brokers, Dir: dir})
+	e, err := OpenEngine(Config{Brokers: brokers, Dir: dir, Remote: asking()})
 	if err != nil {
 		return err
 	}
@@ -48,18 +48,25 @@ func child(brokers []string, dir string) error {
 	return e.Run(context.Background())
 }
 
+// startChild starts a process that runs the application.
+func (w *world) startChild(dir string) *exec.Cmd {
+	w.t.Helper()
+	cmd := exec.CommandContext(w.ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), childBrokers+"="+strings.Join(w.brokers, ","), childDir+"="+dir)
+	cmd.Stderr = w.t.Output()
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	return cmd
+}
+
 // TestKill kills a process in the middle of its work, several times, at any
 // moment; in the end every count is in the output once, and the state is right.
 func TestKill(t *testing.T) {
 	w := newWorld(t)
 	dir := t.TempDir()
 	for range 4 {
-		cmd := exec.CommandContext(w.ctx, os.Args[0])
-		cmd.Env = append(os.Environ(), childBrokers+"="+strings.Join(w.brokers, ","), childDir+"="+dir)
-		cmd.Stderr = t.Output()
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
+		cmd := w.startChild(dir)
 		counted := len(w.sequences())
 		deadline := time.After(time.Duration(w.rnd.IntN(300)) * time.Millisecond)
 		w.wait("some more output", func() bool {

@@ -31,6 +31,10 @@ type Metrics struct {
 	Lag atomic.Int64
 	// CacheBytes is the size of the write-back caches at the last commit.
 	CacheBytes atomic.Int64
+	// Standbys is of how many tasks copies are kept that run elsewhere, StandbyLag how
+	// many changelog records these lacked when one last came, and Copied how many have
+	// come.
+	Standbys, StandbyLag, Copied atomic.Int64
 	// Restarts is how often processing started anew after an error.
 	Restarts atomic.Int64
 }

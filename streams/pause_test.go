@@ -25,8 +25,7 @@ func TestFullQueuesArePaused(t *testing.T) {
 			}
 			t.Cleanup(cl.Close)
 			sub := &subTopology{index: tk.id.sub}
-			a := &application{e: &Engine{cfg: Config{Logger: slog.New(slog.DiscardHandler)}}, here: map[int]map[int32]bool{}}
-			a.Topology = &Topology{subs: []*subTopology{sub}}
+			a := newApplication(&Engine{cfg: Config{Logger: slog.New(slog.DiscardHandler)}}, App{Topology: &Topology{subs: []*subTopology{sub}}})
 			r := &runner{a: a, cl: cl, tasks: map[taskID]*task{}, fresh: map[taskID]*task{}, bySource: map[string]*subTopology{"a": sub, "b": sub}}
 			in := map[taskID]*task{tk.id: tk}
 			switch where {

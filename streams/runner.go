@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -39,7 +40,9 @@ const (
 // tasks need no lock.
 type runner struct {
 	a      *application
+	plan   *partitionPlan
 	tables *globals
+	copies *copies
 	env    *taskEnv
 	cl     *kgo.Client
 	group  *kgo.GroupTransactSession // only with exactly once
@@ -58,18 +61,25 @@ type runner struct {
 	lastDone  time.Time
 	lastPurge time.Time
 
+	// asking is told to the group when this member wants it to look again, asked is when
+	// it last did, and askAgain after which time it may do so again.
+	asking   atomic.Uint64
+	asked    time.Time
+	askAgain time.Duration
+
 	// sending outlives the end of the runner by the time of a last commit, and is
 	// over then even when the brokers do not answer.
 	sending context.Context
 
 	mu      sync.Mutex // guards the following, which goroutines of the client set
 	prodErr error
+	fleet   *fleet // as the last assignment has it
 	waited  bool   // the client waits for us to allow a rebalance
 	hurry   func() // leaves the transaction that is being ended less time; nil when none is
 }
 
 func newRunner(ctx context.Context, a *application, plan *partitionPlan, tables *globals) (*runner, error) {
-	r := &runner{a: a, tables: tables, tasks: map[taskID]*task{}, fresh: map[taskID]*task{}, bySource: map[string]*subTopology{}, lastDone: time.Now(), lastPurge: time.Now(), careful: a.careful.Load()}
+	r := &runner{a: a, plan: plan, tables: tables, tasks: map[taskID]*task{}, fresh: map[taskID]*task{}, bySource: map[string]*subTopology{}, lastDone: time.Now(), lastPurge: time.Now(), careful: a.careful.Load()}
 	stores := len(tables.stores)
 	var groups [][]string
 	for _, sub := range a.Topology.subs {
@@ -93,6 +103,7 @@ func newRunner(ctx context.Context, a *application, plan *partitionPlan, tables 
 		app: a.ID, onFault: a.OnFault, deadLetters: a.DeadLetters, metrics: &a.metrics, logger: a.e.cfg.Logger, now: time.Now,
 		send: r.bury,
 	}
+	r.copies = newCopies(a, r.env)
 	return r, r.connect(ctx, groups)
 }
 
@@ -105,7 +116,7 @@ func (r *runner) connect(ctx context.Context, groups [][]string) (err error) {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(r.a.e.cfg.Brokers...),
 		kgo.ConsumerGroup(r.a.ID), kgo.ConsumeTopics(slices.Sorted(maps.Keys(r.bySource))...),
-		kgo.Balancers(taskBalancer{groups}), kgo.BlockRebalanceOnPoll(), kgo.DisableAutoCommit(),
+		kgo.Balancers(r.balancer(groups)), kgo.BlockRebalanceOnPoll(), kgo.DisableAutoCommit(),
 		kgo.OnPartitionsAssigned(r.assigned), kgo.OnPartitionsRevoked(r.revoked), kgo.OnPartitionsLost(r.lost),
 		kgo.OnPartitionsCallbackBlocked(r.awaited),
 		kgo.AdjustFetchOffsetsFn(r.adjust),
@@ -261,6 +272,7 @@ func (r *runner) run(ctx context.Context) error {
 	defer stop()
 	r.sending = sending
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastCommit, stop) })()
+	defer r.startCopies(ctx)()
 	err := r.loop(ctx)
 	if ctx.Err() != nil && err == nil && !r.mustAbort {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastCommit)
@@ -414,6 +426,7 @@ func (r *runner) work(ctx context.Context) error {
 	if err := r.restore(ctx); err != nil {
 		return err
 	}
+	r.keepUp()
 	for more := !r.a.paused.Load(); more && ctx.Err() == nil; {
 		more = false
 		if err := r.punctuate(); err != nil {
@@ -495,6 +508,7 @@ func (r *runner) assigned(_ context.Context, _ *kgo.Client, parts map[string][]i
 			if r.tasks[id] != nil || r.fresh[id] != nil || r.broken != nil {
 				continue
 			}
+			r.copies.release(id)
 			t, err := openTask(r.env, sub, p)
 			if err != nil {
 				r.broken = err

@@ -68,6 +68,23 @@ type task struct {
 
 // openTask opens the stores and makes the operators of a task.
 func openTask(env *taskEnv, sub *subTopology, partition int32) (*task, error) {
+	t, err := openStores(env, sub, partition)
+	if err != nil {
+		return nil, err
+	}
+	for spec, g := range env.globals {
+		t.stores[spec] = g.st
+	}
+	for _, n := range sub.nodes {
+		if t.instances[n], err = n.build(t); err != nil {
+			return nil, err
+		}
+	}
+	return t, t.loadPositions()
+}
+
+// openStores makes a task that has its stores and queues, and no operators.
+func openStores(env *taskEnv, sub *subTopology, partition int32) (*task, error) {
 	t := &task{
 		id: taskID{sub.index, partition}, env: env,
 		stores: map[*storeSpec]*taskStore{}, instances: map[*node]any{}, streamTime: -1, savedTime: -1, due: never,
@@ -84,15 +101,7 @@ func openTask(env *taskEnv, sub *subTopology, partition int32) (*task, error) {
 			return nil, err
 		}
 	}
-	for spec, g := range env.globals {
-		t.stores[spec] = g.st
-	}
-	for _, n := range sub.nodes {
-		if t.instances[n], err = n.build(t); err != nil {
-			return nil, err
-		}
-	}
-	return t, t.loadPositions()
+	return t, nil
 }
 
 func (t *task) openStore(spec *storeSpec) error {
@@ -329,22 +338,15 @@ func (t *task) setPosition(b state.Batch, what byte, name string, offset int64) 
 // loadPositions reads how far the DB is. -1 stands for not at all.
 func (t *task) loadPositions() error {
 	r := t.env.db.Reader(t.meta)
-	get := func(what byte, name string) (int64, error) {
-		b, found, err := r.Get(nil, append([]byte{what}, name...))
-		if err != nil || !found || len(b) != 8 {
-			return -1, err
-		}
-		return int64(binary.BigEndian.Uint64(b)), nil
-	}
 	var err error
 	for _, q := range t.queues {
-		if q.saved, err = get('s', q.topic); err != nil {
+		if q.saved, _, err = readPosition(r, 's', q.topic); err != nil {
 			return fmt.Errorf("reading the positions of task %s: %w", t.id, err)
 		}
 		q.next = q.saved
 	}
 	for _, st := range t.ordered {
-		if st.position, err = get('c', st.spec.name); err != nil {
+		if st.position, _, err = readPosition(r, 'c', st.spec.name); err != nil {
 			return fmt.Errorf("reading the positions of task %s: %w", t.id, err)
 		}
 	}

@@ -40,6 +40,10 @@ func (f *Feed) Push(store string, row Row) {
 	}
 }
 
+// Moved says that a copy of a partition came or is about to go: before anything is
+// written to it that makes it less than a copy.
+func (h *Hub) Moved() { h.moves.Add(1) }
+
 // Cut ends the subscriptions to the named stores, to all when there is none. It is
 // called after each change of what Source.Here tells, and before anything is written
 // to a partition that is not here any more.

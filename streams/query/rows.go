@@ -37,81 +37,222 @@ type Source struct {
 	Place func(key []byte, n int) int32
 	// Layout says how the rows lie in the store.
 	Layout state.Spec
+	// Fleet lists the processes of the application with what each has of the store, and
+	// gives a channel that is closed once that may have changed. Peers asks them. Without
+	// Fleet this process answers alone.
+	Fleet func() ([]Instance, <-chan struct{})
+	Peers *Peers
+	// Copy tells how many records of its changelog the copy lacks that this process keeps
+	// of a partition whose task runs elsewhere. ok is false when there is no copy.
+	Copy func(p int32) (lag int64, ok bool)
+	// Reached tells how far a partition has come, from the DB or a snapshot of it.
+	Reached func(from func(state.ID) state.Reader, p int32) (Position, error)
 }
 
 // Rows reads one store while it is being written. It sees what has been
 // committed, every commit whole. It may be used by any number of goroutines.
-type Rows struct{ Source }
+//
+// Where the source knows the other processes of the application, it reads the rows of
+// all of them: it asks the instance that runs the task of a key's partition, again while
+// tasks move, and the instances one after another for the rows of all keys.
+type Rows struct {
+	Source
+	Bounds
+}
 
 // Get returns the row of a key.
-func (r *Rows) Get(_ context.Context, key []byte) (row Row, found bool, err error) {
-	r.Open.RLock()
-	defer r.Open.RUnlock()
+func (r *Rows) Get(ctx context.Context, key []byte) (row Row, found bool, err error) {
+	q := question{Op: opGet, Partition: r.Place(r.Layout.Inner(key), r.Total()), Key: key}
+	err = r.ask(ctx, &q, func(answer Row) error {
+		row, found = answer, true
+		return nil
+	})
+	row.Key = key
+	return row, found && err == nil, err
+}
+
+// getHere reads a row from this process.
+func (r *Rows) getHere(q *question, visit func(Row) error) error {
 	for {
 		moves := r.Hub.moves.Load()
-		p := r.Place(r.Layout.Inner(key), r.Total())
-		if !slices.Contains(r.Here(), p) {
-			return Row{}, false, r.elsewhere(p)
+		err := r.has(q)
+		if err == nil {
+			err = r.reached(q, r.DB.Reader)
 		}
-		id, err := r.DB.Open(r.Name, p)
 		if err != nil {
-			return Row{}, false, err
+			return err
 		}
-		timed, found, err := r.DB.Reader(id).Get(nil, r.Layout.AppendLocal(nil, key))
+		id, err := r.DB.Open(r.Name, q.Partition)
+		if err != nil {
+			return err
+		}
+		timed, found, err := r.DB.Reader(id).Get(nil, r.Layout.AppendLocal(nil, q.Key))
+		if err == nil {
+			err = r.saw(q, r.DB.Reader)
+		}
 		if moves != r.Hub.moves.Load() {
 			continue // What was read may be of a store that is being rebuilt.
 		}
 		if err != nil || !found {
-			return Row{}, false, err
+			return err
 		}
+		row := Row{Key: q.Key}
 		row.Time, row.Value = state.SplitTimed(timed)
-		row.Key = key
-		return row, true, nil
+		return visit(row)
 	}
+}
+
+// has tells whether this process has the partition of a question, or a copy that will do.
+func (r *Rows) has(q *question) error {
+	if slices.Contains(r.Here(), q.Partition) {
+		return nil
+	}
+	if q.MaxLag <= 0 || r.Copy == nil {
+		return r.elsewhere(q.Partition)
+	}
+	switch lag, ok := r.Copy(q.Partition); {
+	case !ok:
+		return r.elsewhere(q.Partition)
+	case lag > q.MaxLag:
+		return &connect.Error{
+			Code: "streams.store.stale", Class: connect.ClassRetriable, Place: r.place(q.Partition),
+			Message: fmt.Sprintf("the copy here lacks %d records, %d are allowed", lag, q.MaxLag),
+			Mend:    "allow more, or wait until it has caught up",
+		}
+	}
+	return nil
+}
+
+// reached tells whether what this process has of a partition has come far enough for a
+// question.
+func (r *Rows) reached(q *question, from func(state.ID) state.Reader) error {
+	if q.AtLeast == nil || r.Reached == nil {
+		return nil
+	}
+	at, err := r.Reached(from, q.Partition)
+	if err != nil {
+		return err
+	}
+	topic, known, lacking := at.lacks(q.AtLeast, q.Partition)
+	if !lacking {
+		return nil
+	}
+	message := "what is here has not come that far in topic " + topic
+	if !known {
+		message = "it is not known here how far the store has come in topic " + topic
+	}
+	return &connect.Error{
+		Code: "streams.store.behind", Class: connect.ClassRetriable, Place: r.place(q.Partition), Message: message,
+		Mend: "try again in a moment; a store knows the topics its task reads and its changelog, a copy its changelog alone",
+	}
+}
+
+// saw notes how far the answer is that was read.
+func (r *Rows) saw(q *question, from func(state.ID) state.Reader) error {
+	if !q.Report || r.Reached == nil {
+		return nil
+	}
+	at, err := r.Reached(from, q.Partition)
+	q.seen = at
+	return err
+}
+
+func (r *Rows) place(p int32) string {
+	return fmt.Sprintf("store %s of %s, partition %d", r.Store, r.App, p)
 }
 
 func (r *Rows) elsewhere(p int32) error {
 	return &connect.Error{
 		Code: "streams.store.elsewhere", Class: connect.ClassRetriable,
-		Place:   fmt.Sprintf("store %s of %s, partition %d", r.Store, r.App, p),
+		Place:   r.place(p),
 		Message: "this process does not have the partition now",
 		Mend:    "ask the instance that has it, or try again when the partitions have settled",
 	}
 }
 
 // Scan visits the rows with keys from lo, included, to hi, excluded, nil being
-// open, of all partitions this process has: as of one moment, and in order of
+// open, of all partitions: those of one process as of one moment, and in order of
 // their bytes within each partition, where rows do not expire, and within each span of
 // time where they do. A row's bytes are valid during visit. The
-// application cannot stop before visit has returned.
+// application cannot stop before visit has returned. A process that knows of no others
+// visits the partitions it has.
 func (r *Rows) Scan(ctx context.Context, lo, hi []byte, visit func(Row) error) error {
 	return r.visit(ctx, false, state.Range{Lo: lo, Hi: hi}, visit)
 }
 
-// ScanAll is Scan for who needs all partitions there are: when this process does not
-// have one of them, it visits no row and returns an error of code
-// streams.store.elsewhere.
+// ScanAll is Scan for who needs all partitions there are, also where this process knows
+// of no others: when it does not have one of them, it visits no row and returns an error
+// of code streams.store.elsewhere.
 func (r *Rows) ScanAll(ctx context.Context, lo, hi []byte, visit func(Row) error) error {
 	return r.visit(ctx, true, state.Range{Lo: lo, Hi: hi}, visit)
 }
 
 func (r *Rows) visit(ctx context.Context, all bool, rg state.Range, visit func(Row) error) error {
+	if r.Fleet != nil {
+		return r.askAll(ctx, question{Op: opScan, Lo: rg.Lo, Hi: rg.Hi}, visit)
+	}
+	return r.read(func(snap state.Snapshot, here []int32) error {
+		if all {
+			if err := r.missing(here); err != nil {
+				return err
+			}
+		}
+		for _, p := range here {
+			if err := r.scan(ctx, snap, p, rg, visit); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// scanHere reads the rows of one partition from this process.
+func (r *Rows) scanHere(ctx context.Context, q *question, visit func(Row) error) error {
+	r.Open.RLock()
+	defer r.Open.RUnlock()
+	snap, err := r.whole(q)
+	if err != nil {
+		return err
+	}
+	if err = r.reached(q, snap.Reader); err == nil {
+		err = r.saw(q, snap.Reader)
+	}
+	switch {
+	case err != nil:
+	case q.Op == opSpan:
+		err = r.span(ctx, snap, q, visit)
+	default:
+		err = r.scan(ctx, snap, q.Partition, state.Range{Lo: q.Lo, Hi: q.Hi}, visit)
+	}
+	return errors.Join(err, snap.Close())
+}
+
+// whole returns a snapshot in which the partition of a question is whole.
+func (r *Rows) whole(q *question) (state.Snapshot, error) {
+	for {
+		moves := r.Hub.moves.Load()
+		if err := r.has(q); err != nil {
+			return nil, err
+		}
+		snap, err := r.DB.Snapshot()
+		if err != nil || moves == r.Hub.moves.Load() {
+			return snap, err
+		}
+		if err := snap.Close(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// read calls do with a snapshot and the partitions that are whole in it.
+func (r *Rows) read(do func(state.Snapshot, []int32) error) error {
 	r.Open.RLock()
 	defer r.Open.RUnlock()
 	snap, here, err := r.snapshot()
 	if err != nil {
 		return err
 	}
-	if all {
-		err = r.missing(here)
-	}
-	for i := 0; err == nil && i < len(here); i++ {
-		err = r.scan(ctx, snap, here[i], rg, visit)
-	}
-	if cerr := snap.Close(); err == nil {
-		err = cerr
-	}
-	return err
+	return errors.Join(do(snap, here), snap.Close())
 }
 
 // snapshot returns a snapshot in which the stores of the partitions returned with it
@@ -179,38 +320,39 @@ func (r *Rows) key(local []byte) (row Row, ok bool) {
 
 // Span visits the windows of a key of records that start in from…to, in milliseconds,
 // both included, and of a store of sessions those that have a moment in from…to, in order
-// of time and as of one moment. A nil key stands for all keys of the partitions this
-// process has; sessions are those that end in from…to then. A row's bytes are valid during
-// visit.
-func (r *Rows) Span(ctx context.Context, key []byte, from, to int64, visit func(Row) error) (err error) {
-	r.Open.RLock()
-	defer r.Open.RUnlock()
-	snap, partitions, err := r.snapshot()
+// of time and as of one moment. A nil key stands for all keys; sessions are those that
+// end in from…to then. A row's bytes are valid during visit.
+func (r *Rows) Span(ctx context.Context, key []byte, from, to int64, visit func(Row) error) error {
+	q := question{Op: opSpan, Key: key, From: from, To: to}
+	switch {
+	case key != nil:
+		// The key is that of the records, without a time.
+		q.Partition = r.Place(key, r.Total())
+		return r.ask(ctx, &q, visit)
+	case r.Fleet != nil:
+		return r.askAll(ctx, q, visit)
+	}
+	return r.read(func(snap state.Snapshot, here []int32) error {
+		for _, q.Partition = range here {
+			if err := r.span(ctx, snap, &q, visit); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// span reads the windows of one partition.
+func (r *Rows) span(ctx context.Context, snap state.Snapshot, q *question, visit func(Row) error) error {
+	id, err := r.DB.Open(r.Name, q.Partition)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, snap.Close()) }()
-	if key != nil {
-		p := r.Place(r.Layout.Inner(key), r.Total())
-		if !slices.Contains(partitions, p) {
-			return r.elsewhere(p)
-		}
-		partitions = []int32{p}
-	}
-	for _, p := range partitions {
-		id, err := r.DB.Open(r.Name, p)
-		if err != nil {
+	s := span{key: q.Key, from: q.From, to: q.To, visit: func(row Row) error {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
-		s := span{key: key, from: from, to: to, visit: func(row Row) error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			return visit(row)
-		}}
-		if err := s.walk(r.Layout, snap.Reader(id)); err != nil {
-			return err
-		}
-	}
-	return nil
+		return visit(row)
+	}}
+	return s.walk(r.Layout, snap.Reader(id))
 }

@@ -46,7 +46,7 @@ func TestNoAnswerFromWhatIsRebuilt(t *testing.T) {
 			}
 			hub, here := NewHub(), []int32{0}
 			db := &leaving{DB: memory, leave: func() {}}
-			r := &Rows{Source{
+			r := &Rows{Source: Source{
 				App: "a", Store: "s", Name: "s", DB: db, Open: &sync.RWMutex{}, Hub: hub,
 				Here: func() []int32 { return here }, Total: func() int { return 1 }, Place: func([]byte, int) int32 { return 0 },
 			}}
