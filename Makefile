@@ -34,16 +34,20 @@ bench-quick: setup build ## the same in small, within a minute
 	$(GO) build -o bin/bench ./bench
 	bin/bench --quick --out bench/out/quick.json
 
-.PHONY: bench-debezium bench-report
+.PHONY: bench-debezium bench-kstreams bench-report
 bench-debezium: setup build ## the same loads through Debezium in Kafka Connect (Java, Maven); about six minutes
 	$(GO) build -o bin/bench ./bench
 	bin/bench --only debezium --out bench/out/debezium.json
 
-bench-report: ## docs/performance.md and its plots, from what the two above have written
+bench-kstreams: build ## the same applications in Kafka Streams (Java, Maven); about fifteen minutes
+	$(GO) build -o bin/bench ./bench
+	bin/bench --only kstreams --out bench/out/kstreams.json
+
+bench-report: ## docs/performance.md and its plots, from what the three above have written
 	$(GO) run ./bench --report
 
 bench-micro: ## decode, convert, transform, state; for benchstat
-	$(GO) test -run '^$$' -bench . -benchmem -count $(or $(COUNT),6) ./sources/postgres ./converters/... ./transforms ./streams/state
+	$(GO) test -run '^$$' -bench . -benchmem -count $(or $(COUNT),6) ./sources/postgres ./converters/... ./transforms ./streams/state ./streams/window ./streams/join
 
 # Flags of torture/main.go go into FLAGS, such as FLAGS='-faults w.kill,pg.crash -json'.
 DURATION ?= 60s

@@ -6,6 +6,7 @@
 //	go run ./bench --json                one JSON array
 //	go run ./bench --quick               small sizes, within a minute
 //	go run ./bench --only debezium       the comparison with Debezium (Java and Maven)
+//	go run ./bench --only kstreams       the comparison with Kafka Streams (Java and Maven)
 //	go run ./bench --report FILE…        docs/performance.md from earlier runs
 //
 // Machines differ and so do two runs on one machine; the ratios differ less. The parts
@@ -43,7 +44,9 @@ var parts = []part{
 	{"giant", "memory while one very large transaction is streamed", benchGiant, false},
 	{"idle", "time until the worker is ready, and what it takes with nothing to do", benchIdle, false},
 	{"demo", "time of `tidemill demo --once`", benchDemo, false},
+	{"streams", "applications of the streams engine beside a bare loop over the same records: a rate for each core", benchStreams, false},
 	{"debezium", "the same loads through Debezium in Kafka Connect, and through tidemill, on one Apache Kafka", benchDebezium, true},
+	{"kstreams", "the same applications in Kafka Streams, and in tidemill, on one Apache Kafka", benchKStreams, true},
 }
 
 // options are what the command line says, and where figures go.
@@ -57,10 +60,14 @@ type options struct {
 	idle      time.Duration // How long a worker with nothing to do is looked at.
 	sizes     []string      // Of the transactions to stream.
 	eosSizes  []string
+	streams   []string // The loads of the streams engine; all when empty.
 	kafka     string
 	// The comparison with Debezium.
 	heap         string
 	debeziumRows int
+	// The comparison with Kafka Streams.
+	kstreamsHeap string
+	kstreamsRows int
 	quiet        bool
 	run          *run
 	show         func(figure)
@@ -80,9 +87,13 @@ type command struct {
 }
 
 func main() {
-	c := parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := c.execute(ctx)
+	var err error
+	if len(os.Args) > 1 && os.Args[1] == applicationCommand {
+		err = runApplication(ctx, os.Args[2:])
+	} else {
+		err = parse().execute(ctx)
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -111,9 +122,15 @@ func parse() *command {
 	flag.StringVar(&c.kafka, "kafka", os.Getenv("TIDEMILL_TEST_BROKERS"), "the broker: embedded (the default), apache (Maven resolves it), or host:port")
 	flag.StringVar(&c.heap, "heap", "-Xms256M -Xmx2G", "the heap of Kafka Connect's process; the default is that of its own start script")
 	flag.IntVar(&c.debeziumRows, "debezium-rows", 150_000, "changes and rows of the comparison with Debezium")
+	flag.StringVar(&c.kstreamsHeap, "kstreams-heap", "-Xms256M -Xmx1G", "the heap of the process of Kafka Streams")
+	flag.IntVar(&c.kstreamsRows, "kstreams-rows", 500_000, "records of the comparison with Kafka Streams")
+	loads := flag.String("streams", "", "the loads of the streams engine to run, separated by commas: stateless, count.uniform, count.hot, join.table, join.stream, window, window.session, window.sliding, large, restore, query")
 	sizes := flag.String("tx", "1000,all,100,1", "sizes of the transactions to stream, in rows")
 	flag.Parse()
 	c.sizes, c.eosSizes = strings.Split(*sizes, ","), []string{"1000", "100"}
+	if *loads != "" {
+		c.streams = strings.Split(*loads, ",")
+	}
 	if c.quick {
 		c.shrink()
 	}
@@ -137,7 +154,10 @@ func (c *command) shrink() {
 		c.sizes = []string{"1000", "1"}
 	}
 	if !said["only"] {
-		c.only = "stream,eos,snapshot,latency,idle"
+		c.only = "stream,eos,snapshot,latency,idle,streams"
+	}
+	if !said["streams"] {
+		c.streams = []string{"stateless", "count.hot", "join.stream", "restore"}
 	}
 	c.eosSizes = []string{"1000"}
 }

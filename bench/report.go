@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// defaultRuns are the files a report is made of unless others are named; the second may
-// be missing.
-var defaultRuns = []string{"bench/out/bench.json", "bench/out/debezium.json"}
+// defaultRuns are the files a report is made of unless others are named; all but the
+// first may be missing.
+var defaultRuns = []string{"bench/out/bench.json", "bench/out/debezium.json", "bench/out/kstreams.json"}
 
 // writeReport writes a page of Markdown about earlier runs to out, and its plots to the
 // folder of the same name, with the runs' own files.
@@ -100,32 +100,42 @@ func (p *page) write() {
 
 This page and its plots are written by %s from the runs whose figures stand beside it, in [%[2]s](%[2]s). Every
 figure stands beside a limit that was measured in the same run, in turn with it. Machines differ, and so do two runs on one
-machine; the ratios differ less. %s repeats all of it, %s the comparison with Debezium.
+machine; the ratios differ less. %s repeats all of it, %s and %s
+the comparisons with Debezium and with Kafka Streams.
 [How to read it, and what exactly is measured](../bench/README.md).
-`, "`make bench-report`", filepath.Base(p.dir), "`make bench`", "`make bench-debezium`")
+`, "`make bench-report`", filepath.Base(p.dir), "`make bench`", "`make bench-debezium`", "`make bench-kstreams`")
 	for _, r := range p.runs {
 		p.machine(r)
 	}
 	if all := p.figures("source.", "worker.", "demo."); len(all) > 0 {
 		p.own(all)
 	}
+	if all := p.figures("streams."); len(all) > 0 {
+		p.streams(all)
+	}
 	if all := p.figures("debezium."); len(all) > 0 {
 		p.debezium(all)
+	}
+	if all := p.figures("kstreams."); len(all) > 0 {
+		p.kstreams(all)
 	}
 }
 
 // machine says where a run was made and with what.
 func (p *page) machine(r run) {
 	title := "The run"
-	if r.Machine.Debezium != "" {
+	switch {
+	case r.Machine.Debezium != "":
 		title = "The run with Debezium"
+	case r.Machine.KafkaStreams != "":
+		title = "The run with Kafka Streams"
 	}
 	m := r.Machine
 	p.say("## %s\n\n| | |\n|---|---|", title)
 	for _, line := range [][2]string{
 		{"date", m.Date}, {"machine", fmt.Sprintf("%d cores, %s, %.0f GB, shared by PostgreSQL, the broker and the worker", m.Cores, m.Processor, m.MemoryGB)},
 		{"system", m.System}, {"load before", m.Load}, {"tidemill", m.Tidemill}, {"PostgreSQL", m.Postgres}, {"broker", m.Broker},
-		{"Debezium", m.Debezium}, {"Kafka Connect", m.Connect}, {"Java", m.Java},
+		{"Debezium", m.Debezium}, {"Kafka Connect", m.Connect}, {"Kafka Streams", m.KafkaStreams}, {"Java", m.Java},
 	} {
 		if line[1] != "" {
 			p.say("| %s | %s |", line[0], line[1])
@@ -133,7 +143,9 @@ func (p *page) machine(r run) {
 	}
 	names := make([]string, 0, len(r.Settings))
 	for name := range r.Settings {
-		names = append(names, name)
+		if m.Postgres != "" || !strings.HasPrefix(name, "postgres.") {
+			names = append(names, name)
+		}
 	}
 	slices.Sort(names)
 	for _, name := range names {
@@ -253,7 +265,7 @@ func (p *page) debezium(all []figure) {
 		p.say("| %s | %s | %s %s | %s | %s | %s | %s | %s | %s |", strings.TrimPrefix(f.Name, "debezium."), f.What, number(f.Value), f.Unit, number(f.LimitValue), number(f.Ratio),
 			pair(f.CPU, f.LimitCPU, "s"), pair(f.ServerCPU, f.LimitServerCPU, "s"), pair(f.BrokerCPU, f.LimitBrokerCPU, "s"), pair(f.RSS, f.LimitRSS, "MB"))
 	}
-	p.say("\nProcessor time is in seconds for a million records, for `idle.connected` for a minute: tidemill's, then Debezium's.")
+	p.say("\nProcessor time is in seconds for a million records, for `idle.connected` for a minute: tidemill's, then Debezium's.\n")
 }
 
 func pair(ours, theirs float64, unit string) string {

@@ -34,6 +34,8 @@ type machine struct {
 	Java      string  `json:"java,omitempty"`
 	Connect   string  `json:"connect,omitempty"`
 	Debezium  string  `json:"debezium,omitempty"`
+	// KafkaStreams is the version of Kafka Streams that a run compares with.
+	KafkaStreams string `json:"kafka_streams,omitempty"`
 }
 
 func newRun(ctx context.Context, c *command) *run {

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tidemill/tidemill/streams"
+	"github.com/tidemill/tidemill/streams/query"
+)
+
+// applicationCommand is the first argument that makes this program the application under
+// measurement instead of what measures.
+const applicationCommand = "application"
+
+// application is a program over package streams, as a user would write it, in a process
+// of its own. It runs until it gets a signal.
+type application struct {
+	topology, id, inputs, output string
+	brokers, registry, dir       string
+	exactlyOnce                  bool
+	commit                       time.Duration
+	cache, blockCache            int64
+	records                      int // That a bare loop is over after.
+}
+
+// runApplication is main for the application.
+func runApplication(ctx context.Context, args []string) error {
+	a := &application{}
+	f := flag.NewFlagSet(applicationCommand, flag.ContinueOnError)
+	f.StringVar(&a.topology, "topology", "", "what to run; see topologies")
+	f.StringVar(&a.id, "id", "", "the application id")
+	f.StringVar(&a.inputs, "inputs", "", "the topics to read, with commas between them")
+	f.StringVar(&a.output, "output", "", "the topic to write")
+	f.StringVar(&a.brokers, "brokers", "", "the brokers, with commas between them")
+	f.StringVar(&a.registry, "registry", "", "the address of the schema registry")
+	f.StringVar(&a.dir, "dir", "", "where state is kept")
+	f.BoolVar(&a.exactlyOnce, "exactly-once", false, "whether everything counts exactly once")
+	f.DurationVar(&a.commit, "commit", 100*time.Millisecond, "the time between two commits")
+	f.Int64Var(&a.cache, "cache", 0, "bytes of the write-back cache; the default when zero")
+	f.Int64Var(&a.blockCache, "block-cache", 0, "bytes of the cache of the database; the default when zero")
+	f.IntVar(&a.records, "records", 0, "how many records a bare loop reads")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if a.topology == bareLoop || a.topology == bareConsumer {
+		return a.bare(ctx)
+	}
+	return a.run(ctx)
+}
+
+func (a *application) topics() []string { return strings.Split(a.inputs, ",") }
+
+// run runs the engine, and tells what whoever measures has to know: in lines on its
+// output, and over HTTP.
+func (a *application) run(ctx context.Context) error {
+	topology, err := a.build()
+	if err != nil {
+		return err
+	}
+	engine, err := streams.OpenEngine(streams.Config{
+		Brokers: strings.Split(a.brokers, ","), Dir: a.dir, CacheBytes: a.cache, BlockCacheBytes: a.blockCache, Restoring: tellRestoring(),
+	})
+	if err != nil {
+		return err
+	}
+	app := streams.App{ID: a.id, Topology: topology, ExactlyOnce: a.exactlyOnce, CommitInterval: a.commit}
+	if err := engine.Add(app); err != nil {
+		return errors.Join(err, engine.Close())
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return errors.Join(err, engine.Close())
+	}
+	fmt.Printf("%s%s\n", listeningMark, listener.Addr())
+	work, ctx := errgroup.WithContext(ctx)
+	work.Go(func() error { return engine.Run(ctx) })
+	work.Go(func() error { return tellRunning(ctx, engine, a.id) })
+	work.Go(func() error { return serve(ctx, listener, &counts{engine: engine, app: a.id}) })
+	return work.Wait()
+}
+
+// What the application says of itself.
+const (
+	listeningMark = "listening at "
+	runningMark   = "running"
+	restoringMark = "restoring"
+	loopMark      = "loop over after " // A bare loop's nanoseconds, of the clock and of the processor.
+)
+
+// tellRestoring says when the first store begins to be restored.
+func tellRestoring() func(app, store string, partition int32, read, total int64) {
+	var once sync.Once
+	return func(string, string, int32, int64, int64) { once.Do(func() { fmt.Println(restoringMark) }) }
+}
+
+// tellRunning says when all stores are there, and what stops the application before.
+func tellRunning(ctx context.Context, engine *streams.Engine, id string) error {
+	for {
+		switch state, err := engine.State(id); {
+		case state == streams.Running:
+			fmt.Println(runningMark)
+			return nil
+		case state == streams.Failed:
+			return err
+		case err != nil:
+			fmt.Fprintln(os.Stderr, err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// serve answers HTTP until ctx is done.
+func serve(ctx context.Context, listener net.Listener, c *counts) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /allocated", allocatedSoFar)
+	mux.HandleFunc("GET /fixed", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("1")) })
+	mux.HandleFunc("GET /count/{key}", c.answer)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// allocatedSoFar answers with the objects and bytes allocated by this process.
+func allocatedSoFar(w http.ResponseWriter, _ *http.Request) {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	fmt.Fprintf(w, "%d %d", m.Mallocs, m.TotalAlloc)
+}
+
+// counts answers point queries.
+type counts struct {
+	engine *streams.Engine
+	app    string
+
+	once sync.Once
+	rows *query.Rows
+	err  error
+}
+
+// answer writes the count of one key, 0 for one that has had no record.
+func (c *counts) answer(w http.ResponseWriter, r *http.Request) {
+	c.once.Do(func() { c.rows, c.err = c.engine.Rows(r.Context(), c.app, countStore) })
+	key, err := strconv.ParseUint(r.PathValue("key"), 10, 64)
+	if err = errors.Join(c.err, err); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	row, found, err := c.rows.Get(r.Context(), binary.BigEndian.AppendUint64(nil, key))
+	switch {
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	case !found:
+		_, _ = w.Write([]byte("0"))
+	default:
+		_, _ = w.Write(strconv.AppendUint(nil, binary.BigEndian.Uint64(row.Value), 10))
+	}
+}

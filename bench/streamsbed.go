@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/streams/serde"
+)
+
+// streamsBed is what applications need: a broker, a registry, and records.
+type streamsBed struct {
+	*stack
+	formats
+}
+
+func newStreamsBed(ctx context.Context, o options) (*streamsBed, error) {
+	s, err := startStack(ctx, o.binary, o.kafka)
+	if err != nil {
+		return nil, err
+	}
+	b := &streamsBed{stack: s}
+	if b.formats, err = newFormats(s.registry.URL()); err != nil {
+		s.stop()
+		return nil, err
+	}
+	return b, nil
+}
+
+// trial is one application with topics of its own.
+type trial struct {
+	topologyLoad
+	name   string // The application id, with which the names of its topics begin.
+	inputs []string
+	output string
+	made   int // Records made so far.
+	random *rand.Rand
+	orders serde.Serde[order]
+}
+
+// newTrial creates the topics of a trial.
+func (b *streamsBed) newTrial(ctx context.Context, l topologyLoad) (*trial, error) {
+	t := &trial{topologyLoad: l, name: b.unique(strings.ReplaceAll(l.name, ".", "-")), random: rand.New(rand.NewPCG(1, 2))}
+	t.output = t.name + ".out"
+	for i := range max(1, l.inputs) {
+		t.inputs = append(t.inputs, fmt.Sprintf("%s.in%d", t.name, i))
+	}
+	if l.table > 0 {
+		t.inputs = append(t.inputs, t.name+".table")
+	}
+	t.orders = serde.Bind(b.order, t.inputs[0], false)
+	return t, b.broker.create(ctx, nil, append(t.inputs, t.output)...)
+}
+
+// facts are the topics that records go to, without that of a table.
+func (t *trial) facts() []string { return t.inputs[:max(1, t.topologyLoad.inputs)] }
+
+// removeTrial deletes the topics of a trial, and those the application has made.
+func (b *streamsBed) removeTrial(ctx context.Context, t *trial) error {
+	names, err := b.broker.topics(ctx)
+	if err != nil {
+		return err
+	}
+	var ours []string
+	for _, name := range names {
+		if strings.HasPrefix(name, t.name) {
+			ours = append(ours, name)
+		}
+	}
+	return b.broker.remove(ctx, ours...)
+}
+
+// recordsBegin is the time of the first record.
+const recordsBegin = 1_750_000_000_000
+
+// next makes a record: a millisecond after the one before, which of two topics it goes
+// to aside.
+func (t *trial) next() (*kgo.Record, error) {
+	facts := t.facts()
+	i := t.made
+	t.made++
+	turn := i / len(facts)
+	o := order{
+		ID: int64(i), Customer: int64(turn), Product: fmt.Sprintf("product %06d", turn%5000), Cents: int64(turn % 100_000), Quantity: int32(turn%7) + 1,
+		Paid: i%10 != 0, Note: fmt.Sprintf("%016x%016x%016x%016x of order %d", t.random.Uint64(), t.random.Uint64(), t.random.Uint64(), t.random.Uint64(), i),
+	}
+	if t.keys > 0 {
+		o.Customer = t.random.Int64N(int64(t.keys))
+	}
+	value, err := t.orders.Append(nil, o)
+	return &kgo.Record{Topic: facts[i%len(facts)], Key: longKey(o.Customer), Value: value, Timestamp: time.UnixMilli(recordsBegin + int64(turn))}, err
+}
+
+// longKey writes a key as Kafka's LongSerializer does.
+func longKey(k int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(k)) }
+
+// write puts n records into the topics of a trial, before all others the rows of its
+// table, and waits until they are there.
+func (b *streamsBed) write(ctx context.Context, t *trial, n int) error {
+	w, err := b.newWriter(ctx)
+	if err != nil {
+		return err
+	}
+	defer w.client.Close()
+	if t.made == 0 && t.table > 0 {
+		if err := b.writeTable(w, t); err != nil {
+			return err
+		}
+	}
+	for range n {
+		r, err := t.next()
+		if err != nil {
+			return err
+		}
+		w.put(r)
+	}
+	return w.flush()
+}
+
+// writeTable writes the rows that orders are joined with.
+func (b *streamsBed) writeTable(w *recordWriter, t *trial) error {
+	topic := t.inputs[len(t.inputs)-1]
+	rows := serde.Bind(b.customer, topic, false)
+	for i := range t.table {
+		row := customer{Name: fmt.Sprintf("customer number %d", i), City: fmt.Sprintf("city %d", i%500), Email: fmt.Sprintf("customer%d@example.com", i)}
+		value, err := rows.Append(nil, row)
+		if err != nil {
+			return err
+		}
+		w.put(&kgo.Record{Topic: topic, Key: longKey(int64(i)), Value: value, Timestamp: time.UnixMilli(recordsBegin - 1000)})
+	}
+	return nil
+}
+
+// recordWriter writes records and keeps the first error.
+type recordWriter struct {
+	ctx    context.Context
+	client *kgo.Client
+	failed chan error
+}
+
+func (b *streamsBed) newWriter(ctx context.Context) (*recordWriter, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.broker.addrs), kgo.MaxBufferedRecords(1<<17), kgo.ProducerBatchCompression(kgo.NoCompression()),
+		kgo.ProducerLinger(5*time.Millisecond), kgo.MetadataMinAge(10*time.Millisecond))
+	return &recordWriter{ctx: ctx, client: client, failed: make(chan error, 1)}, err
+}
+
+func (w *recordWriter) put(r *kgo.Record) {
+	w.client.Produce(w.ctx, r, func(_ *kgo.Record, err error) {
+		if err != nil {
+			select {
+			case w.failed <- err:
+			default:
+			}
+		}
+	})
+}
+
+// flush waits until everything is written.
+func (w *recordWriter) flush() error {
+	if err := w.client.Flush(w.ctx); err != nil {
+		return err
+	}
+	select {
+	case err := <-w.failed:
+		return err
+	default:
+		return nil
+	}
+}
+
+// program is an application that can be started: ours, or that of Kafka Streams.
+type program struct {
+	name    string
+	warm    int // The share of the records after which it is warm: a half, a tenth and so on.
+	command func(t *trial, dir string) (path string, args []string)
+}
+
+// committed waits until a group has processed n records of the topics of a trial.
+func (b *streamsBed) committed(ctx context.Context, t *trial, p *process, n int) error {
+	return b.broker.admin(func(admin *kadm.Client) error {
+		for {
+			offsets, err := admin.FetchOffsets(ctx, t.name)
+			if err != nil {
+				return err
+			}
+			var have int64
+			for _, topic := range t.facts() {
+				if o, ok := offsets.Lookup(topic, 0); ok && o.Err == nil {
+					have += max(o.At, 0)
+				}
+			}
+			if have >= int64(n) {
+				return nil
+			}
+			if err := p.pause(ctx); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// stateDir is where an application keeps its state.
+func (b *streamsBed) stateDir(t *trial, n int) string {
+	return filepath.Join(b.dir, fmt.Sprintf("%s-state-%d", t.name, n))
+}

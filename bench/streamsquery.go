@@ -1,0 +1,138 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// queryConnections is over how many connections point queries go, each with one at a
+// time under way.
+const queryConnections = 50
+
+// queryUse is what answering n queries has taken.
+type queryUse struct {
+	usage
+	n    int
+	peak float64
+}
+
+// queried asks an application for counts at a pace, while it takes in records at the
+// same pace. First it asks the same server for something that stands fixed.
+func (b *streamsBed) queried(ctx context.Context, l topologyLoad, p pacing) (ours, bare []time.Duration, used queryUse, err error) {
+	t, err := b.newTrial(ctx, l)
+	if err != nil {
+		return nil, nil, used, err
+	}
+	if err := b.write(ctx, t, 2*l.keys); err != nil {
+		return nil, nil, used, err
+	}
+	s, err := b.tidemill(l, 0).launch(ctx, t, b.stateDir(t, 0))
+	if err != nil {
+		return nil, nil, used, err
+	}
+	defer s.kill()
+	if err := b.committed(ctx, t, s.process, t.made); err != nil {
+		return nil, nil, used, err
+	}
+	known := func(int) string { return fmt.Sprintf("/count/%d", t.random.Int64N(int64(l.keys))) }
+	if bare, err = b.ask(ctx, t, s, p, func(int) string { return "/fixed" }); err != nil {
+		return nil, nil, used, err
+	}
+	before := b.used(s)
+	if ours, err = b.ask(ctx, t, s, p, known); err != nil {
+		return nil, nil, used, err
+	}
+	used = queryUse{usage: b.used(s).since(before), n: p.total()}
+	_, used.peak = memory(s.cmd.Process.Pid)
+	s.stop()
+	return ours, bare, used, errors.Join(os.RemoveAll(b.stateDir(t, 0)), b.removeTrial(ctx, t))
+}
+
+// ask sends requests evenly over time and returns how long each took from when it was
+// due, without the first fifth. One that had to wait for its turn counts from then.
+func (b *streamsBed) ask(ctx context.Context, t *trial, s *started, p pacing, path func(i int) string) ([]time.Duration, error) {
+	paths := make([]string, p.total())
+	for i := range paths {
+		paths[i] = path(i)
+	}
+	took := make([]time.Duration, len(paths))
+	began := time.Now().Add(50 * time.Millisecond)
+	asking, within := errgroup.WithContext(ctx)
+	for c := range queryConnections {
+		asking.Go(func() error {
+			return askOne(within, s.address, func(ask func(string) error) error {
+				for i := c; i < len(paths); i += queryConnections {
+					due := began.Add(time.Duration(i) * time.Second / time.Duration(p.rate))
+					if err := rest(within, time.Until(due)); err != nil {
+						return err
+					}
+					if err := ask(paths[i]); err != nil {
+						return err
+					}
+					took[i] = time.Since(due)
+				}
+				return nil
+			})
+		})
+	}
+	asking.Go(func() error { return b.flow(within, t, p) })
+	return took[len(took)/5:], asking.Wait()
+}
+
+// flow writes records evenly over time.
+func (b *streamsBed) flow(ctx context.Context, t *trial, p pacing) error {
+	w, err := b.newWriter(ctx)
+	if err != nil {
+		return err
+	}
+	defer w.client.Close()
+	const together = 100 // One alone would be a timer for each.
+	few := pacing{rate: p.rate / together, last: p.last}
+	err = few.evenly(ctx, func(int) error {
+		for range together {
+			r, err := t.next()
+			if err != nil {
+				return err
+			}
+			w.put(r)
+		}
+		return nil
+	})
+	return errors.Join(err, w.flush())
+}
+
+// askOne opens a connection and lets do ask over it. It is less work than with an HTTP
+// client of the library, which would compete with what is measured.
+func askOne(ctx context.Context, address string, do func(ask func(path string) error) error) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	in := bufio.NewReader(conn)
+	return do(func(path string) error {
+		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: bench\r\n\r\n", path); err != nil {
+			return err
+		}
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("GET %s: %s %s", path, resp.Status, text)
+		}
+		return err
+	})
+}
