@@ -40,14 +40,15 @@ type trial struct {
 	name   string // The application id, with which the names of its topics begin.
 	inputs []string
 	output string
-	made   int // Records made so far.
+	begins int64 // The time of the first record, in milliseconds.
+	made   int   // Records made so far.
 	random *rand.Rand
 	orders serde.Serde[order]
 }
 
 // newTrial creates the topics of a trial.
 func (b *streamsBed) newTrial(ctx context.Context, l topologyLoad) (*trial, error) {
-	t := &trial{topologyLoad: l, name: b.unique(strings.ReplaceAll(l.name, ".", "-")), random: rand.New(rand.NewPCG(1, 2))}
+	t := &trial{topologyLoad: l, name: b.unique(strings.ReplaceAll(l.name, ".", "-")), begins: time.Now().Add(-recordsAge).UnixMilli(), random: rand.New(rand.NewPCG(1, 2))}
 	t.output = t.name + ".out"
 	for i := range max(1, l.inputs) {
 		t.inputs = append(t.inputs, fmt.Sprintf("%s.in%d", t.name, i))
@@ -77,8 +78,9 @@ func (b *streamsBed) removeTrial(ctx context.Context, t *trial) error {
 	return b.broker.remove(ctx, ours...)
 }
 
-// recordsBegin is the time of the first record.
-const recordsBegin = 1_750_000_000_000
+// recordsAge is how long ago the first record happened. Brokers remove what is older than
+// a topic's retention, and refuse what lies in the future.
+const recordsAge = 6 * time.Hour
 
 // next makes a record: a millisecond after the one before, which of two topics it goes
 // to aside.
@@ -95,7 +97,7 @@ func (t *trial) next() (*kgo.Record, error) {
 		o.Customer = t.random.Int64N(int64(t.keys))
 	}
 	value, err := t.orders.Append(nil, o)
-	return &kgo.Record{Topic: facts[i%len(facts)], Key: longKey(o.Customer), Value: value, Timestamp: time.UnixMilli(recordsBegin + int64(turn))}, err
+	return &kgo.Record{Topic: facts[i%len(facts)], Key: longKey(o.Customer), Value: value, Timestamp: time.UnixMilli(t.begins + int64(turn))}, err
 }
 
 // longKey writes a key as Kafka's LongSerializer does.
@@ -134,7 +136,7 @@ func (b *streamsBed) writeTable(w *recordWriter, t *trial) error {
 		if err != nil {
 			return err
 		}
-		w.put(&kgo.Record{Topic: topic, Key: longKey(int64(i)), Value: value, Timestamp: time.UnixMilli(recordsBegin - 1000)})
+		w.put(&kgo.Record{Topic: topic, Key: longKey(int64(i)), Value: value, Timestamp: time.UnixMilli(t.begins - 1000)})
 	}
 	return nil
 }
