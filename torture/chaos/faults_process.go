@@ -153,11 +153,24 @@ func (w *World) refuseTopic(ctx context.Context, f Fault) error {
 	code := []int{6, -1}[f.Pick%2]
 	w.o.Journal.Say("refusal", "the accounts with %d", code)
 	body := fmt.Sprintf(`{"api":"Produce","code":%d,"times":%d,"ms":%d,"topic":"storm.public.acct"}`, code, always, f.Hold.Milliseconds())
-	if err := send(ctx, http.MethodPost, "http://"+w.faultsAddr+"/fail", body); err != nil {
+	if err := w.order(ctx, body); err != nil {
 		return err
 	}
 	pause(ctx, f.Hold)
 	return nil
+}
+
+// order tells the broker what to refuse, once it takes orders: it may just have been
+// killed.
+func (w *World) order(ctx context.Context, body string) error {
+	ctx, cancel := context.WithTimeout(ctx, stopPatience)
+	defer cancel()
+	for {
+		err := send(ctx, http.MethodPost, "http://"+w.faultsAddr+"/fail", body)
+		if err == nil || !pause(ctx, 20*ms) {
+			return err
+		}
+	}
 }
 
 // bounceBroker ends the broker while the worker lives. With exactly-once it is killed.
@@ -197,7 +210,7 @@ func (w *World) failKafka(ctx context.Context, f Fault) error {
 	times := 1 + f.Pick/64%5
 	w.o.Journal.Say("refusal", "%d of %s with %d", times, r.api, code)
 	body := fmt.Sprintf(`{"api":%q,"code":%d,"times":%d,"ms":%d}`, r.api, code, times, f.Hold.Milliseconds())
-	if err := send(ctx, http.MethodPost, "http://"+w.faultsAddr+"/fail", body); err != nil {
+	if err := w.order(ctx, body); err != nil {
 		return err
 	}
 	pause(ctx, f.Hold)
