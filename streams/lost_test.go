@@ -122,3 +122,33 @@ func hasCode(err error, code string) bool {
 	e, ok := errors.AsType[*connect.Error](err)
 	return ok && e.Code == code
 }
+
+// TestStoppedWhileJoining stops an application while the brokers let it wait for its place
+// in the group, as they do until all members have asked for theirs: it does not wait for
+// that.
+func TestStoppedWhileJoining(t *testing.T) {
+	for name, eos := range guarantees {
+		t.Run(name, func(t *testing.T) {
+			c := ownBroker(t)
+			w := newWorldOn(t, c.ListenAddrs())
+			topology, _ := wordCount(t)
+			w.put(200)
+			e := w.start(t.TempDir(), App{ID: "wc", Topology: topology, ExactlyOnce: eos})
+			w.waitOutput()
+			joining, over := make(chan struct{}), make(chan struct{})
+			defer close(over)
+			c.ControlKey(int16(kmsg.JoinGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+				close(joining)
+				c.SleepControl(func() { <-over })
+				return nil, nil, false
+			})
+			throwOut(c)
+			select {
+			case <-joining:
+			case <-w.ctx.Done():
+				t.Fatal("nobody asks for a place")
+			}
+			e.end()
+		})
+	}
+}

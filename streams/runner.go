@@ -45,6 +45,7 @@ type runner struct {
 	copies *copies
 	env    *taskEnv
 	cl     *kgo.Client
+	hangUp context.CancelFunc        // has cl wait for nobody any more
 	group  *kgo.GroupTransactSession // only with exactly once
 
 	tasks    map[taskID]*task // running
@@ -113,8 +114,10 @@ func (r *runner) connect(ctx context.Context, groups [][]string) (err error) {
 	if r.a.FromLatest {
 		start = kgo.NewOffset().AtEnd()
 	}
+	var life context.Context
+	life, r.hangUp = context.WithCancel(context.Background())
 	opts := []kgo.Opt{
-		kgo.SeedBrokers(r.a.e.cfg.Brokers...),
+		kgo.SeedBrokers(r.a.e.cfg.Brokers...), kgo.WithContext(life),
 		kgo.ConsumerGroup(r.a.ID), kgo.ConsumeTopics(slices.Sorted(maps.Keys(r.bySource))...),
 		kgo.Balancers(r.balancer(groups)), kgo.BlockRebalanceOnPoll(), kgo.DisableAutoCommit(),
 		kgo.OnPartitionsAssigned(r.assigned), kgo.OnPartitionsRevoked(r.revoked), kgo.OnPartitionsLost(r.lost),
@@ -140,6 +143,7 @@ func (r *runner) connect(ctx context.Context, groups [][]string) (err error) {
 		}
 	}
 	if err != nil {
+		r.hangUp()
 		return fmt.Errorf("opening a client for application %s: %w", r.a.ID, err)
 	}
 	if r.group == nil {
@@ -148,6 +152,7 @@ func (r *runner) connect(ctx context.Context, groups [][]string) (err error) {
 	// Asking for the producer's identity ends a transaction that this instance
 	// left open when it died; restoring would wait for that one to time out.
 	if _, _, err := r.cl.ProducerID(ctx); err != nil {
+		r.hangUp()
 		r.cl.Close()
 		return fmt.Errorf("starting the transactions of application %s: %w", r.a.ID, err)
 	}
@@ -288,6 +293,10 @@ func (r *runner) run(ctx context.Context) error {
 	if (ctx.Err() != nil || stops(err)) && !errors.Is(err, errCrash) {
 		err = errors.Join(err, r.leave(context.WithoutCancel(ctx)))
 	}
+	// Everything that was to be said has been. A request to join the group that is still
+	// on its way is answered when all other members have sent theirs, and the client would
+	// wait for that.
+	r.hangUp()
 	r.cl.CloseAllowingRebalance()
 	return err
 }
