@@ -173,3 +173,12 @@ func TestNames(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestTickKeys has one key for each partition.
+func TestTickKeys(t *testing.T) {
+	for p, key := range TickKeys() {
+		if PartitionOf(key) != int32(p) {
+			t.Errorf("%s is in partition %d and not in %d", key, PartitionOf(key), p)
+		}
+	}
+}
