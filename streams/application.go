@@ -254,6 +254,9 @@ func (a *application) prepare(ctx context.Context) (*partitionPlan, error) {
 			}
 		}
 	}
+	if err := a.checkMetadata(ctx); err != nil {
+		return nil, err
+	}
 	plan, err := planPartitions(a.Topology, counts)
 	if err != nil {
 		return nil, err
@@ -313,7 +316,7 @@ func (a *application) makeTopics(ctx context.Context, plan *partitionPlan) error
 // been processed.
 func (a *application) internalTopics(plan *partitionPlan) (specs []topics.Spec) {
 	for _, n := range a.Topology.nodes {
-		if n.isSource && n.internal {
+		if n.isSource && n.internal && a.Transactions == nil {
 			specs = append(specs, topics.Spec{
 				Name: topicName(a.ID, n.topic), Partitions: plan.topics[n.topic], Replication: a.e.cfg.Replication,
 				Config: map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"},

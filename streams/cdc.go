@@ -46,6 +46,7 @@ func (c CDC) Table(b *Builder, opts ...With) *Table[connect.Value, connect.Value
 	}
 	t := &Table[connect.Value, connect.Value]{b: b, key: key, value: value}
 	in := source(b, c.Topic, c.Key, c.Envelope, With{Name: b.free(name + "-source")})
+	in.envelopes = true
 	t.node = b.add(&node{op: "table", parents: []*node{in}}, With{Name: name})
 	if s.Store != "" {
 		b.keep(t.node, s, layoutOf(key))
@@ -163,6 +164,7 @@ func (n *cdcNode) clear(r *Record[connect.Value, connect.Value]) error {
 // Records without value are dropped: the delete before them has said it.
 func (c CDC) Stream(b *Builder, opts ...With) *Stream[connect.Value, Change[connect.Value]] {
 	in := source(b, c.Topic, c.Key, c.Envelope, gather(opts))
+	in.envelopes = true
 	n := operator[connect.Value, connect.Value](b, in, "changes", With{}, func(*task) *cdcEvents {
 		return &cdcEvents{cdc: cdcNode{row: newProjection(c.Row)}}
 	})

@@ -85,8 +85,14 @@ func (r *runner) commit(ctx context.Context) error {
 	for _, t := range tasks {
 		t.write(b)
 	}
+	if r.epochs != nil {
+		r.epochs.write(b)
+	}
 	if err := applyBatch(r.a.hub, b, tasks); err != nil {
 		return err
+	}
+	if r.epochs != nil {
+		r.epochs.committed()
 	}
 	r.measure()
 	r.lastDone = time.Now()
@@ -152,10 +158,8 @@ func (r *runner) send(ctx context.Context, tasks []*task) error {
 	if err := r.reach("before flush"); err != nil {
 		return err
 	}
-	for _, t := range tasks {
-		if err := t.flush(); err != nil {
-			return err
-		}
+	if err := r.flush(tasks); err != nil {
+		return err
 	}
 	if err := r.cl.Flush(ctx); err != nil {
 		return fmt.Errorf("waiting for what application %s has written: %w", r.a.ID, err)
@@ -164,6 +168,19 @@ func (r *runner) send(ctx context.Context, tasks []*task) error {
 		return err
 	}
 	return r.reach("written")
+}
+
+// flush empties the caches of tasks.
+func (r *runner) flush(tasks []*task) error {
+	if r.epochs != nil {
+		return r.epochs.settle()
+	}
+	for _, t := range tasks {
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // commitOffsets commits how far the inputs of tasks were processed. It returns
@@ -185,10 +202,16 @@ func (r *runner) commitOffsets(ctx context.Context, tasks []*task) (done bool, e
 	if r.group == nil {
 		return true, r.commitPlain(ctx, offsets)
 	}
+	if r.epochs != nil {
+		offsets[r.epochs.ends.topic] = map[int32]int64{0: r.epochs.ends.next}
+	}
 	// The session would commit everything that was fetched; what is fetched but
 	// not processed is taken out of its request.
 	ctx = kgo.PreTxnCommitFnContext(ctx, func(req *kmsg.TxnOffsetCommitRequest) error {
 		onlyProcessed(req, offsets)
+		if r.epochs != nil {
+			r.epochs.note(req)
+		}
 		return nil
 	})
 	ctx, cancel := r.endContext(ctx)
@@ -339,6 +362,9 @@ func (r *runner) rewind() {
 	}
 	for _, t := range r.fresh {
 		add(t, false)
+	}
+	if r.epochs != nil {
+		r.rewindEpochs(back)
 	}
 	r.cl.SetOffsets(back)
 	r.lastDone = time.Now()

@@ -26,6 +26,41 @@
 //
 // Package join brings streams and tables together.
 //
+// # Transactions of the database
+//
+// Tables that are captured from one database arrive in many topics and partitions, each
+// at its own pace. By records, which is how an application runs unless it says otherwise,
+// each change is processed when it arrives, and a result made of several tables, or of
+// several rows of one, passes through states that the database never had: a transfer is
+// taken from one account and not yet added to the other.
+//
+// With [App.Transactions] it does not. Events wait until everything of their transaction
+// is there, of all tables and partitions, which the source's transaction metadata tells
+// (package txn). The transactions that are there are then processed together, in the
+// order of their commits, and what comes of them, in stores, changelogs and output
+// topics, is committed in one step. Each operator has all input of that step before it
+// passes on what its rows have become, once for each row; a stream meets the rows of a
+// table as they are at the end of the stream's own transaction. So whoever reads stores,
+// or what is committed in output topics, sees the results of a state that the database
+// had, and of later and later ones. A [query.Moment] reads several stores as of one
+// position in the database's log, which it tells; records that are written have it in the
+// header __tidemill.lsn. A snapshot is one transaction, and nothing is seen before all of
+// it is there.
+//
+// It costs this: one process of the application has all partitions and does all the
+// work, with the repartition topics in its memory, and alone answers for the stores,
+// while the others stand by; a
+// transaction is held in memory until it is whole, up to [txn.Source.MaxBytes], and so is
+// a snapshot; where a stream meets a table, each transaction is a commit of its own.
+// Tables are read with [CDC] and kept. Operators of which it is not known that they give
+// only what is true at the end of a transaction are refused: windows and all others with
+// a memory of time, joins of two streams, by foreign key and with a global table, and
+// Process. The source is one, with provide.transaction.metadata and
+// transaction.metadata.snapshot, its transaction topic has one partition, no transform
+// drops events, and the topics are kept for as long as an application may have to read
+// them, from their beginning or from a later snapshot on, without compaction. What is
+// missing is told by an error, never passed over.
+//
 // # Running it
 //
 // A topology is split at its repartition topics into sub-topologies, and each of

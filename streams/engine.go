@@ -20,6 +20,7 @@ import (
 	"github.com/tidemill/tidemill/streams/query"
 	"github.com/tidemill/tidemill/streams/state"
 	"github.com/tidemill/tidemill/streams/topics"
+	"github.com/tidemill/tidemill/streams/txn"
 )
 
 // Config says how an Engine works. Only Brokers has to be set.
@@ -92,6 +93,9 @@ type App struct {
 	// zero. As in KIP-441.
 	AcceptableLag int64
 	MaxWarmups    int
+	// Transactions sets transaction mode: see the package's documentation. It takes
+	// ExactlyOnce.
+	Transactions *txn.Source
 }
 
 // Engine runs topologies. Applications can be added and removed at any time. It
@@ -232,6 +236,9 @@ func (e *Engine) start(a *application) {
 func (e *Engine) Add(a App) error {
 	if a.ID == "" || a.Topology == nil {
 		return connect.ConfigError("App", "an application has an ID and a Topology")
+	}
+	if err := checkTransactions(&a); err != nil {
+		return err
 	}
 	if a.CommitInterval <= 0 {
 		a.CommitInterval = 100 * time.Millisecond

@@ -14,6 +14,7 @@ import (
 	"github.com/tidemill/tidemill/streams/fault"
 	"github.com/tidemill/tidemill/streams/query"
 	"github.com/tidemill/tidemill/streams/state"
+	"github.com/tidemill/tidemill/streams/txn"
 )
 
 // Local runs a topology in one process without a broker, one partition of each
@@ -57,14 +58,41 @@ func (l *Local) openTasks() error {
 	if err := l.openGlobals(); err != nil {
 		return err
 	}
+	byID := map[taskID]*task{}
 	for _, sub := range l.topology.subs {
 		tk, err := openTask(l.env, sub, 0)
 		if err != nil {
 			return err
 		}
-		l.tasks = append(l.tasks, tk)
+		l.tasks, byID[tk.id] = append(l.tasks, tk), tk
+	}
+	if e := l.env.epochs; e != nil {
+		e.tasks = byID
+		e.back(e.saved, true)
 	}
 	return nil
+}
+
+// InTransactions runs the topology in transaction mode from now on. It is called before
+// anything is put in.
+func (l *Local) InTransactions(s *txn.Source) error {
+	if err := checkTransactions(&App{ID: l.env.app, Topology: l.topology, ExactlyOnce: true, Transactions: s}); err != nil {
+		return err
+	}
+	one := map[string]int{}
+	for _, n := range l.topology.nodes {
+		one[n.topic] = 1
+	}
+	plan := &partitionPlan{topics: one, tasks: make([]int, len(l.topology.subs))}
+	for i := range plan.tasks {
+		plan.tasks[i] = 1
+	}
+	var err error
+	if l.env.epochs, err = newEpochs(l.env, l.topology, s, plan); err != nil {
+		return err
+	}
+	l.env.out = looping{l, l.env.epochs}
+	return l.openTasks()
 }
 
 // produce implements collector.
@@ -88,6 +116,9 @@ func (l *Local) produce(r *kgo.Record, promise func(*kgo.Record, error)) {
 func (l *Local) failed(_ *kgo.Record, err error) { l.err = err }
 
 func (l *Local) reads(topic string) bool {
+	if l.env.epochs != nil && topic == l.env.epochs.source.Topic {
+		return true
+	}
 	for _, t := range l.tasks {
 		for _, q := range t.queues {
 			if q.topic == topic {
@@ -145,6 +176,9 @@ func (l *Local) process() error {
 
 // hand gives a record to the global tables and the task that read it.
 func (l *Local) hand(r *kgo.Record) error {
+	if l.env.epochs != nil {
+		return l.env.epochs.push(r.Topic, 0, []*kgo.Record{r}, r.Offset+1)
+	}
 	if err := l.applyGlobal(r); err != nil {
 		return err
 	}
@@ -166,22 +200,46 @@ func (l *Local) Commit() error {
 		if err := l.process(); err != nil {
 			return err
 		}
+		more, err := l.flush()
+		if err != nil {
+			return err
+		}
 		b := l.env.db.Batch()
 		for _, t := range l.tasks {
-			if err := t.flush(); err != nil {
-				return err
-			}
 			t.write(b)
+		}
+		if l.env.epochs != nil {
+			l.env.epochs.write(b)
 		}
 		if err := applyBatch(l.hub, b, l.tasks); err != nil {
 			return err
 		}
+		if l.env.epochs != nil {
+			l.env.epochs.committed()
+		}
 		l.env.metrics.Commits.Add(1)
-		if len(l.pending) == 0 {
-			l.history.mark(l.out)
+		if len(l.pending) == 0 && !more {
+			l.history.mark(l.out, l.env.epochs)
 			return l.err
 		}
 	}
+}
+
+// flush empties the caches. In transaction mode it takes in what is to be committed
+// before that, and more tells that there is more of it.
+func (l *Local) flush() (more bool, err error) {
+	if e := l.env.epochs; e != nil {
+		if more, err = e.step(1 << 20); err != nil {
+			return false, err
+		}
+		return more, e.settle()
+	}
+	for _, t := range l.tasks {
+		if err := t.flush(); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
 }
 
 // Advance moves the wall clock, does what is due by it, once, and processes what
@@ -225,5 +283,6 @@ func (l *Local) Rows(store string) (*query.Rows, error) {
 	return &query.Rows{Source: query.Source{
 		App: l.env.app, Store: store, Name: storeName(l.env.app, store), DB: l.env.db, Open: &l.open, Hub: l.hub,
 		Here: func() []int32 { return []int32{0} }, Total: func() int { return 1 }, Place: partitionOf, Layout: l.topology.layout(store),
+		LSN: func(read func(state.ID) state.Reader) (uint64, error) { return lsnOf(l.env.db, l.env.app, read) },
 	}}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/streams/state"
+	"github.com/tidemill/tidemill/streams/txn"
 )
 
 // history is what a Local keeps to be able to start over.
@@ -41,15 +42,18 @@ func (h *history) taken(topic string) {
 	}
 }
 
-// mark notes that everything so far is committed.
-func (h *history) mark(out map[string][]*kgo.Record) {
+// mark notes that everything so far is committed, but for what waits for the rest of its
+// transaction.
+func (h *history) mark(out map[string][]*kgo.Record, e *epochs) {
 	if h == nil {
 		return
 	}
 	for _, r := range h.unsaved {
 		h.logs[r.Topic] = append(h.logs[r.Topic], r)
 	}
-	h.unsaved, h.inputs = nil, nil
+	h.unsaved, h.inputs = nil, slices.DeleteFunc(h.inputs, func(r *kgo.Record) bool {
+		return e == nil || r.Offset < e.gate.Position(txn.Part{Topic: r.Topic})
+	})
 	clear(h.marks)
 	for topic, rs := range out {
 		h.marks[topic] = len(rs)
@@ -87,6 +91,9 @@ func (l *Local) wipe() error {
 		for _, st := range t.ordered {
 			replay(b, st, l.history.logs[st.changelog], nil)
 		}
+	}
+	if l.env.epochs != nil {
+		l.env.epochs.write(b)
 	}
 	return b.Commit()
 }

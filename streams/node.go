@@ -25,6 +25,7 @@ type node struct {
 	timestamps clock.Timestamps // of a source
 	timedBy    any              // of a source: func(Record[K, V], int64) int64, or nil
 	routed     bool             // a sink to topics that the records choose
+	envelopes  bool             // a source of change events
 
 	stores []*storeSpec // the stores it reads or writes
 	// together says that the topics its task reads must have as many partitions as

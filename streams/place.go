@@ -70,19 +70,24 @@ func (p *topicPlacement) RequiresConsistency(r *kgo.Record) bool {
 // Partition implements kgo.TopicPartitioner.
 func (p *topicPlacement) Partition(r *kgo.Record, n int) int {
 	if by, ok := r.Context.(*placed); ok {
-		at := by.choose(n)
-		if at >= n {
-			by.wrong = &connect.Error{
-				Code: "streams.partition", Class: connect.ClassFatal, Place: "topic " + r.Topic,
-				Message: fmt.Sprintf("PartitionBy chose partition %d of %d", at, n),
-				Mend:    "choose a number below that of the partitions, or a negative one to leave it to the key",
-			}
-		}
-		if at >= 0 {
+		if at := by.among(r.Topic, n); at >= 0 {
 			return at
 		}
 	}
 	return p.TopicPartitioner.Partition(r, n)
+}
+
+// among chooses one of n partitions of a topic; a negative number is no choice.
+func (p *placed) among(topic string, n int) int {
+	at := p.choose(n)
+	if at >= n {
+		p.wrong = &connect.Error{
+			Code: "streams.partition", Class: connect.ClassFatal, Place: "topic " + topic,
+			Message: fmt.Sprintf("PartitionBy chose partition %d of %d", at, n),
+			Mend:    "choose a number below that of the partitions, or a negative one to leave it to the key",
+		}
+	}
+	return at
 }
 
 // OnNewBatch implements kgo.TopicPartitionerOnNewBatch, by which records without

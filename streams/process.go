@@ -45,7 +45,7 @@ func Process[K, V, K2, V2 any](s *Stream[K, V], begin func(*Context[K2, V2]) (fu
 		if inst.take, err = begin(c); err != nil {
 			return nil, fmt.Errorf("starting operator %s: %w", n.name, err)
 		}
-		return inst, wire(t, s.node, receiver[K, V](inst))
+		return inst, wire(t, s.node, held[K, V](t, n, inst))
 	}
 	fixesKey[K, K2](s.b, n, set)
 	return &Stream[K2, V2]{b: s.b, node: n, rekeyed: s.rekeyed || !set.SameKey && !set.FixedKey}

@@ -89,7 +89,8 @@ func (e *Engine) Rows(ctx context.Context, id, store string) (*query.Rows, error
 	if err := a.Topology.knows(id, store); err != nil {
 		return nil, err
 	}
-	alone := e.peers == nil || a.Topology.globalSpec(store) != nil
+	// In transaction mode one process has all rows, and others do not know which.
+	alone := e.peers == nil || a.Transactions != nil || a.Topology.globalSpec(store) != nil
 	if err := a.waitRunning(ctx, !alone); err != nil {
 		return nil, err
 	}
@@ -126,6 +127,7 @@ func (e *Engine) rowsHere(a *application, store string) *query.Rows {
 		Reached: func(from func(state.ID) state.Reader, p int32) (query.Position, error) {
 			return a.reached(store, from, p)
 		},
+		LSN: func(read func(state.ID) state.Reader) (uint64, error) { return lsnOf(e.db, a.ID, read) },
 	}}
 	if a.Topology.globalSpec(store) != nil {
 		rows.Here, rows.Total, rows.Reached = func() []int32 { return []int32{0} }, func() int { return 1 }, nil

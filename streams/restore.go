@@ -21,6 +21,8 @@ type restoration struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed at the end
 	err    error         // set before that
+	// stance is where the stores are, in transaction mode, once they are restored.
+	stance stance
 }
 
 // restore starts what has to be restored and takes over what has been.
@@ -31,7 +33,9 @@ func (r *runner) restore(ctx context.Context) error {
 			if r.pending.err != nil {
 				return r.pending.err
 			}
-			r.activate()
+			if err := r.activate(); err != nil {
+				return err
+			}
 		default:
 			return nil
 		}
@@ -63,7 +67,12 @@ func (r *runner) settled() {
 }
 
 // activate lets restored tasks run.
-func (r *runner) activate() {
+func (r *runner) activate() error {
+	if r.epochs != nil {
+		if err := r.stand(); err != nil {
+			return err
+		}
+	}
 	for id, t := range r.pending.tasks {
 		for _, q := range t.queues {
 			q.place(q.placed, q.known)
@@ -74,6 +83,7 @@ func (r *runner) activate() {
 	r.pending.cancel()
 	r.pending = nil
 	r.a.metrics.Restoring.Store(0)
+	return nil
 }
 
 // stopRestoring ends a restoration; its tasks start over from where it came to.
@@ -104,6 +114,11 @@ func (p *restoration) run(ctx context.Context, a *application) error {
 	committed, err := a.e.client.Committed(ctx, a.ID, partitions)
 	if err != nil {
 		return err
+	}
+	if a.Transactions != nil {
+		if p.stance, err = a.stance(ctx); err != nil {
+			return err
+		}
 	}
 	if err := p.placeQueues(ctx, a, committed); err != nil {
 		return err

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,8 +55,9 @@ type runner struct {
 	mustAbort bool // tasks were taken away inside a transaction
 	joined    bool // the group has given out its partitions
 	closing   bool
-	careful   bool  // records are sent one by one
-	broken    error // what went wrong inside a callback
+	careful   bool    // records are sent one by one
+	epochs    *epochs // nil but in transaction mode
+	broken    error   // what went wrong inside a callback
 	lastDone  time.Time
 	lastPurge time.Time
 
@@ -87,6 +86,9 @@ func newRunner(ctx context.Context, a *application, plan *partitionPlan, tables 
 		stores += len(sub.stores) * plan.tasks[sub.index]
 		var group []string
 		for _, topic := range sub.sources {
+			if a.Transactions != nil && a.Topology.internalTopic(topic) {
+				continue
+			}
 			group = append(group, topicName(a.ID, topic))
 			r.bySource[topicName(a.ID, topic)] = sub
 		}
@@ -105,11 +107,17 @@ func newRunner(ctx context.Context, a *application, plan *partitionPlan, tables 
 		send: r.bury,
 	}
 	r.copies = newCopies(a, r.env)
-	return r, r.connect(ctx, groups)
+	if a.Transactions != nil {
+		if err := r.openEpochs(plan); err != nil {
+			return nil, err
+		}
+		return r, r.connect(ctx, wholeBalancer{})
+	}
+	return r, r.connect(ctx, r.balancer(groups))
 }
 
 // connect opens the client, which joins the group.
-func (r *runner) connect(ctx context.Context, groups [][]string) (err error) {
+func (r *runner) connect(ctx context.Context, balancer kgo.GroupBalancer) (err error) {
 	start := kgo.NewOffset().AtStart()
 	if r.a.FromLatest {
 		start = kgo.NewOffset().AtEnd()
@@ -118,8 +126,8 @@ func (r *runner) connect(ctx context.Context, groups [][]string) (err error) {
 	life, r.hangUp = context.WithCancel(context.Background())
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(r.a.e.cfg.Brokers...), kgo.WithContext(life),
-		kgo.ConsumerGroup(r.a.ID), kgo.ConsumeTopics(slices.Sorted(maps.Keys(r.bySource))...),
-		kgo.Balancers(r.balancer(groups)), kgo.BlockRebalanceOnPoll(), kgo.DisableAutoCommit(),
+		kgo.ConsumerGroup(r.a.ID), kgo.ConsumeTopics(r.inputs()...),
+		kgo.Balancers(balancer), kgo.BlockRebalanceOnPoll(), kgo.DisableAutoCommit(),
 		kgo.OnPartitionsAssigned(r.assigned), kgo.OnPartitionsRevoked(r.revoked), kgo.OnPartitionsLost(r.lost),
 		kgo.OnPartitionsCallbackBlocked(r.awaited),
 		kgo.AdjustFetchOffsetsFn(r.adjust),
@@ -367,7 +375,14 @@ func (r *runner) take(fetches kgo.Fetches) (err error) {
 			}
 			return
 		}
-		if q := r.queue(p.Topic, p.Partition); q != nil {
+		if r.epochs != nil {
+			if r.epochs.tasks == nil && len(p.Records) > 0 && err == nil {
+				err = r.errMoved("records came before all partitions were here")
+			}
+			if err == nil {
+				err = r.epochs.push(p.Topic, p.Partition, p.Records, p.LastStableOffset)
+			}
+		} else if q := r.queue(p.Topic, p.Partition); q != nil {
 			q.push(p.Records, p.LastStableOffset)
 		}
 	})
@@ -434,6 +449,9 @@ func (r *runner) work(ctx context.Context) error {
 	}
 	if err := r.restore(ctx); err != nil {
 		return err
+	}
+	if r.epochs != nil {
+		return r.workEpochs(ctx)
 	}
 	r.keepUp()
 	for more := !r.a.paused.Load(); more && ctx.Err() == nil; {
@@ -510,6 +528,10 @@ func (r *runner) pauseQueues(tasks map[taskID]*task) {
 // assigned opens the tasks of new partitions; they are restored before they run.
 func (r *runner) assigned(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
 	r.joined = true
+	if r.epochs != nil {
+		r.assignedEpochs(parts)
+		return
+	}
 	for topic, ps := range parts {
 		sub := r.bySource[topic]
 		for _, p := range ps {
@@ -559,6 +581,10 @@ func (r *runner) lost(_ context.Context, _ *kgo.Client, parts map[string][]int32
 }
 
 func (r *runner) drop(parts map[string][]int32) {
+	if r.epochs != nil {
+		r.dropEpochs(parts)
+		return
+	}
 	for topic, ps := range parts {
 		for _, p := range ps {
 			id := taskID{r.bySource[topic].index, p}

@@ -13,6 +13,8 @@ import (
 // sourceNode is the instance of a source: where a task puts records in.
 type sourceNode interface {
 	consume(r *kgo.Record) error
+	// envelope reads the change event in a record.
+	envelope(r *kgo.Record) (connect.Value, error)
 }
 
 // streamSource decodes the records of a topic.
@@ -54,6 +56,15 @@ func (s *streamSource[K, V]) consume(r *kgo.Record) error {
 		return err
 	}
 	return s.forward(&s.rec)
+}
+
+func (s *streamSource[K, V]) envelope(r *kgo.Record) (connect.Value, error) {
+	v, err := s.value.Decode(r.Value)
+	if err != nil {
+		return connect.Value{}, s.t.unreadable(s.node, r, "value", err)
+	}
+	env, _ := any(v).(connect.Value)
+	return env, nil
 }
 
 // timed makes a function of the types of s one of its timer.

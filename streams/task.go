@@ -40,6 +40,7 @@ type taskEnv struct {
 	idle       time.Duration
 	globals    map[*storeSpec]*globalStore
 	now        func() time.Time
+	epochs     *epochs // nil but in transaction mode
 }
 
 // task runs one partition of one sub-topology. It is used by one goroutine at a
@@ -48,9 +49,11 @@ type task struct {
 	id         taskID
 	env        *taskEnv
 	queues     []*queue
+	loops      []*queue // in transaction mode, for what operators send to others
 	stores     map[*storeSpec]*taskStore
 	ordered    []*taskStore // parents before children, the order of flushing
 	instances  map[*node]any
+	holds      map[*node]holder // in transaction mode
 	slab       slab
 	streamTime int64
 	savedTime  int64 // streamTime as of the last commit
@@ -94,7 +97,12 @@ func openStores(env *taskEnv, sub *subTopology, partition int32) (*task, error) 
 		return nil, fmt.Errorf("opening the positions of task %s: %w", t.id, err)
 	}
 	for _, topic := range sub.sources {
-		t.queues = append(t.queues, &queue{topic: topicName(env.app, topic), name: topic, first: -1})
+		q := &queue{topic: topicName(env.app, topic), name: topic, first: -1}
+		if env.epochs != nil && isRepartition(q) {
+			t.loops = append(t.loops, q)
+		} else {
+			t.queues = append(t.queues, q)
+		}
 	}
 	for _, spec := range sub.stores {
 		if err := t.openStore(spec); err != nil {
@@ -125,10 +133,12 @@ func (t *task) openStore(spec *storeSpec) error {
 
 // read binds a source operator to its queue.
 func (t *task) read(topic string, src sourceNode, tm timer) {
-	for _, q := range t.queues {
-		if q.name == topic {
-			q.sources = append(q.sources, src)
-			q.timer = tm
+	for _, qs := range [][]*queue{t.queues, t.loops} {
+		for _, q := range qs {
+			if q.name == topic {
+				q.sources = append(q.sources, src)
+				q.timer = tm
+			}
 		}
 	}
 }
@@ -230,26 +240,29 @@ func (t *task) buffered() (n int) {
 
 // flush sends what the caches hold downstream and to the changelogs.
 func (t *task) flush() error {
-	t.flushing = true
-	defer func() { t.flushing = false }()
 	for _, st := range t.ordered {
-		// What flows into the operator of this store has: the stores before it are
-		// empty.
-		if err := t.remember(st); err != nil {
-			return err
-		}
-		err := st.cache.Flush(st.withOld, func(e state.Entry) error {
-			t.log(st, e)
-			if st.emit == nil || st.spec.layout.IsNote(e.Key) {
-				return nil
-			}
-			return st.emit(e)
-		})
-		if err != nil {
+		if err := t.flushStore(st); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// flushStore sends what the cache of one store holds. What flows into the operator of
+// the store has: the stores before it are empty.
+func (t *task) flushStore(st *taskStore) error {
+	t.flushing = true
+	defer func() { t.flushing = false }()
+	if err := t.remember(st); err != nil {
+		return err
+	}
+	return st.cache.Flush(st.withOld, func(e state.Entry) error {
+		t.log(st, e)
+		if st.emit == nil || st.spec.layout.IsNote(e.Key) {
+			return nil
+		}
+		return st.emit(e)
+	})
 }
 
 // log writes a change to the store's changelog: the row without its timestamp,

@@ -66,6 +66,9 @@ func (n *sinkNode[K, V]) receive(r *Record[K, V]) (err error) {
 	}
 	out := n.t.outgoing(n.topic, key, value, r.Time)
 	out.Headers = r.Headers
+	if n.t.env.epochs != nil {
+		out.Headers = n.t.env.epochs.marked(n.topic, r.Headers)
+	}
 	if n.by != nil {
 		rec, choose := *r, n.by.fn
 		out.Context = &placed{choose: func(partitions int) int { return choose(rec, partitions) }}

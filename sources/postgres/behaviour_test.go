@@ -251,6 +251,46 @@ func TestHeartbeats(t *testing.T) {
 	eventually(t, "the query ran", func() bool { return d.get("SELECT n > 0 FROM beats") == "true" })
 }
 
+// TestTransactionMetadataOfSnapshots counts the rows of a snapshot, at the position that
+// they have.
+func TestTransactionMetadataOfSnapshots(t *testing.T) {
+	d := newTestDB(t)
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); CREATE TABLE c (id int PRIMARY KEY);
+		INSERT INTO a SELECT generate_series(1, 3); INSERT INTO b VALUES (1)`)
+	var offsets connecttest.Offsets
+	run := d.start(&offsets, "provide.transaction.metadata", "true", "transaction.metadata.snapshot", "true")
+	records := run.Take(6)
+	lsn, rows, ends := "", 0, 0
+	for i := range records {
+		if st := records[i].Value.Struct(); records[i].Topic != "shop.transaction" {
+			rows++
+			lsn = st.Get("source").Struct().Get("lsn").String()
+			if !st.Get("transaction").IsNull() {
+				t.Errorf("a row is in %v", st.Get("transaction"))
+			}
+		}
+	}
+	a, b := `{"data_collection":"public.a","event_count":3}`, `{"data_collection":"public.b","event_count":1}`
+	for i := range records {
+		if records[i].Topic != "shop.transaction" {
+			continue
+		}
+		st := records[i].Value.Struct()
+		if st.Get("id").Str() != "0:"+lsn {
+			t.Errorf("the snapshot at %s is %v", lsn, st)
+		}
+		if st.Get("status").Str() == "END" {
+			ends++
+			if counts := st.Get("data_collections").String(); counts != "["+a+","+b+"]" && counts != "["+b+","+a+"]" {
+				t.Errorf("counted %s", counts)
+			}
+		}
+	}
+	if last := &records[5]; rows != 4 || ends != 1 || last.Topic == "shop.transaction" {
+		t.Errorf("%d rows, %d ends, and at last %v", rows, ends, last.Topic)
+	}
+}
+
 func TestTransactionMetadata(t *testing.T) {
 	d := newTestDB(t)
 	d.exec(`CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); CREATE TABLE c (id int)`)

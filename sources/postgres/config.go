@@ -94,6 +94,7 @@ type settings struct {
 	headers       bool
 
 	transactionMetadata bool
+	snapshotMetadata    bool
 	transactionTopic    string
 
 	heartbeat      time.Duration
@@ -171,8 +172,10 @@ func buildSettings(s connect.Settings) (*settings, error) {
 		filter: f, modes: newModes(s), skipped: map[string]bool{},
 		fills:         strings.EqualFold(s.String("unavailable.value.mode"), "fill"),
 		skipUnchanged: s.Bool("skip.messages.without.change"), tombstones: s.Bool("tombstones.on.delete"), headers: s.Bool("extended.headers.enabled"),
-		transactionMetadata: s.Bool("provide.transaction.metadata"), transactionTopic: s.String("topic.transaction"),
-		heartbeat: s.Duration("heartbeat.interval.ms"), heartbeatTopic: s.String("topic.heartbeat.name"), heartbeatQuery: s.String("heartbeat.action.query"),
+		transactionMetadata: s.Bool("provide.transaction.metadata"),
+		snapshotMetadata:    s.Bool("provide.transaction.metadata") && s.Bool("transaction.metadata.snapshot"),
+		transactionTopic:    s.String("topic.transaction"),
+		heartbeat:           s.Duration("heartbeat.interval.ms"), heartbeatTopic: s.String("topic.heartbeat.name"), heartbeatQuery: s.String("heartbeat.action.query"),
 		snapshotKind: strings.ToLower(s.String("snapshot.kind")), snapshotThreads: max(1, s.Int("snapshot.max.threads")),
 		snapshotShares: max(1, s.Int("snapshot.max.threads.multiplier")), snapshotWhole: s.Bool("legacy.snapshot.max.threads"),
 		snapshotLocks: strings.EqualFold(s.String("snapshot.locking.mode"), "shared"), snapshotLockTimeout: s.Duration("snapshot.lock.timeout.ms"),

@@ -220,6 +220,7 @@ func topicKeys() []connect.ConfigKey {
 			"How topics are named: SchemaTopicNamingStrategy (prefix.schema.table), DefaultTopicNamingStrategy (prefix.table), or their Unicode forms, which escape what may not stand in a name."), checkNaming),
 		text("topic.delimiter", ".", "Stands between the parts of topic names."),
 		typed("provide.transaction.metadata", connect.TypeBoolean, "false", "A topic with the beginnings and ends of transactions, and each event's place in its own."),
+		typed("transaction.metadata.snapshot", connect.TypeBoolean, "false", "That topic also has the end of each snapshot, as of a transaction 0, with the rows of its tables: whoever derives something from several tables knows then when all of them are there. Applications of the streams engine in transaction mode need it."),
 		text("topic.transaction", "transaction", "Last part of that topic's name."),
 		text("topic.heartbeat.prefix", "__debezium-heartbeat", "First part of the heartbeat topic."),
 		text("topic.heartbeat.name", "", "Name of the heartbeat topic, when it is not made of prefixes."),

@@ -166,6 +166,9 @@ func (s *snapshot) finish(ctx context.Context) error {
 	if done < len(s.tables) {
 		return nil // A reader failed and says why.
 	}
+	if err := s.count(ctx); err != nil {
+		return err
+	}
 	failpoint.At("source.snapshot.last")
 	e := s.emitter()
 	e.pos.snapshot = snapshotDone

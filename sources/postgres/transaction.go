@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"slices"
 	"strconv"
 
@@ -85,6 +86,29 @@ func (e *emitter) place(table tableName) connect.Value {
 	total, place := t.count(table.counted())
 	block[0], block[1], block[2] = t.id, connect.Int64(total), connect.Int64(place)
 	return a.structure(t.block, block)
+}
+
+// count announces a snapshot, with transaction.metadata.snapshot: as a transaction 0,
+// which no other has, with the rows of its tables. Who reads several topics learns by it
+// when all of them are there. The rows themselves have no place in it, and the last of
+// them comes after it: once that one counts as sent, nothing would announce the snapshot
+// any more.
+func (s *snapshot) count(ctx context.Context) error {
+	if !s.set.snapshotMetadata {
+		return nil
+	}
+	e := s.emitter()
+	e.tx = newTransactions(s.set)
+	e.tx.open(0, e.pos.lsn)
+	for _, t := range s.tables {
+		if rows := t.rows.Load(); rows > 0 {
+			e.tx.total += rows
+			e.tx.counts = append(e.tx.counts, collectionCount{name: t.name.counted(), events: rows})
+		}
+	}
+	e.announce("BEGIN", true)
+	e.announce("END", true)
+	return s.hand(ctx, e.batch)
 }
 
 // pass counts the events of a change that was sent in an earlier life, so that the

@@ -47,6 +47,9 @@ type Source struct {
 	Copy func(p int32) (lag int64, ok bool)
 	// Reached tells how far a partition has come, from the DB or a snapshot of it.
 	Reached func(from func(state.ID) state.Reader, p int32) (Position, error)
+	// LSN reads for which position in the log of the database the rows are true, 0 when
+	// that is not known; nil when it never is.
+	LSN func(read func(state.ID) state.Reader) (uint64, error)
 }
 
 // Rows reads one store while it is being written. It sees what has been

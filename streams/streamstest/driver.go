@@ -9,6 +9,7 @@ import (
 	"github.com/tidemill/tidemill/streams/fault"
 	"github.com/tidemill/tidemill/streams/query"
 	"github.com/tidemill/tidemill/streams/serde"
+	"github.com/tidemill/tidemill/streams/txn"
 )
 
 // Driver runs one topology. Errors end the test it was made for.
@@ -32,6 +33,15 @@ func New(tb testing.TB, t *streams.Topology) *Driver {
 	}
 	local.KeepHistory()
 	return &Driver{tb: tb, local: local}
+}
+
+// InTransactions runs the topology in transaction mode. It is called before anything is
+// piped in.
+func (d *Driver) InTransactions(s *txn.Source) {
+	d.tb.Helper()
+	if err := d.local.InTransactions(s); err != nil {
+		d.tb.Fatal(err)
+	}
 }
 
 // Hold stops committing after every record; from now on Commit does it.

@@ -206,7 +206,44 @@ func (c *Client) spans(ctx context.Context, names []string) (map[string]map[int3
 
 // Committed returns the offsets a group has committed for partitions of topics,
 // -1 where there is none. It waits for transactions that are about to commit some.
-func (c *Client) Committed(ctx context.Context, group string, partitions map[string][]int32) (map[string]map[int32]int64, error) {
+func (c *Client) Committed(ctx context.Context, group string, partitions map[string][]int32) (offsets map[string]map[int32]int64, err error) {
+	err = c.fetchOffsets(ctx, group, partitions, func(resp *kmsg.OffsetFetchResponse) (err error) {
+		offsets, err = committedIn(group, resp)
+		return err
+	})
+	return offsets, err
+}
+
+// Noted returns what a group has noted with the offset it has committed for a partition;
+// nothing when there is none. It waits as Committed does.
+func (c *Client) Noted(ctx context.Context, group, topic string, partition int32) (note string, err error) {
+	err = c.fetchOffsets(ctx, group, map[string][]int32{topic: {partition}}, func(resp *kmsg.OffsetFetchResponse) error {
+		for _, t := range resp.Topics {
+			for _, p := range t.Partitions {
+				note = orEmpty(p.Metadata)
+			}
+		}
+		for _, g := range resp.Groups {
+			for _, t := range g.Topics {
+				for _, p := range t.Partitions {
+					note = orEmpty(p.Metadata)
+				}
+			}
+		}
+		_, err := committedIn(group, resp)
+		return err
+	})
+	return note, err
+}
+
+func orEmpty(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func (c *Client) fetchOffsets(ctx context.Context, group string, partitions map[string][]int32, read func(*kmsg.OffsetFetchResponse) error) error {
 	req := kmsg.NewPtrOffsetFetchRequest()
 	req.Group, req.RequireStable = group, true
 	g := kmsg.NewOffsetFetchRequestGroup()
@@ -220,16 +257,13 @@ func (c *Client) Committed(ctx context.Context, group string, partitions map[str
 		g.Topics = append(g.Topics, gt)
 	}
 	req.Groups = append(req.Groups, g)
-	var offsets map[string]map[int32]int64
-	err := patiently(ctx, func() error {
+	return patiently(ctx, func() error {
 		resp, err := req.RequestWith(ctx, c.cl)
 		if err != nil {
 			return fmt.Errorf("asking for the offsets of group %s: %w", group, err)
 		}
-		offsets, err = committedIn(group, resp)
-		return err
+		return read(resp)
 	})
-	return offsets, err
 }
 
 // committedIn reads an answer, which has one of two forms, by its version.

@@ -1,0 +1,369 @@
+package streams
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strconv"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/streams/clock"
+	"github.com/tidemill/tidemill/streams/serde"
+	"github.com/tidemill/tidemill/streams/state"
+	"github.com/tidemill/tidemill/streams/txn"
+)
+
+// epochs runs the tasks of an application in transaction mode. All of them are in this
+// process. Events wait in a gate until their transaction is whole; those of one
+// transaction, or of several, are then taken in by all tasks. What operators send to
+// others through repartition topics stays in memory, in loops. When the transactions are
+// to be committed, the operators are gone through once, those before others first, over
+// the borders of tasks: each gets what the ones before have sent, and then sends what its
+// rows have become, one change for each row that is another now. So nothing leaves an
+// operator before it has everything of these transactions, and all that leaves, with all
+// rows and positions, is committed in one step.
+type epochs struct {
+	source   *txn.Source
+	topology *Topology
+	gate     *txn.Gate[*kgo.Record]
+	reader   txn.Reader
+	value    serde.Serde[connect.Value]
+	ends     *queue // of the topic of transaction metadata
+	bySource map[string]*subTopology
+	loopOf   map[string]*subTopology // by the name of a repartition topic in Kafka
+	counts   []int                   // tasks of each sub-topology
+	tasks    map[taskID]*task        // all of them, or nil
+	meta     state.ID
+	begin    func() error // before anything is taken in; may be nil
+	single   bool         // one transaction is committed at a time
+	fed      bool         // a transaction was taken in since the last commit
+
+	owned map[txn.Part]bool // the partitions that are here, for a runner
+	based bool              // nothing is missing of what follows saved
+
+	at, saved txn.Epoch // taken in, and committed
+	headers   []kgo.RecordHeader
+}
+
+func newEpochs(env *taskEnv, t *Topology, s *txn.Source, plan *partitionPlan) (*epochs, error) {
+	e := &epochs{
+		source: s, topology: t, value: serde.Bind(s.Value, s.Topic, false), ends: &queue{topic: s.Topic, name: s.Topic, first: -1},
+		bySource: map[string]*subTopology{}, loopOf: map[string]*subTopology{}, counts: plan.tasks, owned: map[txn.Part]bool{}, based: true,
+	}
+	var parts []txn.Part
+	for _, sub := range t.subs {
+		for _, topic := range sub.sources {
+			if t.internalTopic(topic) {
+				e.loopOf[topicName(env.app, topic)] = sub
+				continue
+			}
+			e.bySource[topic] = sub
+			for p := range int32(plan.topics[topic]) {
+				parts = append(parts, txn.Part{Topic: topic, Partition: p})
+			}
+		}
+	}
+	for _, n := range t.nodes {
+		e.single = e.single || n.op == "join"
+	}
+	e.gate = txn.NewGate[*kgo.Record](s, parts)
+	var err error
+	if e.meta, err = env.db.Open(metaStore(env.app), 0); err != nil {
+		return nil, fmt.Errorf("opening the position of application %s: %w", env.app, err)
+	}
+	return e, nil
+}
+
+// push takes in fetched records of one partition.
+func (e *epochs) push(topic string, partition int32, rs []*kgo.Record, end int64) error {
+	q := e.queue(topic, partition)
+	if q == nil {
+		return nil
+	}
+	if len(rs) > 0 {
+		if q.first < 0 {
+			q.first = rs[0].Offset
+		}
+		q.last = rs[len(rs)-1].Offset + 1
+	}
+	q.end = max(end, q.end)
+	for _, r := range rs {
+		if err := e.arrive(q, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *epochs) queue(topic string, partition int32) *queue {
+	if topic == e.source.Topic {
+		return e.ends
+	}
+	sub := e.bySource[topic]
+	if sub == nil {
+		return nil
+	}
+	t := e.tasks[taskID{sub.index, partition}]
+	if t == nil {
+		return nil
+	}
+	for _, q := range t.queues {
+		if q.topic == topic {
+			return q
+		}
+	}
+	return nil
+}
+
+// arrive puts one record where it has to wait.
+func (e *epochs) arrive(q *queue, r *kgo.Record) error {
+	part := txn.Part{Topic: q.topic, Partition: r.Partition}
+	if r.Value == nil {
+		// It follows a delete, which has said it.
+		return e.gate.Pass(part, r.Offset)
+	}
+	if q == e.ends {
+		return e.end(part, r)
+	}
+	v, err := q.sources[0].envelope(r)
+	if err != nil {
+		return err
+	}
+	ev, err := e.reader.Event(v, func() string { return recordPlace(r) })
+	if err != nil {
+		return err
+	}
+	return e.gate.Arrive(txn.Held[*kgo.Record]{Event: ev, Part: part, Offset: r.Offset, Record: r}, r.Key, recordBytes(r))
+}
+
+func recordPlace(r *kgo.Record) string {
+	return fmt.Sprintf("topic %s, partition %d, offset %d", r.Topic, r.Partition, r.Offset)
+}
+
+func (e *epochs) end(part txn.Part, r *kgo.Record) error {
+	v, err := e.value.Decode(r.Value)
+	var end txn.End
+	ok := false
+	if err == nil {
+		end, ok, err = e.reader.End(v)
+	}
+	switch {
+	case err != nil:
+		return &connect.Error{
+			Code: "streams.transaction.metadata", Class: connect.ClassFatal, Place: recordPlace(r),
+			Message: "the transaction metadata cannot be read", Mend: "name the topic that the source of the captured tables writes with provide.transaction.metadata, and its format", Cause: err,
+		}
+	case !ok:
+		return e.gate.Pass(part, r.Offset)
+	}
+	return e.gate.End(end, r.Offset)
+}
+
+// step takes in whole transactions, about limit events at most, and tells whether there
+// may be more. In single mode it takes in none before the last one is committed.
+func (e *epochs) step(limit int) (more bool, err error) {
+	for n := 0; n < limit; {
+		if e.fed && e.single {
+			return true, nil
+		}
+		at, events, ok := e.gate.Next()
+		if !ok {
+			return false, e.gate.Check()
+		}
+		if e.begin != nil {
+			if err := e.begin(); err != nil {
+				return false, err
+			}
+		}
+		e.at, e.headers = at, nil
+		for _, h := range events {
+			if err := e.feed(h); err != nil {
+				return false, err
+			}
+		}
+		n += len(events) + 1
+		e.fed = e.fed || len(events) > 0
+		// The position counts for all.
+		for _, t := range e.tasks {
+			t.dirty, t.wantCommit = true, t.wantCommit || e.single && e.fed
+		}
+	}
+	return true, nil
+}
+
+// feed hands an event to its task. The end of all rows is one for every task.
+func (e *epochs) feed(h *txn.Held[*kgo.Record]) error {
+	sub := e.bySource[h.Topic]
+	for p := range int32(e.counts[sub.index]) {
+		if p != h.Partition && !h.Truncate {
+			continue
+		}
+		t := e.tasks[taskID{sub.index, p}]
+		for _, q := range t.queues {
+			if q.topic != h.Topic {
+				continue
+			}
+			if err := t.accept(q, h.Record); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// accept takes in a record whose turn it is.
+func (t *task) accept(q *queue, r *kgo.Record) error {
+	if !t.recalled {
+		if err := t.recall(); err != nil {
+			return err
+		}
+	}
+	ms, ok, err := q.timer.settle(t, r)
+	if err != nil || !ok {
+		return err
+	}
+	t.streamTime = max(t.streamTime, ms)
+	t.env.metrics.Processed.Add(1)
+	if err := t.take(r, q.sources); err != nil || t.streamTime < t.due {
+		return err
+	}
+	return t.punctuate(clock.StreamTime, t.streamTime)
+}
+
+// settle lets everything that was taken in run through all operators, and notes how far
+// the inputs are processed. It is the first half of a commit.
+func (e *epochs) settle() error {
+	for _, n := range e.topology.nodes {
+		for p := range int32(e.counts[n.sub]) {
+			if err := e.tasks[taskID{n.sub, p}].settleNode(n); err != nil {
+				return err
+			}
+		}
+	}
+	for id, t := range e.tasks {
+		for _, q := range t.queues {
+			q.next = max(q.next, e.gate.Position(txn.Part{Topic: q.topic, Partition: id.partition}))
+		}
+	}
+	e.ends.next = max(e.ends.next, e.gate.Position(txn.Part{Topic: e.ends.topic}))
+	return nil
+}
+
+// settleNode lets one operator do what it has left.
+func (t *task) settleNode(n *node) error {
+	if n.isSource && n.internal {
+		for _, q := range t.loops {
+			for q.name == n.topic && q.len() > 0 {
+				if err := t.accept(q, q.pop()); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if h := t.holds[n]; h != nil {
+		if err := h.release(); err != nil {
+			return err
+		}
+	}
+	for _, s := range n.stores {
+		if s.owner != n {
+			continue
+		}
+		if err := t.flushStore(t.stores[s]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loop keeps a record for a repartition topic and tells whether it is one.
+func (e *epochs) loop(r *kgo.Record) (bool, error) {
+	sub := e.loopOf[r.Topic]
+	if sub == nil {
+		return false, nil
+	}
+	n := e.counts[sub.index]
+	r.Partition = partitionOf(r.Key, n)
+	if by, ok := r.Context.(*placed); ok {
+		at := by.among(r.Topic, n)
+		if by.wrong != nil {
+			return true, by.wrong
+		}
+		if at >= 0 {
+			r.Partition = int32(at)
+		}
+	}
+	for _, q := range e.tasks[taskID{sub.index, r.Partition}].loops {
+		if q.topic == r.Topic {
+			r.Offset = max(q.last, 0)
+			q.push([]*kgo.Record{r}, r.Offset+1)
+		}
+	}
+	return true, nil
+}
+
+// headerLSN is the header of outgoing records that has the position of the transaction
+// they are true for.
+const headerLSN = "__tidemill.lsn"
+
+// marked returns the headers of a record for a topic, which tell what it is true for.
+func (e *epochs) marked(topic string, headers []kgo.RecordHeader) []kgo.RecordHeader {
+	if e.loopOf[topic] != nil {
+		return headers
+	}
+	if e.headers == nil {
+		e.headers = []kgo.RecordHeader{{Key: headerLSN, Value: strconv.AppendUint(nil, e.at.LSN(), 10)}}
+	}
+	if len(headers) == 0 {
+		return e.headers
+	}
+	marked := make([]kgo.RecordHeader, 0, len(headers)+1)
+	for _, h := range headers {
+		if h.Key != headerLSN {
+			marked = append(marked, h)
+		}
+	}
+	return append(marked, e.headers[0])
+}
+
+// epochKey is where the DB has the transaction that all stores are as of.
+var epochKey = []byte{'l'}
+
+// write adds to b as of which transaction the stores are.
+func (e *epochs) write(b state.Batch) {
+	b.Put(e.meta, epochKey, binary.BigEndian.AppendUint64(nil, uint64(e.at)))
+}
+
+// committed says that what was taken in is committed.
+func (e *epochs) committed() {
+	e.fed, e.saved, e.ends.saved = false, e.at, e.ends.next
+}
+
+// back forgets what is not committed. based says that nothing is missing of what comes
+// after that.
+func (e *epochs) back(at txn.Epoch, based bool) {
+	e.at, e.saved, e.based, e.fed, e.headers = at, at, based, false, nil
+	e.gate.Reset(at, based)
+	for _, t := range e.tasks {
+		for _, q := range t.loops {
+			q.reset(-1)
+		}
+		for _, h := range t.holds {
+			h.forget()
+		}
+	}
+}
+
+// lsnOf reads as of which transaction the stores of an application are.
+func lsnOf(db state.DB, app string, read func(state.ID) state.Reader) (uint64, error) {
+	id, err := db.Open(metaStore(app), 0)
+	if err != nil {
+		return 0, err
+	}
+	b, found, err := read(id).Get(nil, epochKey)
+	if err != nil || !found || len(b) != 8 {
+		return 0, err
+	}
+	return txn.Epoch(binary.BigEndian.Uint64(b)).LSN(), nil
+}

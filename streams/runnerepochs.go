@@ -1,0 +1,241 @@
+package streams
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/streams/txn"
+)
+
+// In transaction mode one member of the group has all partitions and runs all tasks, and
+// the others stand by. The functions here are what the runner does differently then.
+
+// openEpochs prepares for transaction mode.
+func (r *runner) openEpochs(plan *partitionPlan) (err error) {
+	if r.epochs, err = newEpochs(r.env, r.a.Topology, r.a.Transactions, plan); err != nil {
+		return err
+	}
+	r.epochs.begin = r.begin
+	r.env.epochs, r.env.out = r.epochs, looping{r, r.epochs}
+	return nil
+}
+
+// inputs are the topics that are consumed.
+func (r *runner) inputs() []string {
+	topics := slices.Sorted(maps.Keys(r.bySource))
+	if r.epochs != nil {
+		topics = append(topics, r.epochs.source.Topic)
+	}
+	return topics
+}
+
+// checkMetadata checks the topic of transaction metadata.
+func (a *application) checkMetadata(ctx context.Context) error {
+	if a.Transactions == nil {
+		return nil
+	}
+	topic := a.Transactions.Topic
+	counts, err := a.e.client.PartitionsOf(ctx, topic)
+	switch n := counts[topic]; {
+	case err != nil:
+		return err
+	case n == 0:
+		return &connect.Error{
+			Code: "streams.topic.missing", Class: connect.ClassRetriable, Place: topic,
+			Message: "application " + a.ID + " waits for a topic that does not exist",
+			Mend:    "set provide.transaction.metadata=true on the source; the topic has to have one partition",
+		}
+	case n > 1:
+		return &connect.Error{
+			Code: "streams.transaction.partitions", Class: connect.ClassConfig, Place: topic,
+			Message: fmt.Sprintf("the topic of transaction metadata has %d partitions, in which transactions have no order", n),
+			Mend:    "make it anew with one partition before the source writes to it",
+		}
+	}
+	return nil
+}
+
+// errMoved has the application begin anew.
+func (r *runner) errMoved(what string) error {
+	return &connect.Error{
+		Code: "streams.transaction.moved", Class: connect.ClassRetriable, Place: r.a.ID,
+		Message: what, Mend: "nothing: the application begins anew",
+	}
+}
+
+// assignedEpochs opens all tasks once all partitions are here, and finds out where the
+// application stands.
+func (r *runner) assignedEpochs(parts map[string][]int32) {
+	e := r.epochs
+	for topic, ps := range parts {
+		for _, p := range ps {
+			if !e.gate.Knows(txn.Part{Topic: topic, Partition: p}) && r.broken == nil {
+				r.broken = r.errMoved("topic " + topic + " has got more partitions")
+			}
+			e.owned[txn.Part{Topic: topic, Partition: p}] = true
+		}
+	}
+	if len(e.owned) < e.gate.Parts() || len(e.tasks) > 0 || r.broken != nil {
+		return
+	}
+	e.tasks = map[taskID]*task{}
+	for _, sub := range r.a.Topology.subs {
+		for p := range int32(e.counts[sub.index]) {
+			id := taskID{sub.index, p}
+			t, err := openTask(r.env, sub, p)
+			if err != nil {
+				r.broken = err
+				return
+			}
+			r.fresh[id], e.tasks[id] = t, t
+		}
+	}
+	r.a.e.cfg.Logger.Debug("all partitions assigned", "app", r.a.ID)
+}
+
+// dropEpochs closes all tasks. What is not all of the partitions is nothing to go on with.
+func (r *runner) dropEpochs(parts map[string][]int32) {
+	e := r.epochs
+	for topic, ps := range parts {
+		for _, p := range ps {
+			delete(e.owned, txn.Part{Topic: topic, Partition: p})
+		}
+	}
+	for id := range r.tasks {
+		r.a.setHere(id, false)
+	}
+	clear(r.tasks)
+	clear(r.fresh)
+	e.tasks = nil
+	e.ends.reset(-1)
+	e.ends.first, e.ends.saved, e.ends.next, e.ends.paused = -1, -1, -1, false
+	e.back(0, true)
+	if len(e.owned) > 0 && r.broken == nil {
+		r.broken = r.errMoved("some of the partitions went to another process")
+	}
+	r.cl.ResumeFetchPartitions(parts)
+	r.a.e.cfg.Logger.Debug("all partitions revoked", "app", r.a.ID)
+}
+
+// noteMark begins what is noted with the offset in the topic of transaction metadata.
+const noteMark = "tidemill-epoch:"
+
+// note has a commit tell as of which transaction it is.
+func (e *epochs) note(req *kmsg.TxnOffsetCommitRequest) {
+	note := noteMark + strconv.FormatUint(uint64(e.at), 10)
+	for i := range req.Topics {
+		if t := &req.Topics[i]; t.Topic == e.ends.topic {
+			for j := range t.Partitions {
+				t.Partitions[j].Metadata = &note
+			}
+		}
+	}
+}
+
+// stance is where an application stands.
+type stance struct {
+	at    txn.Epoch
+	based bool
+	ends  int64
+}
+
+// stance finds out as of which transaction an application is.
+func (a *application) stance(ctx context.Context) (s stance, err error) {
+	topic := a.Transactions.Topic
+	committed, err := a.e.client.Committed(ctx, a.ID, map[string][]int32{topic: {0}})
+	if err != nil {
+		return s, err
+	}
+	note, err := a.e.client.Noted(ctx, a.ID, topic, 0)
+	if err != nil {
+		return s, err
+	}
+	s.ends = committed[topic][0]
+	if text, ok := strings.CutPrefix(note, noteMark); ok {
+		at, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return s, fmt.Errorf("reading what is noted with the offset of topic %s: %w", topic, err)
+		}
+		s.at = txn.Epoch(at)
+	}
+	if s.at > 0 {
+		s.based = true
+		return s, nil
+	}
+	spans, err := a.e.client.Spans(ctx, topic)
+	s.based = spans[topic][0].Start == 0
+	return s, err
+}
+
+// stand brings the position to where the restored stores are, for which the group has it.
+func (r *runner) stand() error {
+	e, s := r.epochs, r.pending.stance
+	e.at, e.saved, e.based = s.at, s.at, s.based
+	e.ends.saved, e.ends.next = s.ends, s.ends
+	e.gate.Begin(s.at, s.based)
+	b := r.a.e.db.Batch()
+	e.write(b)
+	return b.Commit()
+}
+
+// workEpochs lets the tasks process whole transactions and commits when it is time.
+func (r *runner) workEpochs(ctx context.Context) error {
+	e := r.epochs
+	whole := len(r.tasks) > 0 && len(r.tasks) == len(e.tasks)
+	for more := whole && !r.a.paused.Load(); more && ctx.Err() == nil; {
+		var err error
+		if more, err = e.step(stepRecords); err != nil {
+			return err
+		}
+		if err := r.commitIfDue(); err != nil {
+			return err
+		}
+	}
+	r.pauseAhead(!whole || r.a.paused.Load())
+	return r.commitIfDue()
+}
+
+// pauseAhead stops fetching partitions of which nothing is waited for, when enough is
+// held: all of them when still.
+func (r *runner) pauseAhead(still bool) {
+	e := r.epochs
+	enough := e.gate.Held() > e.source.Limit()/2
+	set := func(q *queue, partition int32) {
+		full := enough && (still || e.gate.Ahead(txn.Part{Topic: q.topic, Partition: partition}))
+		if full == q.paused {
+			return
+		}
+		q.paused = full
+		which := map[string][]int32{q.topic: {partition}}
+		if full {
+			r.cl.PauseFetchPartitions(which)
+		} else {
+			r.cl.ResumeFetchPartitions(which)
+		}
+	}
+	for id, t := range e.tasks {
+		for _, q := range t.queues {
+			set(q, id.partition)
+		}
+	}
+	set(e.ends, 0)
+}
+
+// rewindEpochs adds where to read transaction metadata from again, and forgets what is
+// not committed.
+func (r *runner) rewindEpochs(back map[string]map[int32]kgo.EpochOffset) {
+	e := r.epochs
+	if at := e.ends.restart(len(r.tasks) > 0); at >= 0 {
+		back[e.ends.topic] = map[int32]kgo.EpochOffset{0: {Epoch: -1, Offset: at}}
+	}
+	e.ends.next = e.ends.saved
+	e.back(e.saved, e.based)
+}

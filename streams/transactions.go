@@ -1,0 +1,79 @@
+package streams
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/tidemill/tidemill/connect"
+)
+
+// settling are the operators that transaction mode knows to give only what is true at the
+// end of a transaction: those without memory, and those that keep rows of tables.
+var settling = map[string]bool{
+	"source": true, "sink": true, "filter": true, "map": true, "mapvalues": true, "selectkey": true, "flatmap": true,
+	"merge": true, "peek": true, "foreach": true, "branch": true, "branched": true, "changes": true, "tostream": true,
+	"groupby": true, "table": true, "keep": true, "aggregate": true, "tablejoin": true, "join": true,
+}
+
+// checkTransactions refuses what transaction mode cannot do.
+func checkTransactions(a *App) error {
+	if a.Transactions == nil {
+		return nil
+	}
+	var faults connect.Errors
+	fault := func(code, place, message, mend string) {
+		faults = append(faults, &connect.Error{Code: code, Class: connect.ClassConfig, Place: place, Message: message, Mend: mend})
+	}
+	if a.Transactions.Topic == "" || a.Transactions.Value == nil {
+		fault("streams.transaction.source", a.ID, "the transactions' Source has no Topic or no Value", "name the topic of transaction metadata and the Serde that reads it")
+	}
+	if !a.ExactlyOnce {
+		fault("streams.transaction.guarantee", a.ID, "transaction mode takes exactly once", "set App.ExactlyOnce")
+	}
+	if a.Standbys > 0 {
+		fault("streams.transaction.standbys", a.ID, "copies of stores follow their changelogs one by one, and not by transactions", "leave App.Standbys out: other processes of the application take over all the same")
+	}
+	if a.FromLatest {
+		fault("streams.transaction.latest", a.ID, "transaction mode begins at the start of the topics: what comes later changes rows that it would not have", "leave App.FromLatest out")
+	}
+	if a.OnFault != nil {
+		fault("streams.transaction.fault", a.ID, "a state of the database without a record that is at fault is one that it never had", "leave App.OnFault out")
+	}
+	if len(a.Topology.globals) > 0 {
+		fault("streams.transaction.operator", a.Topology.globals[0].name, "a global table follows its topic by itself, and not by transactions", "join with a table")
+	}
+	for _, n := range a.Topology.nodes {
+		checkSettling(n, fault)
+	}
+	if len(faults) == 0 {
+		checkCaptured(a, fault)
+	}
+	return faults.OrNil()
+}
+
+// checkSettling refuses operators whose results may show the inside of a transaction.
+func checkSettling(n *node, fault func(code, place, message, mend string)) {
+	own := func(s *storeSpec) bool { return s.owner == n }
+	switch {
+	case !settling[n.op]:
+		fault("streams.transaction.operator", n.name, "transaction mode does not know the operator "+n.op,
+			"derive it in an application without Transactions, from what this one writes")
+	case n.op == "table" && !slices.ContainsFunc(n.stores, own):
+		fault("streams.transaction.unkept", n.name, "the table is not kept, and would pass on what rows are in the midst of a transaction",
+			"keep it, with With{Store: …}")
+	case n.isSource && !n.internal && !n.envelopes:
+		fault("streams.transaction.source", n.name, "topic "+n.topic+" is not read as change events", "read it with CDC")
+	}
+	for _, s := range n.stores {
+		if own(s) && !s.cached {
+			fault("streams.transaction.uncached", n.name, "the table passes on every change at once, also in the midst of a transaction", "leave With.Uncached out")
+		}
+	}
+}
+
+// checkCaptured refuses a topic of transaction metadata that is read as a table too.
+func checkCaptured(a *App, fault func(code, place, message, mend string)) {
+	if slices.Contains(a.Topology.Sources(), a.Transactions.Topic) {
+		fault("streams.transaction.source", a.Transactions.Topic, "the topic of transaction metadata is read as a table", fmt.Sprintf("leave it to application %s to read it", a.ID))
+	}
+}

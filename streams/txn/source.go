@@ -1,0 +1,68 @@
+package txn
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/streams/serde"
+)
+
+// Source says where a source of change events tells of its transactions.
+type Source struct {
+	// Topic is the topic of transaction metadata, which has one partition.
+	Topic string
+	// Value reads the values of Topic.
+	Value serde.Serde[connect.Value]
+	// Collections has the topic of each table, schema and name with a dot between them,
+	// whose topic is not called like Topic with the table in place of the last part.
+	Collections map[string]string
+	// MaxBytes bounds the events that are held until their transaction is whole; 256 MiB
+	// when zero. A snapshot counts as one transaction.
+	MaxBytes int64
+}
+
+// defaultBytes is Source.MaxBytes when that is not set.
+const defaultBytes = 256 << 20
+
+// Limit is how many bytes of events may be held.
+func (s *Source) Limit() int64 {
+	if s.MaxBytes > 0 {
+		return s.MaxBytes
+	}
+	return defaultBytes
+}
+
+// TopicOf returns the topic that has the events of a table.
+func (s *Source) TopicOf(collection string) string {
+	if topic, ok := s.Collections[collection]; ok {
+		return topic
+	}
+	return s.Topic[:strings.LastIndexByte(s.Topic, '.')+1] + strings.Map(legal, collection)
+}
+
+// legal replaces what may not stand in the name of a topic.
+func legal(r rune) rune {
+	if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_' {
+		return r
+	}
+	return '_'
+}
+
+// Epoch is a state of the database: as of the commit of one transaction, or as of a
+// snapshot. Later states have higher numbers; the zero Epoch is before all.
+type Epoch uint64
+
+// snapshotEpoch and commitEpoch tell apart a snapshot and a commit at one position: the
+// commit, of which the log tells, comes after.
+func snapshotEpoch(lsn uint64) Epoch { return Epoch(lsn << 1) }
+func commitEpoch(lsn uint64) Epoch   { return Epoch(lsn<<1 | 1) }
+
+// LSN is the position in the log of the database.
+func (e Epoch) LSN() uint64 { return uint64(e >> 1) }
+
+// snapshot tells whether the state is that of a snapshot.
+func (e Epoch) snapshot() bool { return e&1 == 0 }
+
+// String writes the position as PostgreSQL does.
+func (e Epoch) String() string { return fmt.Sprintf("%X/%X", uint32(e.LSN()>>32), uint32(e.LSN())) }
