@@ -53,8 +53,9 @@ type Cache struct {
 	order   []*entry // the dirty ones, in order of their first change
 	lru     entry    // ring of the clean ones; lru.next is the latest used
 	index   *tree[*entry]
-	bytes   int64 // all entries
-	dirt    int64 // the dirty ones
+	scan    cacheIter // of the scan under way, or of the last one
+	bytes   int64     // all entries
+	dirt    int64     // the dirty ones
 }
 
 // NewCache returns a cache over base that keeps about limit bytes. Dirty

@@ -12,7 +12,12 @@ func (c *Cache) Scan(r Range) Iterator {
 			c.index.set(e.key, e)
 		}
 	}
-	it := &cacheIter{reverse: r.Reverse, dirty: c.index.iter(r), base: c.base.Scan(r)}
+	it := &c.scan
+	if it.open {
+		it = &cacheIter{} // A walk within a walk.
+	}
+	*it = cacheIter{reverse: r.Reverse, dirty: it.dirty, base: c.base.Scan(r), open: true}
+	it.dirty.walk(c.index, r)
 	it.moreDirty = it.dirty.next()
 	it.stepBase()
 	return it
@@ -21,7 +26,8 @@ func (c *Cache) Scan(r Range) Iterator {
 // cacheIter merges two walks; where both have a key the dirty one counts.
 type cacheIter struct {
 	reverse             bool
-	dirty               *treeIter[*entry]
+	open                bool // until Close
+	dirty               treeIter[*entry]
 	base                Iterator
 	moreDirty, moreBase bool
 	started, fromDirty  bool
@@ -85,6 +91,6 @@ func (i *cacheIter) Value() []byte {
 }
 
 func (i *cacheIter) Close() error {
-	i.moreDirty, i.moreBase = false, false
+	i.moreDirty, i.moreBase, i.open = false, false, false
 	return i.base.Close()
 }

@@ -37,12 +37,31 @@ type Session struct {
 type Sessions struct {
 	seg         segments
 	key, lo, hi []byte // scratch
+	last        int64
 }
 
 // NewSessions returns the sessions in a store that spec, of the form SessionKeys and
 // with a retention, describes. The retention counts from their end.
 func NewSessions(s Store, spec Spec) *Sessions {
-	return &Sessions{seg: segments{s, spec}}
+	return &Sessions{seg: segments{store: s, spec: spec}, last: math.MaxInt64}
+}
+
+// EndBy says that no session ends after the time last, so that Find need not look
+// whether one does. Without it, one may end at any time.
+func (s *Sessions) EndBy(last int64) { s.last = last }
+
+// Latest returns a time after which no session ends, as far as the store has them: -1
+// when there are none.
+func (s *Sessions) Latest() (last int64, err error) {
+	it := s.seg.store.Scan(Range{Hi: noSegment, Reverse: true})
+	last = -1
+	if it.Next() && len(it.Key()) > SegmentPrefix {
+		n, length := int64(binary.BigEndian.Uint64(it.Key())), s.seg.spec.length()
+		if last = math.MaxInt64; n < last/length {
+			last = (n+1)*length - 1
+		}
+	}
+	return last, it.Close()
 }
 
 func (s *Sessions) local(key []byte, start, end int64) []byte {
@@ -69,7 +88,7 @@ func (s *Sessions) Get(dst, key []byte, start, end int64) (value []byte, found b
 // of their ends. The bytes are valid during visit, which must not write to the
 // store.
 func (s *Sessions) Find(key []byte, from, to int64, visit func(Session) error) error {
-	return s.seg.each(from, math.MaxInt64, func(segment []byte) error {
+	return s.seg.each(from, max(s.last, to), func(segment []byte) error {
 		s.lo = AppendSessionKey(append(s.lo[:0], segment...), key, 0, max(from, 0))
 		s.hi = append(AppendSessionKey(append(s.hi[:0], segment...), key, math.MaxInt64, math.MaxInt64), 0)
 		return walk(s.seg.store, Range{Lo: s.lo, Hi: s.hi}, func(local, value []byte) error {

@@ -21,6 +21,11 @@ func (t *tree[V]) iter(r Range) *treeIter[V] {
 	return &treeIter[V]{r: r, root: t.root}
 }
 
+// walk makes it a walk over t. What an earlier walk of it has taken is used again.
+func (it *treeIter[V]) walk(t *tree[V], r Range) {
+	*it = treeIter[V]{r: r, root: t.root, path: it.path[:0]}
+}
+
 func (it *treeIter[V]) next() bool {
 	if it.root == nil {
 		return false

@@ -29,8 +29,10 @@ func SplitWindowKey(b []byte) (key []byte, start int64, seq uint32, ok bool) {
 
 // segments walks a store that is cut into spans of time.
 type segments struct {
-	store Store
-	spec  Spec
+	store   Store
+	spec    Spec
+	at      []byte // scratch of the walk under way
+	walking bool
 }
 
 // appendSegment appends the number of the segment of time t.
@@ -47,7 +49,7 @@ type Windows struct {
 // NewWindows returns the windows in a store that spec, of the form WindowKeys and
 // with a retention, describes. The retention counts from their start.
 func NewWindows(s Store, spec Spec) *Windows {
-	return &Windows{seg: segments{s, spec}}
+	return &Windows{seg: segments{store: s, spec: spec}}
 }
 
 func (w *Windows) local(key []byte, start int64, seq uint32) []byte {
@@ -120,17 +122,11 @@ func (s *segments) each(from, to int64, visit func(segment []byte) error) error 
 		return nil
 	}
 	first, end := s.spec.segment(from), s.spec.segment(to)
+	if end-first < fewSegments {
+		return s.eachOf(first, end, visit)
+	}
 	last := s.appendSegment(nil, to)
 	at := s.appendSegment(nil, from)
-	if end-first < fewSegments {
-		for ; first <= end; first++ {
-			binary.BigEndian.PutUint64(at, uint64(first))
-			if err := visit(at); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 	for {
 		segment, err := s.next(at, PrefixEnd(last))
 		if segment == nil || err != nil {
@@ -143,6 +139,25 @@ func (s *segments) each(from, to int64, visit func(segment []byte) error) error 
 			return nil
 		}
 	}
+}
+
+// eachOf visits the prefixes of the segments of these numbers.
+func (s *segments) eachOf(first, last int64, visit func(segment []byte) error) error {
+	at := s.at
+	if s.walking || at == nil {
+		at = make([]byte, SegmentPrefix) // The scratch is that of a walk around this one.
+	}
+	if !s.walking {
+		s.at, s.walking = at, true
+		defer func() { s.walking = false }()
+	}
+	for ; first <= last; first++ {
+		binary.BigEndian.PutUint64(at, uint64(first))
+		if err := visit(at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // next returns the first used segment in lo…hi.

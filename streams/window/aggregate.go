@@ -92,7 +92,7 @@ func derive[K, V, A any](g *streams.Grouped[K, V], w Windows, f fold[K, V, A], v
 		case sliding:
 			return (&slidingOp[K, V, A]{operator: op}).begin(), nil
 		case session:
-			return (&sessionOp[K, V, A]{operator: op}).begin(), nil
+			return (&sessionOp[K, V, A]{operator: op}).begin()
 		}
 		return op.take, nil
 	}, storeKeys[K]{inner: key, w: w}, value, opts...)

@@ -11,6 +11,10 @@ type sessionOp[K, V, A any] struct {
 	sessions *state.Sessions
 	found    []span[A] // the open sessions near a record
 	closed   int64
+	// latest is the latest end of a session that was there when the operator began, -1
+	// when there was none; known says that the store was asked.
+	latest   int64
+	known    bool
 	visit    func(state.Session) error
 	shutting func(state.Session) error
 }
@@ -21,10 +25,29 @@ type span[A any] struct {
 	agg        A
 }
 
-func (s *sessionOp[K, V, A]) begin() func(*streams.Record[K, V]) error {
+func (s *sessionOp[K, V, A]) begin() (func(*streams.Record[K, V]) error, error) {
 	s.sessions = state.NewSessions(reading{s.rows.Bytes()}, s.rows.Layout())
 	s.visit, s.shutting = s.gather, s.emitSession
-	return s.take
+	return s.take, s.rows.Remember(s.recall, s.save)
+}
+
+// recall begins with the sessions there are: of some, the note may not know.
+func (s *sessionOp[K, V, A]) recall(note []byte) error {
+	s.known = false
+	return s.operator.recall(note)
+}
+
+// bound says when the last session ends at the latest: at the time of a record, or with
+// those that were there before.
+func (s *sessionOp[K, V, A]) bound() (err error) {
+	if !s.known {
+		if s.latest, err = s.sessions.Latest(); err != nil {
+			return err
+		}
+		s.known = true
+	}
+	s.sessions.EndBy(max(s.observed, s.latest))
+	return nil
 }
 
 func (s *sessionOp[K, V, A]) take(r *streams.Record[K, V]) error {
@@ -34,6 +57,9 @@ func (s *sessionOp[K, V, A]) take(r *streams.Record[K, V]) error {
 	s.closed = s.observe(r.Time, s.w.wait())
 	key, err := s.encode(r)
 	if err != nil {
+		return err
+	}
+	if err := s.bound(); err != nil {
 		return err
 	}
 	clear(s.found)
