@@ -61,6 +61,7 @@ type options struct {
 	sizes     []string      // Of the transactions to stream.
 	eosSizes  []string
 	streams   []string // The loads of the streams engine; all when empty.
+	once      bool     // Those are measured in one round.
 	kafka     string
 	// The comparison with Debezium.
 	heap         string
@@ -159,6 +160,7 @@ func (c *command) shrink() {
 	if !said["streams"] {
 		c.streams = []string{"stateless", "count.hot", "join.stream", "restore"}
 	}
+	c.once = !said["rounds"]
 	c.eosSizes = []string{"1000"}
 }
 

@@ -82,6 +82,9 @@ func benchStreams(ctx context.Context, o options) error {
 	}
 	defer b.stop()
 	o.run.Machine.Broker = b.broker.name
+	if o.once {
+		o.rounds = 1
+	}
 	for _, l := range streamsLoads(o.rows) {
 		if !o.wants(l.name) {
 			continue
