@@ -11,11 +11,14 @@ import (
 
 // createSlot makes the slot, or a temporary one for its snapshot, and tells what it
 // waits for when that takes long.
-func (w *work) createSlot(ctx context.Context, side *db, rep *replication, temporary bool) (slot newSlot, err error) {
-	name := w.set.slot
-	if temporary {
-		name = temporarySlot(name, time.Now())
+func (w *work) createSlot(ctx context.Context, side *db, rep *replication, temporary bool) (newSlot, error) {
+	if temporary { // Nobody reads from it.
+		return w.makeSlot(ctx, side, rep, temporarySlot(w.set.slot, time.Now()), true)
 	}
+	return w.set.soundSlot(ctx, side, w.set.slot, w.log, func() (newSlot, error) { return w.makeSlot(ctx, side, rep, w.set.slot, false) })
+}
+
+func (w *work) makeSlot(ctx context.Context, side *db, rep *replication, name string, temporary bool) (slot newSlot, err error) {
 	made, mctx := errgroup.WithContext(ctx)
 	finished := make(chan struct{})
 	made.Go(func() error {

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
@@ -151,7 +152,9 @@ func (r *remedy) acceptGap(ctx context.Context) (*position, string, error) {
 	var to uint64
 	how := "the slot " + r.set.slot
 	if r.info == nil {
-		slot, err := r.rep.createSlot(ctx, r.set.slot, false, r.set.failover(r.srv))
+		slot, err := r.set.soundSlot(ctx, r.side, r.set.slot, slog.New(slog.DiscardHandler), func() (newSlot, error) {
+			return r.rep.createSlot(ctx, r.set.slot, false, r.set.failover(r.srv))
+		})
 		if err != nil {
 			return nil, "", err
 		}

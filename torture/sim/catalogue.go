@@ -32,6 +32,8 @@ var catalogue = []known{
 	{"SELECT current_setting('server_version_num'), current_setting('wal_level')", func(ss *session, _ []string) [][]any {
 		return [][]any{{"150008", "logical", false, ss.db.nextXID, ss.db.started, systemID}}
 	}},
+	{"SELECT pg_catalog.pg_snapshot_xmax(", func(ss *session, _ []string) [][]any { return [][]any{{ss.db.nextXID}} }},
+	{"SELECT coalesce(pg_catalog.min(name), '')", fixed("")},
 	{"SELECT pg_catalog.pg_postmaster_start_time()", func(ss *session, _ []string) [][]any { return [][]any{{ss.db.started}} }},
 	{"SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident, c.relispartition", tableRows},
 	{"SELECT n.nspname, c.relname, c.relreplident", func(ss *session, args []string) [][]any {

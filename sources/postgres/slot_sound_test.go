@@ -1,0 +1,73 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tidemill/tidemill/connect/connecttest"
+)
+
+// TestTableChangesWhileTheSlotIsMade changes tables at the moment at which a server
+// notes, while it makes a slot, the changes of its catalogue only for as long as the slot
+// is not read from: it cannot decode what comes after them, or decodes it with names that
+// are not true any more. The slot is not used.
+func TestTableChangesWhileTheSlotIsMade(t *testing.T) {
+	for name, c := range map[string]struct{ change, insert, want string }{
+		"emptied": {`TRUNCATE b; INSERT INTO b VALUES (1, 'x')`, `INSERT INTO b VALUES (2, 'y')`, `b c {"id":2} null {"id":2,"v":"y"}`},
+		"renamed": {`ALTER TABLE b RENAME v TO w`, `INSERT INTO b VALUES (2, 'y')`, `b c {"id":2} null {"id":2,"w":"y"}`},
+		"made":    {`CREATE TABLE aside (id int); INSERT INTO aside VALUES (1)`, `INSERT INTO aside VALUES (2); INSERT INTO b VALUES (2, 'y')`, `b c {"id":2} null {"id":2,"v":"y"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newTestDB(t)
+			d.exec(`CREATE TABLE b (id int PRIMARY KEY, v text); CREATE TABLE x (id int)`)
+			ctx := context.Background()
+			open := func(sql string) (tx pgx.Tx, pid string) {
+				conn := d.session()
+				tx, err := conn.Begin(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := tx.Exec(ctx, sql); err != nil {
+					t.Fatal(err)
+				}
+				return tx, fmt.Sprint(conn.PgConn().PID())
+			}
+			commit := func(tx pgx.Tx) {
+				if err := tx.Commit(ctx); err != nil {
+					t.Fatal(err)
+				}
+			}
+			waitsFor := func(pid string) bool {
+				return d.get(`SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender' AND datname = current_database() AND `+pid+` = ANY (pg_blocking_pids(pid))`) == "1"
+			}
+			first, firstPID := open(`INSERT INTO x VALUES (1)`)
+			var offsets connecttest.Offsets
+			run := d.start(&offsets, "table.include.list", "public.b")
+			eventually(t, "the slot waits", func() bool { return waitsFor(firstPID) })
+			change, changePID := open(c.change)
+			commit(first)
+			eventually(t, "the slot waits for the change", func() bool { return waitsFor(changePID) })
+			last, lastPID := open(`INSERT INTO x VALUES (2)`)
+			commit(change)
+			eventually(t, "the slot is made, or another one waits", func() bool {
+				return waitsFor(lastPID) || d.get(`SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1 AND confirmed_flush_lsn IS NOT NULL`, d.slot) == "1"
+			})
+			commit(last)
+			d.streaming()
+			d.exec(c.insert)
+			for deadline := time.Now().Add(time.Minute); ; {
+				r := run.Take(1)
+				if got := brief(&r[0]); got == c.want {
+					break
+				} else if time.Now().After(deadline) || got[:3] == "b c" {
+					t.Fatalf("%s, want %s", got, c.want)
+				}
+			}
+		})
+	}
+}
