@@ -66,14 +66,35 @@ func (c *census) nearest(id taskID, m string) string {
 	return m
 }
 
-// balance shares the tasks out: each member keeps as many of those it has as it may, and
-// the others go to who has room and the least to catch up on.
+// balance shares the tasks out, first those with stores, whose rows and work are then
+// everywhere as much as can be, and then the others.
 func (c *census) balance() map[string][]taskID {
 	placed := map[string][]taskID{}
 	if len(c.members) == 0 {
 		return placed
 	}
-	floor, extra := len(c.tasks)/len(c.members), len(c.tasks)%len(c.members)
+	var keeping, others []taskID
+	for _, id := range c.tasks {
+		if c.stateful[id.sub] {
+			keeping = append(keeping, id)
+		} else {
+			others = append(others, id)
+		}
+	}
+	c.share(keeping, len(keeping), placed)
+	c.share(others, len(c.tasks), placed)
+	return placed
+}
+
+// share places tasks, the last of all so many. Each member keeps as many of those it has
+// as it may, and the others go to who has room and the least to catch up on.
+func (c *census) share(tasks []taskID, all int, placed map[string][]taskID) {
+	floor, extra := all/len(c.members), all%len(c.members)
+	for _, m := range c.members {
+		if len(placed[m]) > floor {
+			extra--
+		}
+	}
 	var homeless []taskID
 	give := func(m string, id taskID) bool {
 		switch {
@@ -86,7 +107,7 @@ func (c *census) balance() map[string][]taskID {
 		placed[m] = append(placed[m], id)
 		return true
 	}
-	for _, id := range c.tasks {
+	for _, id := range tasks {
 		m, known := c.had[id]
 		if !known || !slices.Contains(c.members, m) || !give(m, id) {
 			homeless = append(homeless, id)
@@ -103,7 +124,6 @@ func (c *census) balance() map[string][]taskID {
 			}
 		}
 	}
-	return placed
 }
 
 // placeStandbys chooses who keeps copies: those who have the most of a store already, as

@@ -175,6 +175,18 @@ func checkSettled(t *testing.T, seed uint64, c *census, d deal) {
 		if n := len(d.active[m]); n < floor || n > floor+1 || len(d.warm[m]) > 0 {
 			t.Fatalf("seed %d: %s of %v runs %d of %d tasks, warms up %v", seed, m, c.members, n, len(c.tasks), d.warm[m])
 		}
+		all, has := 0, 0
+		for _, id := range c.tasks {
+			if c.stateful[id.sub] {
+				all++
+				if slices.Contains(d.active[m], id) {
+					has++
+				}
+			}
+		}
+		if floor := all / len(c.members); has < floor || has > floor+1 {
+			t.Fatalf("seed %d: %s of %v runs %d of %d tasks with stores", seed, m, c.members, has, all)
+		}
 	}
 	for _, id := range c.tasks {
 		copies := 0

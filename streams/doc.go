@@ -76,6 +76,12 @@
 // process that dies at any moment finds the database as of some commit and catches
 // up from the changelog.
 //
+// With [App].Standbys other processes keep copies of a task's stores from their
+// changelogs, and the task goes to one of them when its process is gone. A process that
+// has little of a store, such as a new one, warms up before a task is moved to it.
+// With [Config].Remote the processes ask each other for rows, so that each can be asked
+// for those of all; where they answer and what each has travels in the consumer group.
+//
 // A [View] reads stores from outside, and follow their changes, without
 // standing in the way. [Local], and package streamstest around it, runs a topology
 // without a broker.

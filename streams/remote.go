@@ -124,8 +124,8 @@ func (e *Engine) rowsHere(a *application, store string) *query.Rows {
 		Total: func() int { return a.tasksOf(store) },
 		Place: partitionOf, Layout: a.Topology.layout(store),
 		Copy: func(p int32) (int64, bool) { return a.copyLag(store, p) },
-		Reached: func(from func(state.ID) state.Reader, p int32) (query.Position, error) {
-			return a.reached(store, from, p)
+		Reached: func(from func(state.ID) state.Reader, p int32, inputs bool) (query.Position, error) {
+			return a.reached(store, from, p, inputs)
 		},
 		LSN: func(read func(state.ID) state.Reader) (uint64, error) { return lsnOf(e.db, a.ID, read) },
 	}}
@@ -135,9 +135,9 @@ func (e *Engine) rowsHere(a *application, store string) *query.Rows {
 	return rows
 }
 
-// reached tells how far a partition of a store has come, in the topics its task reads, as
-// far as this process knows that, and in the store's changelog.
-func (a *application) reached(store string, from func(state.ID) state.Reader, p int32) (query.Position, error) {
+// reached tells how far a partition of a store has come in the store's changelog and, with
+// inputs, in the topics its task reads, as far as this process knows that.
+func (a *application) reached(store string, from func(state.ID) state.Reader, p int32, inputs bool) (query.Position, error) {
 	meta, err := a.e.db.Open(metaStore(a.ID), p)
 	if err != nil {
 		return nil, err
@@ -152,6 +152,9 @@ func (a *application) reached(store string, from func(state.ID) state.Reader, p 
 	}
 	if err := note('c', store, changelogName(a.ID, store)); err != nil {
 		return nil, err
+	}
+	if !inputs {
+		return at, nil
 	}
 	for _, source := range a.Topology.subs[a.subOf(store)].sources {
 		topic := topicName(a.ID, source)

@@ -19,6 +19,7 @@ import (
 	"github.com/tidemill/tidemill/converters/json"
 	"github.com/tidemill/tidemill/internal/kafkalog"
 	"github.com/tidemill/tidemill/streams"
+	"github.com/tidemill/tidemill/streams/query"
 	"github.com/tidemill/tidemill/streams/sql"
 	"github.com/tidemill/tidemill/streams/topics"
 	"github.com/tidemill/tidemill/worker"
@@ -32,6 +33,12 @@ const (
 	settingRegistry    = "ksql.schema.registry.url"
 	settingReplication = "ksql.internal.topic.replicas"
 	settingCache       = "ksql.streams.cache.max.bytes.buffering"
+	settingStandbys    = "ksql.streams.num.standby.replicas"
+	settingListener    = "ksql.internal.listener"
+	settingAdvertised  = "ksql.advertised.listener"
+	settingSecret      = "ksql.internal.secret"
+	settingStale       = "ksql.query.pull.enable.standby.reads"
+	settingStaleLag    = "ksql.query.pull.max.allowed.offset.lag"
 )
 
 func sqlConfigDef() *connect.ConfigDef {
@@ -46,6 +53,18 @@ func sqlConfigDef() *connect.ConfigDef {
 			Doc: "How many copies Kafka keeps of changelogs, repartition topics and the statement log."},
 		connect.ConfigKey{Name: settingCache, Type: connect.TypeLong, Default: "10485760", Check: connect.Between(0, 1<<40), Importance: connect.Low, Group: "SQL",
 			Doc: "Bytes of each query's write-back cache."},
+		connect.ConfigKey{Name: settingStandbys, Type: connect.TypeInt, Default: "0", Check: connect.Between(0, 100), Importance: connect.Medium, Group: "SQL",
+			Doc: "How many other workers keep a copy of each table, so that one that is gone is replaced without a long restore."},
+		connect.ConfigKey{Name: settingListener, Optional: true, Importance: connect.Medium, Group: "SQL",
+			Doc: "The host:port at which other workers of the service ask this one for rows; 127.0.0.1 and a free port without it. Another than a loopback address needs ksql.internal.secret."},
+		connect.ConfigKey{Name: settingAdvertised, Optional: true, Importance: connect.Medium, Group: "SQL",
+			Doc: "The host:port by which other workers reach that address, when it is not the one listened at."},
+		connect.ConfigKey{Name: settingSecret, Type: connect.TypePassword, Optional: true, Importance: connect.High, Group: "SQL",
+			Doc: "What workers of the service sign their questions to each other with; the same for all. Where rest.basic.auth.users is set, workers answer each other only with it."},
+		connect.ConfigKey{Name: settingStale, Type: connect.TypeBoolean, Default: "false", Importance: connect.Low, Group: "SQL",
+			Doc: "Whether copies of a table may answer pull queries when the worker that has it does not."},
+		connect.ConfigKey{Name: settingStaleLag, Type: connect.TypeLong, Default: "9223372036854775807", Importance: connect.Low, Group: "SQL",
+			Doc: "How many changes a copy that answers pull queries may lack."},
 	).OpenTo(func(string) bool { return true })
 }
 
@@ -83,7 +102,7 @@ func (n *sqlNode) Run(ctx context.Context) error {
 	defer client.Close()
 	runner, err := streams.OpenEngine(streams.Config{
 		Brokers: brokers, Client: options, Dir: n.settings.String(settingStateDir),
-		CacheBytes: n.settings.Int64(settingCache), Replication: n.settings.Int(settingReplication), Logger: n.log,
+		CacheBytes: n.settings.Int64(settingCache), Replication: n.settings.Int(settingReplication), Logger: n.log, Remote: n.remote(),
 	})
 	if err != nil {
 		return err
@@ -92,6 +111,21 @@ func (n *sqlNode) Run(ctx context.Context) error {
 	group.Go(func() error { return runner.Run(ctx) })
 	group.Go(func() error { return n.serve(ctx, runner, client) })
 	return group.Wait()
+}
+
+// remote says how workers ask each other for rows. Where people have to show who they are,
+// workers do too.
+func (n *sqlNode) remote() *query.Remote {
+	r := &query.Remote{Listen: address(n.settings.String(settingListener)), Advertise: address(n.settings.String(settingAdvertised)), Secret: n.settings.String(settingSecret)}
+	if r.Secret == "" && r.Listen == "" && r.Advertise == "" && n.raw["rest.basic.auth.users"] != "" {
+		return nil
+	}
+	return r
+}
+
+// address takes the scheme off a listener, which ksqlDB writes with it.
+func address(listener string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(listener, "http://"), "/")
 }
 
 // serve opens the engine and keeps it until ctx is done.
@@ -108,7 +142,10 @@ func (n *sqlNode) serve(ctx context.Context, runner *streams.Engine, client *top
 		return err
 	}
 	defer log.Close()
-	c := sql.Config{Service: service, Topics: client, Records: client, Runner: runner, Log: log, Formats: n.formats(), Connectors: n.connectors, Logger: n.log}
+	c := sql.Config{Service: service, Topics: client, Records: client, Runner: runner, Log: log, Formats: n.formats(), Connectors: n.connectors, Logger: n.log, Standbys: n.settings.Int(settingStandbys)}
+	if n.settings.Bool(settingStale) {
+		c.MaxLag = n.settings.Int64(settingStaleLag)
+	}
 	if url := n.settings.String(settingRegistry); url != "" {
 		registry, err := avro.NewRegistry(n.registrySettings())
 		if err != nil {

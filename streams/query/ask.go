@@ -61,6 +61,17 @@ func (r *Rows) ask(ctx context.Context, q *question, visit func(Row) error) erro
 	if r.Fleet == nil {
 		return r.noted(q, r.here(ctx, q, visit))
 	}
+	// Most of what is asked often is here, and then nothing has to be prepared.
+	if err := r.has(q); err == nil && q.Op == opGet && q.AtLeast == nil {
+		if err := r.here(ctx, q, visit); err == nil {
+			return r.noted(q, nil)
+		}
+	}
+	return r.askAround(ctx, q, visit)
+}
+
+// askAround is ask where others may have to be asked.
+func (r *Rows) askAround(ctx context.Context, q *question, visit func(Row) error) error {
 	wait := r.Patience
 	if wait <= 0 {
 		wait = patience

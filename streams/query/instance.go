@@ -74,8 +74,9 @@ type Bounds struct {
 	// AtLeast is what an answer has to have seen. An instance that is not there yet is
 	// asked again until it is.
 	AtLeast Position
-	// Seen, when it is not nil, is told how far the answers are: what a later reader has
-	// to have AtLeast so as not to go back in time. It is used by one goroutine then.
+	// Seen, when it is not nil, is told how far the answers are, in offsets of changelogs:
+	// what a later reader has to have AtLeast so as not to go back in time. It is used by
+	// one goroutine then.
 	Seen Position
 	// Patience is how long answers are waited for while tasks move, 10 seconds when zero.
 	Patience time.Duration

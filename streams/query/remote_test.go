@@ -44,7 +44,7 @@ func storeOf(t testing.TB, n int, copyLag int64) *Rows {
 		App: "a", Store: "s", Name: "s", DB: db, Open: &sync.RWMutex{}, Hub: NewHub(),
 		Here: func() []int32 { return here }, Total: func() int { return 1 }, Place: func([]byte, int) int32 { return 0 },
 		Copy:    func(int32) (int64, bool) { return copyLag, copyLag >= 0 },
-		Reached: func(func(state.ID) state.Reader, int32) (Position, error) { return Position{"in": {0: 100}}, nil },
+		Reached: func(func(state.ID) state.Reader, int32, bool) (Position, error) { return Position{"in": {0: 100}}, nil },
 	}}
 }
 

@@ -45,8 +45,9 @@ type Source struct {
 	// Copy tells how many records of its changelog the copy lacks that this process keeps
 	// of a partition whose task runs elsewhere. ok is false when there is no copy.
 	Copy func(p int32) (lag int64, ok bool)
-	// Reached tells how far a partition has come, from the DB or a snapshot of it.
-	Reached func(from func(state.ID) state.Reader, p int32) (Position, error)
+	// Reached tells how far a partition has come in its changelog, and, with inputs, in the
+	// topics its task reads, from the DB or a snapshot of it.
+	Reached func(from func(state.ID) state.Reader, p int32, inputs bool) (Position, error)
 	// LSN reads for which position in the log of the database the rows are true, 0 when
 	// that is not known; nil when it never is.
 	LSN func(read func(state.ID) state.Reader) (uint64, error)
@@ -132,7 +133,7 @@ func (r *Rows) reached(q *question, from func(state.ID) state.Reader) error {
 	if q.AtLeast == nil || r.Reached == nil {
 		return nil
 	}
-	at, err := r.Reached(from, q.Partition)
+	at, err := r.Reached(from, q.Partition, true)
 	if err != nil {
 		return err
 	}
@@ -155,7 +156,7 @@ func (r *Rows) saw(q *question, from func(state.ID) state.Reader) error {
 	if !q.Report || r.Reached == nil {
 		return nil
 	}
-	at, err := r.Reached(from, q.Partition)
+	at, err := r.Reached(from, q.Partition, false)
 	q.seen = at
 	return err
 }

@@ -100,6 +100,12 @@ type Config struct {
 	Schemas SchemaSource
 	// Connectors runs connectors; nil when there are none to be had.
 	Connectors Connectors
+	// Standbys is how many copies of each query's tables other processes keep, for
+	// queries whose properties do not say it (num.standby.replicas).
+	Standbys int
+	// MaxLag lets a copy answer pull queries that lacks at most so many changes of its
+	// table. Without it only the process answers that runs the query's task.
+	MaxLag int64
 	// Logger is told of rows that could not be computed; nil for nobody.
 	Logger *slog.Logger
 }

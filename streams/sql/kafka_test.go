@@ -3,6 +3,7 @@ package sql
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/tidemill/tidemill/internal/devstack"
 	"github.com/tidemill/tidemill/internal/kafkalog"
 	"github.com/tidemill/tidemill/streams"
+	remote "github.com/tidemill/tidemill/streams/query"
 	"github.com/tidemill/tidemill/streams/topics"
 )
 
@@ -31,7 +33,7 @@ type process struct {
 func startProcess(t *testing.T, brokers []string, dir string, with ...func(*Config)) *process {
 	t.Helper()
 	p := &process{ended: make(chan error, 1)}
-	runner, err := streams.OpenEngine(streams.Config{Brokers: brokers, Dir: dir})
+	runner, err := streams.OpenEngine(streams.Config{Brokers: brokers, Dir: dir, Remote: &remote.Remote{Secret: "e2e"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,6 +151,49 @@ func TestOverKafka(t *testing.T) {
 	p = startProcess(t, brokers, t.TempDir())
 	p.eventually(t, "SELECT * FROM by_purchaser;", "[8,1,4]")
 	p.stop(t)
+}
+
+// TestEveryProcessAnswers asks two processes of one service for all rows of a table and
+// for single ones, while each has a part of the table, and the one that is left for what
+// the other had.
+func TestEveryProcessAnswers(t *testing.T) {
+	brokers := devstack.TestKafka(t)
+	one := startProcess(t, brokers, t.TempDir())
+	one.must(t, `
+		CREATE STREAM visits (id INT KEY, city STRING) WITH (KAFKA_TOPIC='visits', FORMAT='JSON', PARTITIONS=4);
+		CREATE TABLE cities AS SELECT city, COUNT(*) AS n FROM visits GROUP BY city EMIT CHANGES;`)
+	var all []string
+	for i := range 12 {
+		one.must(t, fmt.Sprintf("INSERT INTO visits VALUES (%d, 'c%02d');", i, i))
+		all = append(all, fmt.Sprintf(`["c%02d",1]`, i))
+	}
+	one.eventually(t, "SELECT * FROM cities;", all...)
+	other := startProcess(t, brokers, t.TempDir())
+	shared := func(p *process) bool {
+		store, err := p.Engine.config.Runner.Rows(t.Context(), p.app(p.catalog.queryIDs()[0]), resultStore)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := store.Instances()
+		return len(all) == 2 && len(all[0].Active) == 2 && len(all[1].Active) == 2
+	}
+	deadline := time.After(2 * time.Minute)
+	for tick := time.NewTicker(20 * time.Millisecond); !shared(one) || !shared(other); {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("the table is not shared")
+		}
+	}
+	for _, p := range []*process{one, other} {
+		p.eventually(t, "SELECT * FROM cities;", all...)
+		for i := range 12 {
+			p.eventually(t, fmt.Sprintf("SELECT * FROM cities WHERE city = 'c%02d';", i), all[i])
+		}
+	}
+	one.stop(t)
+	other.eventually(t, "SELECT * FROM cities;", all...)
+	other.stop(t)
 }
 
 // pushes runs push queries: one that ends at its limit, one that is cancelled.

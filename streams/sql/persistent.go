@@ -193,6 +193,10 @@ func (e *Engine) start(q *persistent) error {
 		ID: e.app(q.id), Topology: q.built.topology,
 		FromLatest:  setting(q.properties, "auto.offset.reset") == "latest",
 		ExactlyOnce: strings.HasPrefix(setting(q.properties, "processing.guarantee"), "exactly_once"),
+		Standbys:    e.config.Standbys,
+	}
+	if n, err := strconv.Atoi(setting(q.properties, "num.standby.replicas")); err == nil {
+		app.Standbys = n
 	}
 	if setting(q.properties, "ksql.fail.on.deserialization.error") != "true" {
 		app.OnFault = recordfault.SkipUnreadable

@@ -71,7 +71,11 @@ const storePatience = 10 * time.Second
 func (e *Engine) rows(ctx context.Context, q *persistent) (*rows.Rows, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, storePatience, fmt.Errorf("waited %v for it", storePatience))
 	defer cancel()
-	return e.config.Runner.Rows(ctx, e.app(q.id), resultStore)
+	store, err := e.config.Runner.Rows(ctx, e.app(q.id), resultStore)
+	if err != nil || e.config.MaxLag <= 0 {
+		return store, err
+	}
+	return store.Within(rows.Bounds{MaxLag: e.config.MaxLag}), nil
 }
 
 // errEnough ends a walk when the query has given all it should.

@@ -40,8 +40,7 @@ func (v *View[K, V]) Fetch(ctx context.Context, k K, from, to time.Time, visit f
 	return v.span(ctx, key, from, to, visit)
 }
 
-// FetchAll visits the windows of all keys in the partitions this process has, as Fetch
-// does those of one; sessions are those that end in from…to. They come in no certain
+// FetchAll visits the windows of all keys as Fetch does those of one; sessions are those that end in from…to. They come in no certain
 // order.
 func (v *View[K, V]) FetchAll(ctx context.Context, from, to time.Time, visit func(streams.Record[Windowed[K], V]) error) error {
 	return v.span(ctx, nil, from, to, visit)
