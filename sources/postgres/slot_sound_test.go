@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/tidemill/tidemill/connect/connecttest"
+	"github.com/tidemill/tidemill/internal/devstack"
 )
 
 // TestTableChangesWhileTheSlotIsMade changes tables at the moment at which a server
@@ -16,14 +17,17 @@ import (
 // is not read from: it cannot decode what comes after them, or decodes it with names that
 // are not true any more. The slot is not used.
 func TestTableChangesWhileTheSlotIsMade(t *testing.T) {
+	t.Parallel()
+	// Of its own: the making of a slot waits for the transactions of all databases.
+	pg := devstack.NewTestPostgres(t, devstack.PostgresOptions{})
 	for name, c := range map[string]struct{ change, insert, want string }{
 		"emptied": {`TRUNCATE b; INSERT INTO b VALUES (1, 'x')`, `INSERT INTO b VALUES (2, 'y')`, `b c {"id":2} null {"id":2,"v":"y"}`},
 		"renamed": {`ALTER TABLE b RENAME v TO w`, `INSERT INTO b VALUES (2, 'y')`, `b c {"id":2} null {"id":2,"w":"y"}`},
 		"made":    {`CREATE TABLE aside (id int); INSERT INTO aside VALUES (1)`, `INSERT INTO aside VALUES (2); INSERT INTO b VALUES (2, 'y')`, `b c {"id":2} null {"id":2,"v":"y"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			d := newTestDB(t)
+			openTestDB(t, pg.DSN("postgres")).exec("CREATE DATABASE " + name)
+			d := openTestDB(t, pg.DSN(name))
 			d.exec(`CREATE TABLE b (id int PRIMARY KEY, v text); CREATE TABLE x (id int)`)
 			ctx := context.Background()
 			open := func(sql string) (tx pgx.Tx, pid string) {

@@ -374,6 +374,9 @@ func (s *stream) rowChange(ctx context.Context, typ byte, at uint64, body []byte
 	}()
 	for err = s.emit(typ, t.plan); s.comp.adapts(t.plan, err); err = s.emit(typ, t.plan) {
 		s.em.batch.records = s.em.batch.records[:from]
+		if _, err := s.teach(ctx); err != nil {
+			return err
+		}
 		if err := s.plan(ctx, t); err != nil {
 			return err
 		}

@@ -16,7 +16,7 @@ func (s *stream) learn(ctx context.Context, r *relation) error {
 		return nil
 	}
 	failpoint.At("source.stream.relation")
-	side, err := s.catalog(ctx)
+	side, err := s.teach(ctx)
 	if err != nil {
 		return err
 	}
@@ -33,12 +33,6 @@ func (s *stream) learn(ctx context.Context, r *relation) error {
 }
 
 func (s *stream) plan(ctx context.Context, t *planned) error {
-	side, err := s.catalog(ctx)
-	if err != nil {
-		return err
-	}
-	// Not where the connection is opened: that may be for a moment of less time than this.
-	s.comp.types.load = func(oid uint32) (*typeInfo, error) { return side.loadType(ctx, oid) }
 	p, err := s.comp.compile(t.rel, t.facts)
 	if err != nil {
 		if isRetriable(err) {
@@ -83,6 +77,19 @@ func (s *stream) catalog(ctx context.Context) (*db, error) {
 	}
 	s.side = side
 	return side, nil
+}
+
+// teach is catalog for who learns types over it. They have the time of ctx for that, and
+// not what the one had who opened the connection.
+func (s *stream) teach(ctx context.Context) (*db, error) {
+	s.comp.types.load = func(oid uint32) (*typeInfo, error) {
+		side, err := s.catalog(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return side.loadType(ctx, oid)
+	}
+	return s.catalog(ctx)
 }
 
 func (s *stream) dropSide(ctx context.Context) {
