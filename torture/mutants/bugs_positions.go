@@ -74,7 +74,7 @@ func resuming() []Mutant {
 			Name:   "bug_resume_repeats",
 			Breaks: "The last change before the place inside of a transaction is sent again on resuming (invariant 2).",
 			Edits:  []Edit{{"sources/postgres/stream.go", "	return e.pos.ordinal > s.skip\n", "	return e.pos.ordinal >= max(1, s.skip)\n"}},
-			Hunt:   Hunt{Faults: breaking()},
+			Hunt:   Hunt{Faults: breaking(), Connector: tight(), Templates: []string{"transfer", "copy", "big", "bigdelete"}},
 		},
 		{
 			Name:   "bug_resume_skips",

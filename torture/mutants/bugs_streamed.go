@@ -2,6 +2,7 @@ package mutants
 
 // streamed are bugs of transactions that come while they are in progress.
 func streamed() []Mutant {
+	large := Hunt{Templates: []string{"transfer", "big", "bigdelete"}}
 	return []Mutant{
 		{
 			Name:   "bug_stream_subabort",
@@ -20,11 +21,14 @@ func streamed() []Mutant {
 				"		if t.aborted.has(e.xid) {\n",
 				"		if t.aborted.has(e.xid) && e.message[0] != 'U' && e.message[0] != 'D' {\n",
 			}},
+			Hunt: large,
 		},
 		{
 			Name:   "bug_stream_orphans",
 			Breaks: "The columns of a table are forgotten with the subtransaction that told them first and was rolled back.",
 			Edits:  []Edit{{"sources/postgres/streamed.go", "		if len(orphans) > 0 {\n", "		if len(orphans) > 1<<20 {\n"}},
+			// Only the first of a connection tells them.
+			Hunt: Hunt{Faults: []string{"ws.kill", "px-pg.cut", "px-pg.rst"}, Templates: []string{"transfer", "big"}},
 		},
 		{
 			Name:   "bug_spill_tail",
