@@ -89,6 +89,9 @@ func (e *epochs) push(topic string, partition int32, rs []*kgo.Record, end int64
 	}
 	q.end = max(end, q.end)
 	for _, r := range rs {
+		if r.Attrs.IsControl() {
+			continue
+		}
 		if err := e.arrive(q, r); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"fmt"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -110,6 +111,66 @@ func lookupInOrder(t *testing.T, eos bool) {
 	}
 	if len(seen) != orders {
 		t.Errorf("%d different results, want %d", len(seen), orders)
+	}
+	e.end()
+}
+
+// TestMarksOfTransactionsAreRead merges a topic that ends with the marks of transactions,
+// one of which came to nothing, with a topic whose records are later: there is nothing to
+// wait for, however long a task may.
+func TestMarksOfTransactionsAreRead(t *testing.T) {
+	for name, eos := range guarantees {
+		t.Run(name, func(t *testing.T) {
+			readMarks(t, eos, "early-"+strconv.FormatBool(eos), "late-"+strconv.FormatBool(eos))
+		})
+	}
+}
+
+func readMarks(t *testing.T, eos bool, early, late string) {
+	w := newWorld(t)
+	w.create(early, 1)
+	w.create(late, 1)
+	writer, err := kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.TransactionalID("writer"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	for _, end := range []kgo.TransactionEndTry{kgo.TryCommit, kgo.TryAbort} {
+		if err := writer.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		if err := writer.ProduceSync(w.ctx, &kgo.Record{Topic: early, Key: []byte("k"), Value: []byte("early")}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		if err := writer.EndTransaction(w.ctx, end); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.client.Produce(w.ctx, &kgo.Record{Topic: late, Key: []byte("k"), Value: []byte("late"), Timestamp: time.Now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+
+	b := NewBuilder()
+	From(b, early, serde.Text{}, serde.Text{}).Merge(From(b, late, serde.Text{}, serde.Text{})).To("out", serde.Text{}, serde.Text{})
+	topology, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := w.start(t.TempDir(), App{ID: "m", Topology: topology, ExactlyOnce: eos, CommitInterval: time.Millisecond, MaxIdle: time.Hour})
+	var seen []string
+	w.wait("the later record to come out", func() bool {
+		seen = nil
+		err := w.client.Read(w.ctx, "out", topics.ToEnd, func(r *kgo.Record) (bool, error) {
+			seen = append(seen, string(r.Value))
+			return true, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(seen) >= 2
+	})
+	if fmt.Sprint(seen) != "[early late]" {
+		t.Errorf("%v came out", seen)
 	}
 	e.end()
 }

@@ -29,20 +29,26 @@ type queue struct {
 	placed, known int64
 }
 
-// push appends fetched records.
+// push appends fetched records, which end is the end of their partition with. Those that
+// only mark the end of a transaction are not kept, but count for how far the partition
+// has been read: it is caught up with them, and not before.
 func (q *queue) push(rs []*kgo.Record, end int64) {
 	if q.head > 0 && q.head == len(q.records) {
 		q.records, q.head = q.records[:0], 0
 	}
-	q.records = append(q.records, rs...)
 	for _, r := range rs {
+		if q.first < 0 {
+			q.first = r.Offset
+		}
+		q.last = r.Offset + 1
+		if r.Attrs.IsControl() {
+			continue
+		}
+		q.records = append(q.records, r)
 		q.bytes += recordBytes(r)
 	}
-	if n := len(rs); n > 0 {
-		if q.first < 0 {
-			q.first = rs[0].Offset
-		}
-		q.last = rs[n-1].Offset + 1
+	if q.len() == 0 && q.next >= 0 {
+		q.next = max(q.next, q.last)
 	}
 	q.end = max(end, q.end)
 }
@@ -77,6 +83,9 @@ func (q *queue) pop() *kgo.Record {
 	q.timed = false
 	q.bytes -= recordBytes(r)
 	q.next = r.Offset + 1
+	if q.len() == 0 {
+		q.next = max(q.next, q.last)
+	}
 	return r
 }
 

@@ -135,6 +135,8 @@ func (r *runner) connect(ctx context.Context, balancer kgo.GroupBalancer) (err e
 		// repeat records without a word.
 		kgo.ConsumeStartOffset(start), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		// The marks of transactions say that a partition has been read to its end.
+		kgo.KeepControlRecords(),
 		kgo.RecordPartitioner(placement{}), kgo.MaxBufferedBytes(64 << 20), kgo.MaxBufferedRecords(1 << 18),
 		kgo.HeartbeatInterval(time.Second),
 		// A process that was killed and comes back takes its place again at once,
