@@ -84,7 +84,7 @@ func options(args []string) (o bankstorm.Options, show manner, err error) {
 	f.Uint64Var(&o.Seed, "seed", 1, "what faults and choices are drawn from")
 	f.DurationVar(&o.Duration, "duration", 0, "how long things go wrong (default 1m)")
 	f.StringVar(&o.Mode, "mode", bankstorm.ExactlyOnce, "what the worker promises: eos or alo")
-	f.DurationVar(&o.Gap, "gap", 0, "mean time from the recovery from a fault to the next one (default 1s)")
+	f.DurationVar(&o.Gap, "gap", 0, "mean time from the recovery from a fault to the next one (default 500ms)")
 	f.IntVar(&o.Clients, "clients", 0, "sessions that write (default 4)")
 	f.Float64Var(&o.TPS, "tps", 0, "transactions a second of all of them together (default 100)")
 	f.StringVar(&faults, "faults", "", "classes of faults that take part, separated by commas (default: each with even odds)")

@@ -147,10 +147,8 @@ func (s *stream) doubtful(commit uint64) error {
 }
 
 // replay gives a transaction's messages to change, but those of subtransactions that
-// were rolled back. The relations that such a one told are kept aside: the server does
-// not tell them again to the subtransactions that follow.
+// were rolled back. The server tells the relations of such a one again to what follows it.
 func (s *stream) replay(ctx context.Context, t *spilled) error {
-	orphans := map[uint32][]byte{}
 	s.replayed = 0
 	began := time.Now()
 	var own error // Not a fault of the store.
@@ -161,15 +159,7 @@ func (s *stream) replay(ctx context.Context, t *spilled) error {
 			}
 		}
 		if t.aborted.has(e.xid) {
-			if e.message[0] == 'R' && len(e.message) > 4 {
-				orphans[binary.BigEndian.Uint32(e.message[1:])] = append([]byte(nil), e.message...)
-			}
 			return nil
-		}
-		if len(orphans) > 0 {
-			if own = s.adopt(ctx, orphans, e); own != nil {
-				return own
-			}
 		}
 		if own = s.change(ctx, e.at, e.message); own != nil {
 			return own
@@ -184,36 +174,6 @@ func (s *stream) replay(ctx context.Context, t *spilled) error {
 		return own
 	}
 	return s.spillFault(err)
-}
-
-// adopt learns what a subtransaction that was rolled back had told of the relations
-// that a message speaks of, and its own did not.
-func (s *stream) adopt(ctx context.Context, orphans map[uint32][]byte, e spillEntry) error {
-	c := cursor{b: e.message[1:]}
-	oids := []uint32{c.u32()}
-	switch e.message[0] {
-	case 'R':
-		delete(orphans, oids[0])
-		return nil
-	case 'T':
-		if m, err := decodeTruncate(e.message[1:]); err == nil {
-			oids = m.relations
-		}
-	case 'I', 'U', 'D':
-	default:
-		return nil
-	}
-	for _, oid := range oids {
-		m := orphans[oid]
-		if m == nil {
-			continue
-		}
-		delete(orphans, oid)
-		if err := s.change(ctx, e.at, m); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // breathe does within a replay what run does between messages: the clock, reports to

@@ -19,7 +19,7 @@ type Options struct {
 	Seed     uint64
 	Duration time.Duration // Of the storm; setting up, healing and verifying come on top. 60 s.
 	Mode     string        // ExactlyOnce or AtLeastOnce. ExactlyOnce.
-	Gap      time.Duration // The mean time between the recovery from a fault and the next one. 1 s.
+	Gap      time.Duration // The mean time between the recovery from a fault and the next one. 0.5 s.
 	Clients  int           // Sessions that write. 4.
 	TPS      float64       // Transactions a second of all of them together. 100, with Streams 50.
 	// Templates are the kinds of transactions that are written; none for all of them.
@@ -77,7 +77,7 @@ func (o *Options) complete() error {
 		o.Mode = ExactlyOnce
 	}
 	if o.Gap == 0 {
-		o.Gap = time.Second
+		o.Gap = 500 * time.Millisecond
 	}
 	if o.Clients == 0 {
 		o.Clients = 4

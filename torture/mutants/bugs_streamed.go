@@ -24,13 +24,6 @@ func streamed() []Mutant {
 			Hunt: large,
 		},
 		{
-			Name:   "bug_stream_orphans",
-			Breaks: "The columns of a table are forgotten with the subtransaction that told them first and was rolled back.",
-			Edits:  []Edit{{"sources/postgres/streamed.go", "		if len(orphans) > 0 {\n", "		if len(orphans) > 1<<20 {\n"}},
-			// Only the first of a connection tells them.
-			Hunt: Hunt{Faults: []string{"ws.kill", "px-pg.cut", "px-pg.rst"}, Templates: []string{"transfer", "big"}},
-		},
-		{
 			Name:   "bug_spill_tail",
 			Breaks: "Of a transaction that went to a file, what was still in memory is lost.",
 			Edits: []Edit{{

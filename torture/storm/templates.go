@@ -218,7 +218,7 @@ func bigInsert(ctx context.Context, c *client, t *transaction) error {
 	for i := range 2 {
 		write := func() error { return t.all(ctx, half) }
 		if i == undone {
-			write = func() error { return t.undone(ctx, half) }
+			write = func() error { return t.undone(ctx, c, half) }
 		}
 		if err := write(); err != nil {
 			return err
@@ -228,7 +228,7 @@ func bigInsert(ctx context.Context, c *client, t *transaction) error {
 }
 
 // undone makes changes of all kinds and takes them back.
-func (t *transaction) undone(ctx context.Context, first change) error {
+func (t *transaction) undone(ctx context.Context, c *client, first change) error {
 	before := t.digest
 	if err := t.exec(ctx, "SAVEPOINT large"); err != nil {
 		return err
@@ -245,6 +245,10 @@ func (t *transaction) undone(ctx context.Context, first change) error {
 		}
 	}
 	t.digest = before
+	// What a client thinks over is decoded meanwhile, and not known to be taken back.
+	if err := t.exec(ctx, fmt.Sprintf("SELECT pg_sleep(%.3f)", 0.3*c.rng.Float64())); err != nil {
+		return err
+	}
 	return t.exec(ctx, "ROLLBACK TO SAVEPOINT large")
 }
 
