@@ -3,11 +3,13 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/connect/connecttest"
 	"github.com/tidemill/tidemill/internal/devstack"
 )
@@ -74,4 +76,89 @@ func TestTableChangesWhileTheSlotIsMade(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRemedyForASlotThatCannotDecode has a slot made by hand, at such a moment that the
+// server cannot decode with it: the error says so, and the remedy that it names helps.
+func TestRemedyForASlotThatCannotDecode(t *testing.T) {
+	t.Parallel()
+	pg := devstack.NewTestPostgres(t, devstack.PostgresOptions{})
+	d := openTestDB(t, pg.DSN("postgres"))
+	d.exec(`CREATE TABLE b (id int PRIMARY KEY, v text); CREATE TABLE x (id int); CREATE PUBLICATION dbz_publication FOR TABLE b`)
+	ctx := context.Background()
+	open := func(sql string) (commit func(), waited func() bool) {
+		conn := d.session()
+		tx, err := conn.Begin(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+		pid := fmt.Sprint(conn.PgConn().PID())
+		commit = func() {
+			if err := tx.Commit(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return commit, func() bool {
+			return d.get(`SELECT count(*) FROM pg_stat_activity WHERE `+pid+` = ANY (pg_blocking_pids(pid))`) == "1"
+		}
+	}
+	first, firstWaited := open(`INSERT INTO x VALUES (1)`)
+	made := make(chan error, 1)
+	maker := d.session()
+	go func() {
+		_, err := maker.Exec(ctx, `SELECT pg_create_logical_replication_slot($1, 'pgoutput')`, d.slot)
+		made <- err
+	}()
+	eventually(t, "the slot waits", firstWaited)
+	change, changeWaited := open(`TRUNCATE b`)
+	first()
+	eventually(t, "the slot waits for the change", changeWaited)
+	last, _ := open(`INSERT INTO x VALUES (2)`)
+	change()
+	if err := <-made; err != nil {
+		t.Fatal(err)
+	}
+	last()
+	d.exec(`INSERT INTO b VALUES (1, 'lost on the way')`)
+
+	var offsets connecttest.Offsets
+	config := []string{"table.include.list", "public.b", "snapshot.mode", "no_data"}
+	err := fault(t, d.config(config...), &offsets)
+	if err.Code != "pg.decoding" || !strings.Contains(err.Mend, "/remedies/"+remedySnapshot+" ") {
+		t.Fatal(err)
+	}
+	d.unread()
+	d.cure(&offsets, remedySnapshot, config...)
+	run := d.start(&offsets, config...)
+	if got := brief(&run.Take(1)[0]); got != `b r {"id":1} null {"id":1,"v":"lost on the way"}` {
+		t.Error(got)
+	}
+	d.streaming()
+	d.exec(`INSERT INTO b VALUES (2, 'y')`)
+	if got := brief(&run.Take(1)[0]); got != `b c {"id":2} null {"id":2,"v":"y"}` {
+		t.Error(got)
+	}
+	run.Commit()
+	run.Stop()
+}
+
+// fault starts a task and returns its first error.
+func fault(t *testing.T, config connect.Config, offsets *connecttest.Offsets) *connect.Error {
+	t.Helper()
+	task := Plugin().New().NewTask()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	defer func() {
+		if err := task.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	err := task.Start(ctx, connect.SourceTaskEnv{Connector: "test", Config: config, StoredOffset: offsets.Get, StateDir: t.TempDir()})
+	for err == nil {
+		_, err = task.Poll(ctx)
+	}
+	return connect.AsError(err)
 }
