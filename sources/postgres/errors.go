@@ -80,7 +80,7 @@ func explainServer(pg *pgconn.PgError, err error, doing string) error {
 		return fatal("pg.role.replication", "the user may not read the log, "+doing, err, "ALTER ROLE … REPLICATION")
 	case pg.Code == "42501":
 		return fatal("pg.permission", "a right is missing, "+doing, err, "grant what the message names to the user of database.user")
-	case pg.Code == "XX000" && strings.Contains(pg.Message, "could not map filenode"):
+	case pg.Code == "XX000" && strings.Contains(pg.Message, "could not map file"): // …node, …number since PostgreSQL 16.
 		e := retriable("pg.decoding", "the server cannot decode its own log, "+doing, err)
 		e.Mend = "this is a defect of the server, and it is tried again; if it lasts, POST /connectors/<name>/remedies/resnapshot moves the slot past that place and reads the tables anew"
 		return e

@@ -23,8 +23,10 @@ func TestSlotIsLostBeforeTheLogIsRead(t *testing.T) {
 
 // TestUndecodableLogHasARemedy names what to do when the server fails at its own log.
 func TestUndecodableLogHasARemedy(t *testing.T) {
-	err := explain(&pgconn.PgError{Code: "XX000", Message: `could not map filenode "base/1/2" to relation OID`}, "reading the log")
-	if e := connect.AsError(err); e.Code != "pg.decoding" || !strings.Contains(e.Mend, "resnapshot") {
-		t.Errorf("%+v", e)
+	for _, said := range []string{`could not map filenode "base/1/2" to relation OID`, `could not map filenumber "base/1/2" to relation OID`} {
+		err := explain(&pgconn.PgError{Code: "XX000", Message: said}, "reading the log")
+		if e := connect.AsError(err); e.Code != "pg.decoding" || !strings.Contains(e.Mend, "resnapshot") {
+			t.Errorf("%+v", e)
+		}
 	}
 }

@@ -82,7 +82,19 @@ func TestTableChangesWhileTheSlotIsMade(t *testing.T) {
 // server cannot decode with it: the error says so, and the remedy that it names helps.
 func TestRemedyForASlotThatCannotDecode(t *testing.T) {
 	t.Parallel()
-	pg := devstack.NewTestPostgres(t, devstack.PostgresOptions{})
+	remedyForUndecodable(t, "")
+	newest, err := devstack.DownloadPostgres(context.Background(), 18)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// It says so in other words.
+	remedyForUndecodable(t, newest)
+}
+
+// remedyForUndecodable does it with the server's programs in a folder, "" for the default.
+func remedyForUndecodable(t *testing.T, programs string) {
+	t.Helper()
+	pg := devstack.NewTestPostgres(t, devstack.PostgresOptions{BinDir: programs})
 	d := openTestDB(t, pg.DSN("postgres"))
 	d.exec(`CREATE TABLE b (id int PRIMARY KEY, v text); CREATE TABLE x (id int); CREATE PUBLICATION dbz_publication FOR TABLE b`)
 	ctx := context.Background()
