@@ -80,7 +80,7 @@ func resuming() []Mutant {
 			Name:   "bug_resume_skips",
 			Breaks: "The first change behind the place inside of a transaction is passed over on resuming (invariant 2).",
 			Edits:  []Edit{{"sources/postgres/stream.go", "	return e.pos.ordinal > s.skip\n", "	return e.pos.ordinal > s.skip+min(s.skip, 1)\n"}},
-			Hunt:   Hunt{Faults: breaking()},
+			Hunt:   Hunt{Faults: breaking(), Connector: tight(), Templates: []string{"transfer", "copy", "big", "bigdelete"}},
 		},
 		{
 			Name:   "bug_end_too_early",
