@@ -33,7 +33,7 @@ func Derive[K, V, K2, V2 any](s *Stream[K, V], begin func(*Rows[K2, V2]) (func(*
 		if inst.take, err = begin(&Rows[K2, V2]{Context: c, rows: rows}); err != nil {
 			return nil, fmt.Errorf("starting operator %s: %w", t.node.name, err)
 		}
-		return inst, wire(tk, s.node, receiver[K, V](inst))
+		return inst, wire(tk, s.node, held[K, V](tk, t.node, inst))
 	}
 	if set.Unkept {
 		t.node.pullOld = func() {} // The operator sends them.

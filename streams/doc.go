@@ -54,8 +54,8 @@
 // a snapshot; where a stream meets a table, each transaction is a commit of its own.
 // Tables are read with [CDC] and kept. Operators of which it is not known that they give
 // only what is true at the end of a transaction are refused: windows and all others with
-// a memory of time, joins of two streams, by foreign key and with a global table, and
-// Process. The source is one, with provide.transaction.metadata and
+// a memory of time, joins of two streams and with a global table, and Process. Tables are
+// joined in every way, by foreign key too. The source is one, with provide.transaction.metadata and
 // transaction.metadata.snapshot, its transaction topic has one partition, no transform
 // drops events, and the topics are kept for as long as an application may have to read
 // them, from their beginning or from a later snapshot on, without compaction. What is

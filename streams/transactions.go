@@ -13,7 +13,12 @@ var settling = map[string]bool{
 	"source": true, "sink": true, "filter": true, "map": true, "mapvalues": true, "selectkey": true, "flatmap": true,
 	"merge": true, "peek": true, "foreach": true, "branch": true, "branched": true, "changes": true, "tostream": true,
 	"groupby": true, "table": true, "keep": true, "aggregate": true, "tablejoin": true, "join": true,
+	"subscribe": true, "publish": true, "foreignkey": true,
 }
+
+// quiet are those of them whose stores nobody hears about: they are written to when
+// everything that is read beside them is as of the transaction.
+var quiet = map[string]bool{"publish": true}
 
 // checkTransactions refuses what transaction mode cannot do.
 func checkTransactions(a *App) error {
@@ -65,7 +70,7 @@ func checkSettling(n *node, fault func(code, place, message, mend string)) {
 		fault("streams.transaction.source", n.name, "topic "+n.topic+" is not read as change events", "read it with CDC")
 	}
 	for _, s := range n.stores {
-		if own(s) && !s.cached {
+		if own(s) && !s.cached && !quiet[n.op] {
 			fault("streams.transaction.uncached", n.name, "the table passes on every change at once, also in the midst of a transaction", "leave With.Uncached out")
 		}
 	}

@@ -27,10 +27,10 @@ func On[K, V, FK, W any](t *streams.Table[FK, W], key func(K, V) (fk FK, ok bool
 // Inner or Left: with Inner, rows that refer to nothing have no result. value keeps
 // the results, in the store that With names.
 //
-// The tables need not lie in equally many partitions, but each by the bytes of its keys,
-// as Kafka's own producers cut topics: that is how what is asked and answered finds its
-// way. Each row of the left table
-// subscribes at the partition of its foreign key, through the topic
+// The tables need not lie in equally many partitions. The other table lies in its own by
+// the bytes of its keys, as Kafka's own producers cut topics: that is how what is asked
+// finds its way, and the answer goes to the partition that asked. Each row of the left
+// table subscribes at the partition of its foreign key, through the topic
 // <application>-<name>-subscription-registration-topic, and is told about that key's
 // row, at once and whenever it changes, through the topic
 // <application>-<name>-subscription-response-topic; both are named as by Kafka
@@ -64,6 +64,7 @@ func ForeignKey[K, V, FK, W, R any](l *streams.Table[K, V], on Reference[K, V, F
 	store := f.name + "-subscription-store"
 	told := streams.Process(arrivals.Merge(changes, streams.With{Name: f.name + "-foreign-merge"}), f.publisher(store),
 		streams.With{Name: f.name + "-subscription-join-foreign", Op: "publish", CoPartitioned: true, Stores: []state.Spec{{Name: store}}}, r.Reading()).
+		PartitionBy(func(r streams.Record[[]byte, answer[W]], _ int) int { return int(r.Value.partition) }).
 		Repartition(serde.Bytes{}, answers[W]{row}, streams.With{Name: f.name + "-subscription-response", Topic: f.name + responseTopic})
 	return f.resolve(told, key, value, set)
 }
