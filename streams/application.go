@@ -37,6 +37,7 @@ type application struct {
 	hub     *query.Hub
 	paused  atomic.Bool
 	careful atomic.Bool   // the next runner sends records one by one
+	guarded atomic.Bool   // the next runner catches panics at each operator
 	again   chan struct{} // one element: Resume was called
 
 	cancel context.CancelFunc // guarded by Engine.mu, as is done
@@ -171,7 +172,7 @@ func (a *application) run(ctx context.Context) {
 	defer a.hub.Cut(&connect.Error{Code: "streams.app.stopped", Class: connect.ClassRetriable, Place: a.ID, Message: "the application has stopped"})
 	for wait := time.Duration(0); ; {
 		began := time.Now()
-		err := a.once(ctx)
+		err := a.shield(func() error { return a.once(ctx) })
 		switch {
 		case ctx.Err() != nil || errors.Is(err, errCrash):
 			return

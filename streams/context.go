@@ -67,7 +67,7 @@ func (c *Context[K, V]) child(name string) (receiver[K, V], error) {
 		}
 		if to, ok := instance.(receiver[K, V]); ok {
 			if n.name == name {
-				return to, nil
+				return guarded(c.t, n, to), nil
 			}
 			names = append(names, n.name)
 		}

@@ -75,17 +75,29 @@ func (t *task) recall() error {
 		if found {
 			_, note = state.SplitTimed(timed)
 		}
-		if err := st.memory.recall(note); err != nil {
-			return t.damaged(st.spec.name, err)
+		if err := t.recallStore(st, note); err != nil {
+			return err
 		}
 	}
 	t.recalled = true
 	return nil
 }
 
+// recallStore hands the operator of one store its note.
+func (t *task) recallStore(st *taskStore, note []byte) (err error) {
+	defer t.rescueAll(st.spec.owner, &err)
+	if err := st.memory.recall(note); err != nil {
+		return t.damaged(st.spec.name, err)
+	}
+	return nil
+}
+
 // remember lets the operator of a store do what it does at commits, and writes its note
 // when that has changed.
-func (t *task) remember(st *taskStore) error {
+func (t *task) remember(st *taskStore) (err error) {
+	if t.env.guarded {
+		defer t.rescueAll(st.spec.owner, &err)
+	}
 	if st.settle != nil && t.recalled {
 		if err := st.settle(); err != nil {
 			return err

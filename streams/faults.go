@@ -69,9 +69,9 @@ func (j *judge) decide(f *fault.Fault, wait bool) error {
 	default:
 		j.metrics.Unprocessed.Add(1)
 	}
-	verdict := fault.Fail
-	if j.onFault != nil {
-		verdict = j.onFault(f)
+	verdict, err := j.ask(f)
+	if err != nil {
+		return judged{err}
 	}
 	switch verdict {
 	case fault.Continue:
@@ -84,6 +84,19 @@ func (j *judge) decide(f *fault.Fault, wait bool) error {
 		}}
 	}
 	return judged{f.Err}
+}
+
+// ask asks App.OnFault.
+func (j *judge) ask(f *fault.Fault) (v fault.Verdict, err error) {
+	if j.onFault == nil {
+		return fault.Fail, nil
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = newPanic(p, connect.ClassFatal, "App.OnFault, about "+f.Place(), "mend OnFault and resume the application")
+		}
+	}()
+	return j.onFault(f), nil
 }
 
 // passOver logs a fault and writes a dead letter.
@@ -153,21 +166,28 @@ func (t *task) faulty(stage fault.Stage, node string, err error) *fault.Fault {
 
 // unprocessed is the error of a record the user's code cannot deal with.
 func (t *task) unprocessed(node string, cause error) error {
-	place := "operator " + node + ", task " + t.id.String()
-	if r := t.current; r != nil {
-		place = fmt.Sprintf("operator %s, topic %s, partition %d, offset %d", node, r.Topic, t.id.partition, r.Offset)
-	}
 	return &connect.Error{
-		Code: "streams.processing", Class: connect.ClassRecord, Place: place,
+		Code: "streams.processing", Class: connect.ClassRecord, Place: t.placeOf(node),
 		Message: "the record cannot be processed",
 		Mend:    "mend the operator, or decide with App.OnFault what becomes of such records",
 		Cause:   cause,
 	}
 }
 
+// placeOf says where an operator is and what it is busy with.
+func (t *task) placeOf(node string) string {
+	if r := t.current; r != nil {
+		return fmt.Sprintf("operator %s, topic %s, partition %d, offset %d", node, r.Topic, t.id.partition, r.Offset)
+	}
+	return "operator " + node + ", task " + t.id.String()
+}
+
 // caught is told of an error that an operator returned, and decides on it in its
 // name.
 func (t *task) caught(at any, err error) error {
+	if g, ok := at.(guarding); ok {
+		return t.fault(g.guards().name, err)
+	}
 	for n, instance := range t.instances {
 		if instance == at {
 			return t.fault(n.name, err)

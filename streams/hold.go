@@ -19,7 +19,7 @@ func held[K, V any](t *task, n *node, to receiver[K, V]) receiver[K, V] {
 	if t.env.epochs == nil || !n.looksUp() {
 		return to
 	}
-	h := &hold[K, V]{t: t, to: to}
+	h := &hold[K, V]{t: t, to: guarded(t, n, to)}
 	if t.holds == nil {
 		t.holds = map[*node]holder{}
 	}

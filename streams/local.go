@@ -44,7 +44,7 @@ func NewLocal(t *Topology, app string) (*Local, error) {
 	l := &Local{topology: t, now: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), offsets: map[string]int64{}, out: map[string][]*kgo.Record{}, hub: query.NewHub()}
 	l.env = &taskEnv{
 		app: app, db: state.NewMemory(), out: l, metrics: &Metrics{},
-		cacheBytes: 1 << 20, now: func() time.Time { return l.now },
+		cacheBytes: 1 << 20, now: func() time.Time { return l.now }, guarded: true,
 	}
 	l.env.judge = &judge{
 		app: app, metrics: l.env.metrics, logger: slog.New(slog.DiscardHandler), now: l.env.now,

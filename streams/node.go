@@ -83,7 +83,7 @@ func wire[K, V any](t *task, parent *node, to receiver[K, V]) error {
 	if !ok {
 		return fmt.Errorf("operator %s does not give what %T takes", parent.name, to)
 	}
-	from.attach(t, to)
+	from.attach(t, guarded(t, t.building, to))
 	return nil
 }
 

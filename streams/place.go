@@ -44,7 +44,8 @@ func (b *Builder) checkPlacings() {
 type placed struct {
 	context.Context // the runner's
 	choose          func(partitions int) int
-	wrong           error // what was chosen is none of the partitions
+	after           string // the operator that the stream comes from
+	wrong           error  // what was chosen is none of the partitions
 }
 
 // placement partitions records by key, except those of changelogs, which say
@@ -79,8 +80,8 @@ func (p *topicPlacement) Partition(r *kgo.Record, n int) int {
 
 // among chooses one of n partitions of a topic; a negative number is no choice.
 func (p *placed) among(topic string, n int) int {
-	at := p.choose(n)
-	if at >= n {
+	at := p.ask(topic, n)
+	if at >= n && p.wrong == nil {
 		p.wrong = &connect.Error{
 			Code: "streams.partition", Class: connect.ClassFatal, Place: "topic " + topic,
 			Message: fmt.Sprintf("PartitionBy chose partition %d of %d", at, n),
@@ -88,6 +89,17 @@ func (p *placed) among(topic string, n int) int {
 		}
 	}
 	return at
+}
+
+// ask asks the user's code, which runs inside the producer: no panic may leave it. The
+// choice is none of the partitions then.
+func (p *placed) ask(topic string, n int) (at int) {
+	defer func() {
+		if v := recover(); v != nil {
+			at, p.wrong = n, newPanic(v, connect.ClassFatal, "PartitionBy after operator "+p.after+", topic "+topic, "mend the function, or decide with App.OnFault what becomes of such records")
+		}
+	}()
+	return p.choose(n)
 }
 
 // OnNewBatch implements kgo.TopicPartitionerOnNewBatch, by which records without

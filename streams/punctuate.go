@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/streams/clock"
+	"github.com/tidemill/tidemill/streams/fault"
 )
 
 // never is later than any time.
@@ -75,14 +76,23 @@ func (t *task) punctuate(by clock.Clock, now int64) error {
 		p.at += (max(now-p.at, 0)/p.every + 1) * p.every
 		heap.Fix(q, 0)
 		t.dirty = true
-		if err := p.do(now); err != nil {
-			if err = t.fault(p.node.name, ofUser(err)); err != nil {
-				return err
-			}
+		if err := t.perform(p, now); err != nil {
+			return err
 		}
 	}
 	t.due = t.punctual[clock.StreamTime].next()
 	return nil
+}
+
+// perform does one punctuation.
+func (t *task) perform(p *punctuation, now int64) (err error) {
+	if t.env.guarded {
+		defer t.rescue(p.node, fault.Processing, &err)
+	}
+	if err = p.do(now); err != nil {
+		err = t.fault(p.node.name, ofUser(err))
+	}
+	return err
 }
 
 // wallDue is when the next punctuation by the wall clock is due.

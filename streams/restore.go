@@ -51,7 +51,7 @@ func (r *runner) restore(ctx context.Context) error {
 	r.a.set(Restoring, nil)
 	go func() {
 		defer close(p.done)
-		p.err = p.run(ctx, r.a)
+		p.err = r.a.shield(func() error { return p.run(ctx, r.a) })
 	}()
 	return nil
 }

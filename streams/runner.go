@@ -97,7 +97,7 @@ func newRunner(ctx context.Context, a *application, plan *partitionPlan, tables 
 	r.env = &taskEnv{
 		app: a.ID, db: a.e.db, out: r, metrics: &a.metrics,
 		cacheBytes: a.e.cfg.CacheBytes / int64(max(stores, 1)), idle: a.MaxIdle, now: time.Now,
-		globals: tables.stores,
+		globals: tables.stores, guarded: a.guarded.Load(),
 	}
 	for _, g := range tables.stores {
 		g.st.cache.SetLimit(r.env.cacheBytes)
@@ -288,10 +288,10 @@ func (r *runner) run(ctx context.Context) error {
 	r.sending = sending
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastCommit, stop) })()
 	defer r.startCopies(ctx)()
-	err := r.loop(ctx)
+	err := r.a.shield(func() error { return r.loop(ctx) })
 	if ctx.Err() != nil && err == nil && !r.mustAbort {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastCommit)
-		err = r.commit(last)
+		err = r.a.shield(func() error { return r.commit(last) })
 		cancel()
 	}
 	r.closing = true
@@ -563,7 +563,7 @@ func (r *runner) revoked(ctx context.Context, _ *kgo.Client, parts map[string][]
 	r.stopRestoring()
 	if r.group != nil {
 		r.mustAbort = true
-	} else if err := r.commit(ctx); err != nil && r.broken == nil {
+	} else if err := r.a.shield(func() error { return r.commit(ctx) }); err != nil && r.broken == nil {
 		r.broken = err
 	}
 	r.drop(parts)

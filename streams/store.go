@@ -52,7 +52,7 @@ func openRows[K, V any](t *task, spec *storeSpec, key serde.Serde[K], value serd
 	s.kbuf = make([]byte, s.st.prefix, 64)
 	s.key, s.value = serde.Bind(key, s.st.changelog, true), serde.Bind(value, s.st.changelog, false)
 	if spec.cached {
-		s.st.emit, s.st.withOld = s.emit, spec.owner.wantOld
+		s.st.emit, s.st.withOld = t.guardedEmit(spec.owner, s.emit), spec.owner.wantOld
 	}
 	return s
 }

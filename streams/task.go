@@ -41,6 +41,7 @@ type taskEnv struct {
 	globals    map[*storeSpec]*globalStore
 	now        func() time.Time
 	epochs     *epochs // nil but in transaction mode
+	guarded    bool    // the panics of each operator are caught there
 }
 
 // task runs one partition of one sub-topology. It is used by one goroutine at a
@@ -53,6 +54,7 @@ type task struct {
 	stores     map[*storeSpec]*taskStore
 	ordered    []*taskStore // parents before children, the order of flushing
 	instances  map[*node]any
+	building   *node            // the operator whose instance is being made
 	holds      map[*node]holder // in transaction mode
 	slab       slab
 	streamTime int64
@@ -79,7 +81,7 @@ func openTask(env *taskEnv, sub *subTopology, partition int32) (*task, error) {
 		t.stores[spec] = g.st
 	}
 	for _, n := range sub.nodes {
-		if t.instances[n], err = n.build(t); err != nil {
+		if err := t.buildNode(n); err != nil {
 			return nil, err
 		}
 	}
@@ -133,6 +135,10 @@ func (t *task) openStore(spec *storeSpec) error {
 
 // read binds a source operator to its queue.
 func (t *task) read(topic string, src sourceNode, tm timer) {
+	if t.env.guarded {
+		g := &guardedSource{sourceNode: src, t: t, n: t.building}
+		src, tm = g, g.timed(tm)
+	}
 	for _, qs := range [][]*queue{t.queues, t.loops} {
 		for _, q := range qs {
 			if q.name == topic {

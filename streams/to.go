@@ -71,7 +71,7 @@ func (n *sinkNode[K, V]) receive(r *Record[K, V]) (err error) {
 	}
 	if n.by != nil {
 		rec, choose := *r, n.by.fn
-		out.Context = &placed{choose: func(partitions int) int { return choose(rec, partitions) }}
+		out.Context = &placed{after: n.by.after, choose: func(partitions int) int { return choose(rec, partitions) }}
 	}
 	n.t.env.out.produce(out, nil)
 	return nil

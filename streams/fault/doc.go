@@ -16,4 +16,9 @@
 // application, as Kafka Streams does by default. The records that are passed over go
 // to the dead letter topic, if there is one, with headers that tell why, named as
 // Kafka names them (KIP-1034).
+//
+// A panic of an operator's code or of a Serde is a fault like an error, of code
+// streams.panic, with the operator, the record's place and the innermost calls in it. The
+// first one takes the application back to its last commit, from where everything is done
+// again with each operator watched, so that it is known whose the record is.
 package fault
