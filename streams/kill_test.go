@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // The test binary runs itself as the process that is killed.
@@ -32,13 +34,17 @@ func killed(topology *Topology) App {
 	return App{ID: "wc", Topology: topology, ExactlyOnce: true, CommitInterval: 10 * time.Millisecond, Standbys: 1}
 }
 
+// childSession is after how long of silence a group gives up on the child: the shortest
+// time that brokers allow.
+const childSession = 6 * time.Second
+
 // child runs the application until it is killed.
 func child(brokers []string, dir string) error {
 	topology, _, err := newKeyCount(With{Uncached: true})
 	if err != nil {
 		return err
 	}
-	e, err := OpenEngine(Config{Brokers: brokers, Dir: dir, Remote: asking()})
+	e, err := OpenEngine(Config{Brokers: brokers, Dir: dir, Remote: asking(), Client: []kgo.Opt{kgo.SessionTimeout(childSession)}})
 	if err != nil {
 		return err
 	}

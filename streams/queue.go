@@ -12,7 +12,7 @@ type queue struct {
 	bytes   int // of the records that wait
 
 	next   int64 // the offset after the last processed record; -1 when none was
-	saved  int64 // next as of the last commit
+	saved  int64 // next as of the last commit; the restoring goroutine's while there is one
 	last   int64 // the offset after the last fetched record
 	end    int64 // the end of the partition when it was last heard of
 	first  int64 // the first offset ever fetched; -1 before that

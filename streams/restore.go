@@ -75,6 +75,7 @@ func (r *runner) activate() error {
 	}
 	for id, t := range r.pending.tasks {
 		for _, q := range t.queues {
+			q.next = q.saved // The goroutine that restored must not touch it: records are coming in.
 			q.place(q.placed, q.known)
 		}
 		r.tasks[id] = t
@@ -144,7 +145,6 @@ func (p *restoration) run(ctx context.Context, a *application) error {
 	for _, t := range p.tasks {
 		for _, q := range t.queues {
 			q.saved = committed[q.topic][t.id.partition]
-			q.next = q.saved
 		}
 	}
 	return nil

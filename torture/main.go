@@ -19,6 +19,7 @@ import (
 
 	"github.com/tidemill/tidemill/torture/bankstorm"
 	"github.com/tidemill/tidemill/torture/chaos"
+	"github.com/tidemill/tidemill/torture/fleet"
 )
 
 func main() {
@@ -37,7 +38,7 @@ func run(ctx context.Context, args []string) int {
 		case "sweep":
 			return sweep(ctx, args[1:])
 		case "fleet": // For ourselves: see bankstorm.Options.Fleet.
-			return runFleet(ctx, args[1:])
+			return fleet.Command(ctx, args[1:])
 		}
 	}
 	o, show, err := options(args)

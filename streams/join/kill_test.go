@@ -27,6 +27,10 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if name := os.Getenv(childFleet); name != "" {
+		fmt.Fprintln(os.Stderr, runFleetChild(name, strings.Split(os.Getenv(childBrokers), ","), os.Getenv(childDir)))
+		os.Exit(1)
+	}
 	if brokers := os.Getenv(childBrokers); brokers != "" {
 		e, err := openJoins(strings.Split(brokers, ","), os.Getenv(childDir))
 		if err == nil {

@@ -71,13 +71,26 @@ func (c *Client) Create(ctx context.Context, s Spec) error {
 	return err
 }
 
-// patiently calls do until it gives something other than the errors of brokers
-// that have not heard of a change yet, for ten seconds at most.
+// passing are the errors of brokers that have not heard of a change yet, and that of
+// offsets which a transaction is about to commit. Whoever left that one open may be dead:
+// brokers end it when its time is over, after up to twice as long as it may take.
+var passing = []error{kerr.UnknownTopicOrPartition, kerr.CoordinatorNotAvailable, kerr.CoordinatorLoadInProgress, kerr.UnstableOffsetCommit, errStillThere}
+
+// How often something is tried, a tenth of a second apart.
+const (
+	manyTries     = 100
+	unstableTries = 600
+)
+
+// patiently calls do until it gives something other than an error that passes, for ten
+// seconds at most, and for a minute while a transaction is in the way.
 func patiently(ctx context.Context, do func() error) error {
 	for tries := 0; ; tries++ {
-		err := do()
-		if tries == 100 || !errors.Is(err, kerr.UnknownTopicOrPartition) && !errors.Is(err, kerr.CoordinatorNotAvailable) &&
-			!errors.Is(err, kerr.CoordinatorLoadInProgress) && !errors.Is(err, errStillThere) {
+		err, most := do(), manyTries
+		if errors.Is(err, kerr.UnstableOffsetCommit) {
+			most = unstableTries
+		}
+		if tries >= most || !slices.ContainsFunc(passing, func(p error) bool { return errors.Is(err, p) }) {
 			return err
 		}
 		select {

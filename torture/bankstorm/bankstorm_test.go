@@ -3,15 +3,31 @@ package bankstorm
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/tidemill/tidemill/torture/chaos"
+	"github.com/tidemill/tidemill/torture/fleet"
 )
+
+// TestMain runs a process of the streams application when a test asks for that: the
+// program that is tortured then is the test's own, with the race detector if that has it.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "fleet" {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		code := fleet.Command(ctx, os.Args[2:])
+		stop()
+		os.Exit(code)
+	}
+	os.Exit(m.Run())
+}
 
 // builtBinary builds the worker.
 func builtBinary(t *testing.T) string {
@@ -61,6 +77,59 @@ func TestShortStorm(t *testing.T) {
 	if left, err := filepath.Glob(filepath.Join(temp, "*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v %v", left, err)
 	}
+}
+
+// TestShortFleetStorm tortures a streams application in three processes, behind a worker
+// that writes whole transactions: one is killed, one loses its state, one stands still, and
+// the broker is killed while one is down. What it derives is what must come of the changes,
+// and nothing comes anew after a restart.
+func TestShortFleetStorm(t *testing.T) {
+	binary, temp := builtBinary(t), openTemp(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	result, err := Run(ctx, Options{
+		Seed: 1, Binary: binary, Out: filepath.Join(temp, "out"), Duration: 4 * time.Second, Patience: 4 * time.Minute, TPS: 20, Streams: true,
+		Templates: []string{"transfer", "key", "savepoints", "rebirth", "truncate"},
+		Plan: chaos.Plan{
+			{Class: "s.kill"}, {Class: "s.stop", Hold: 300 * time.Millisecond, Pick: 1}, {Class: "s.wipe", Pick: 2, Press: true}, {Class: "s.kill+kf.kill", Pick: 1},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !result.OK() || result.Faults == 0 || result.Transactions == 0 || len(result.flows) == 0 {
+		t.Errorf("%s\n%s\n%s", result.JSON(), result.Explain(), crashesIn(t, result.Bundle))
+	}
+	if !strings.Contains(result.Line(), " streams_recovered_p99=") {
+		t.Error(result.Line())
+	}
+	if left, err := filepath.Glob(filepath.Join(temp, "*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
+// crashesIn returns what the logs of a bundle say of panics and data races, which is gone
+// with the bundle.
+func crashesIn(t *testing.T, bundle string) string {
+	t.Helper()
+	var said strings.Builder
+	logs, err := filepath.Glob(filepath.Join(bundle, "*.log"))
+	if err != nil {
+		t.Error(err)
+	}
+	for _, file := range logs {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, mark := range []string{"WARNING: DATA RACE", "panic: "} {
+			const most = 6000
+			if at := strings.Index(string(text), mark); at >= 0 {
+				fmt.Fprintf(&said, "%s:\n%s\n", filepath.Base(file), text[at:min(at+most, len(text))])
+			}
+		}
+	}
+	return said.String()
 }
 
 // TestBadOptionsAreNamed refuses what cannot be run.

@@ -2,6 +2,6 @@
 // and sums from the changes of a bank, exactly once, in several processes. What it must
 // write is said, and worked out without it, by package torture/recount.
 //
-// [Topology] is the application, [Run] one process of it, as the hidden command "torture
-// fleet" runs it.
+// [Topology] is the application, [Run] one process of it. [Command] is what programs that
+// torture one have as their hidden command "fleet".
 package fleet

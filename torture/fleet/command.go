@@ -1,4 +1,4 @@
-package main
+package fleet
 
 import (
 	"context"
@@ -6,15 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-
-	"github.com/tidemill/tidemill/torture/fleet"
 )
 
-// runFleet is the command "torture fleet": one process of the streams application that is
-// tortured.
-func runFleet(ctx context.Context, args []string) int {
-	var o fleet.Options
-	f := flag.NewFlagSet("torture fleet", flag.ContinueOnError)
+// Command runs a process of the application as the command "fleet" with these arguments
+// says it, and returns the exit code of the program: 0 when ctx is done, 1 after an error,
+// 2 for arguments that make no sense.
+func Command(ctx context.Context, args []string) int {
+	var o Options
+	f := flag.NewFlagSet("fleet", flag.ContinueOnError)
 	f.StringVar(&o.Broker, "broker", "", "the broker, as it names itself")
 	f.StringVar(&o.Via, "via", "", "where connections to it go instead")
 	f.StringVar(&o.Registry, "registry", "", "address of the schema registry")
@@ -25,8 +24,8 @@ func runFleet(ctx context.Context, args []string) int {
 		return 2
 	}
 	o.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	if err := fleet.Run(ctx, o); err != nil {
-		fmt.Fprintln(os.Stderr, "torture fleet:", err)
+	if err := Run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "fleet:", err)
 		return 1
 	}
 	return 0
