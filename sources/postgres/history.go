@@ -13,7 +13,7 @@ import (
 func (w *work) begin(ctx context.Context, side *db, rep *replication, info *slotInfo, srv server) error {
 	pos := position{lineage: w.line}
 	switch {
-	case w.stored != nil && w.stored.snapshot != snapshotRunning:
+	case !w.fresh():
 		pos = *w.stored
 		if pos.lineage == nil {
 			pos.lineage = &lineage{slot: w.set.slot} // Debezium's: it names no server.

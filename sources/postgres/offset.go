@@ -74,6 +74,10 @@ func (p *position) line() *lineage {
 	return p.lineage
 }
 
+// partial tells whether the position is one of a snapshot that is not over: what is
+// stored then is no place to go on from.
+func (p *position) partial() bool { return p != nil && p.snapshot == snapshotRunning }
+
 // AppendJSON writes the position with Debezium's names (lsn, lsn_commit, lsn_proc,
 // messageType, txId, ts_usec, snapshot, snapshot_completed, last_snapshot_record), so
 // that it can go on from ours, and with our own, which it passes over. Its position

@@ -50,6 +50,9 @@ func (c *connector) Remedy(ctx context.Context, config connect.Config, name stri
 	if err != nil && name != remedySnapshot {
 		return nil, "", err
 	}
+	if stored.partial() {
+		apply = (*remedy).startOver
+	}
 	ctx, cancel := context.WithTimeout(ctx, remedyTime)
 	defer cancel()
 	r := &remedy{set: set, stored: stored}
@@ -105,6 +108,12 @@ func (r *remedy) resnapshot(ctx context.Context) (*position, string, error) {
 	return p, done + "the slot " + r.set.slot + " was moved to the end of the log.", nil
 }
 
+// startOver is what every remedy does as long as the tables have not been read in full.
+func (r *remedy) startOver(ctx context.Context) (*position, string, error) {
+	p, done, err := r.resnapshot(ctx)
+	return p, "The tables have not been read in full yet, so there is no position to go on from. " + done, err
+}
+
 // advance moves the slot to the end of the log, unless that takes long: the server
 // reads all the log in between.
 func (r *remedy) advance(ctx context.Context) error {
@@ -119,9 +128,9 @@ func (r *remedy) advance(ctx context.Context) error {
 
 // known returns the stored position, and what keeps reading from going on there.
 func (r *remedy) known(ctx context.Context) (*position, *gap, branch, error) {
-	if r.stored == nil || r.stored.snapshot == snapshotRunning {
+	if r.stored == nil {
 		return nil, nil, branch{}, &connect.Error{Code: "remedy.nothing_stored", Class: connect.ClassConfig,
-			Message: "no complete position is stored, so there is nothing to go on from", Mend: "start the connector, or call the remedy " + remedySnapshot}
+			Message: "no position is stored, so there is nothing to go on from", Mend: "start the connector, or call the remedy " + remedySnapshot}
 	}
 	p := *r.stored
 	p.fit(r.info)

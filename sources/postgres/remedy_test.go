@@ -129,6 +129,38 @@ func TestRemediesForAMissingSlot(t *testing.T) {
 	d.readOnce(&offsets, 4, "snapshot.mode", "no_data")
 }
 
+// TestRemediesInTheMidstOfASnapshot has nothing to go on from: whichever remedy an error
+// has named, the tables are read from their beginning.
+func TestRemediesInTheMidstOfASnapshot(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{remedyAccept, remedyAdopt} {
+		d := newTestDB(t)
+		d.exec(`CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 3)`)
+		var offsets connecttest.Offsets
+		run := d.start(&offsets, "max.batch.size", "1", "max.queue.size", "2")
+		run.Take(1)
+		run.Commit()
+		run.Stop()
+		d.unread()
+		if o := stored(&offsets); o["snapshot_completed"] != false {
+			t.Fatalf("the snapshot is over: %v", o)
+		}
+		d.exec(`SELECT pg_drop_replication_slot($1)`, d.slot)
+		if text := d.cure(&offsets, name); !strings.Contains(text, "not been read in full") {
+			t.Error(text)
+		}
+		again := d.start(&offsets)
+		rows := again.Take(3)
+		if op(&rows[0]) != "r" || op(&rows[2]) != "r" {
+			t.Errorf("%s: %s, %s", name, brief(&rows[0]), brief(&rows[2]))
+		}
+		again.Commit()
+		again.Stop()
+		d.unread()
+		d.readOnce(&offsets, 4)
+	}
+}
+
 // TestRemediesForALostSlot has the server give a slot up.
 func TestRemediesForALostSlot(t *testing.T) {
 	t.Parallel()

@@ -45,11 +45,11 @@ func newWork(t *task, stored *position) (*work, error) {
 }
 
 // fresh tells that nothing was ever read in full.
-func (w *work) fresh() bool { return w.stored == nil || w.stored.snapshot == snapshotRunning }
+func (w *work) fresh() bool { return w.stored == nil || w.stored.partial() }
 
 // forced tells that a remedy has asked for a snapshot that is not complete yet.
 func (w *work) forced() bool {
-	return w.stored != nil && w.stored.forced && w.stored.snapshot == snapshotRunning
+	return w.stored.partial() && w.stored.forced
 }
 
 // exhausted tells whether an error that may pass has had its chances. What never
