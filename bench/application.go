@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemill/tidemill/streams"
@@ -34,6 +36,9 @@ type application struct {
 	commit                       time.Duration
 	cache, blockCache            int64
 	records                      int // That a bare loop is over after.
+	standbys                     int
+	session                      time.Duration
+	remote                       bool
 }
 
 // runApplication is main for the application.
@@ -51,6 +56,9 @@ func runApplication(ctx context.Context, args []string) error {
 	f.DurationVar(&a.commit, "commit", 100*time.Millisecond, "the time between two commits")
 	f.Int64Var(&a.cache, "cache", 0, "bytes of the write-back cache; the default when zero")
 	f.Int64Var(&a.blockCache, "block-cache", 0, "bytes of the cache of the database; the default when zero")
+	f.IntVar(&a.standbys, "standbys", 0, "how many other instances keep a copy of the state")
+	f.DurationVar(&a.session, "session", 45*time.Second, "after how long of silence another instance takes this one's place")
+	f.BoolVar(&a.remote, "remote", false, "whether instances ask each other for rows")
 	f.IntVar(&a.records, "records", 0, "how many records a bare loop reads")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -70,13 +78,18 @@ func (a *application) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	engine, err := streams.OpenEngine(streams.Config{
+	config := streams.Config{
 		Brokers: strings.Split(a.brokers, ","), Dir: a.dir, CacheBytes: a.cache, BlockCacheBytes: a.blockCache, Restoring: tellRestoring(),
-	})
+		Client: []kgo.Opt{kgo.SessionTimeout(a.session)},
+	}
+	if a.remote {
+		config.Remote = &query.Remote{Secret: "between us"}
+	}
+	engine, err := streams.OpenEngine(config)
 	if err != nil {
 		return err
 	}
-	app := streams.App{ID: a.id, Topology: topology, ExactlyOnce: a.exactlyOnce, CommitInterval: a.commit}
+	app := streams.App{ID: a.id, Topology: topology, ExactlyOnce: a.exactlyOnce, CommitInterval: a.commit, Standbys: a.standbys}
 	if err := engine.Add(app); err != nil {
 		return errors.Join(err, engine.Close())
 	}
@@ -132,6 +145,8 @@ func serve(ctx context.Context, listener net.Listener, c *counts) error {
 	mux.HandleFunc("GET /allocated", allocatedSoFar)
 	mux.HandleFunc("GET /fixed", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("1")) })
 	mux.HandleFunc("GET /count/{key}", c.answer)
+	mux.HandleFunc("GET /row/{key}", c.answerRow)
+	mux.HandleFunc("GET /standing", c.answerStanding)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
@@ -160,19 +175,50 @@ type counts struct {
 
 // answer writes the count of one key, 0 for one that has had no record.
 func (c *counts) answer(w http.ResponseWriter, r *http.Request) {
+	switch row, found, ok := c.find(w, r); {
+	case !ok:
+	case !found:
+		_, _ = w.Write([]byte("0"))
+	default:
+		_, _ = w.Write(strconv.AppendUint(nil, binary.BigEndian.Uint64(row), 10))
+	}
+}
+
+// answerRow writes the row of one key as it is.
+func (c *counts) answerRow(w http.ResponseWriter, r *http.Request) {
+	if row, _, ok := c.find(w, r); ok {
+		_, _ = w.Write(row)
+	}
+}
+
+// find looks a key up; what goes wrong is answered.
+func (c *counts) find(w http.ResponseWriter, r *http.Request) (value []byte, found, ok bool) {
 	c.once.Do(func() { c.rows, c.err = c.engine.Rows(r.Context(), c.app, countStore) })
 	key, err := strconv.ParseUint(r.PathValue("key"), 10, 64)
 	if err = errors.Join(c.err, err); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
+		return nil, false, false
 	}
 	row, found, err := c.rows.Get(r.Context(), binary.BigEndian.AppendUint64(nil, key))
-	switch {
-	case err != nil:
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
-	case !found:
-		_, _ = w.Write([]byte("0"))
-	default:
-		_, _ = w.Write(strconv.AppendUint(nil, binary.BigEndian.Uint64(row.Value), 10))
 	}
+	return row.Value, found, err == nil
+}
+
+// standing is how an instance stands.
+type standing struct {
+	Tasks, Restored     int64
+	Copies, Lag, Copied int64 // Of the stores of tasks that run elsewhere.
+}
+
+func (c *counts) answerStanding(w http.ResponseWriter, _ *http.Request) {
+	m, err := c.engine.Metrics(c.app)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(standing{
+		Tasks: m.Tasks.Load(), Restored: m.Restored.Load(), Copies: m.Standbys.Load(), Lag: m.StandbyLag.Load(), Copied: m.Copied.Load(),
+	})
 }

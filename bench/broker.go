@@ -167,8 +167,13 @@ func (b *broker) topics(ctx context.Context) (names []string, err error) {
 
 // create makes topics of one partition, compacted if settings say so.
 func (b *broker) create(ctx context.Context, settings map[string]*string, names ...string) error {
+	return b.createOf(ctx, 1, settings, names...)
+}
+
+// createOf makes topics of so many partitions.
+func (b *broker) createOf(ctx context.Context, partitions int32, settings map[string]*string, names ...string) error {
 	return b.admin(func(admin *kadm.Client) error {
-		made, err := admin.CreateTopics(ctx, 1, 1, settings, names...)
+		made, err := admin.CreateTopics(ctx, partitions, 1, settings, names...)
 		if err != nil {
 			return err
 		}

@@ -62,6 +62,7 @@ type options struct {
 	eosSizes  []string
 	streams   []string // The loads of the streams engine; all when empty.
 	once      bool     // Those are measured in one round.
+	stateMB   int      // The size of the state that is taken over and restored.
 	kafka     string
 	// The comparison with Debezium.
 	heap         string
@@ -125,7 +126,8 @@ func parse() *command {
 	flag.IntVar(&c.debeziumRows, "debezium-rows", 150_000, "changes and rows of the comparison with Debezium")
 	flag.StringVar(&c.kstreamsHeap, "kstreams-heap", "-Xms256M -Xmx1G", "the heap of the process of Kafka Streams")
 	flag.IntVar(&c.kstreamsRows, "kstreams-rows", 500_000, "records of the comparison with Kafka Streams")
-	loads := flag.String("streams", "", "the loads of the streams engine to run, separated by commas: stateless, count.uniform, count.hot, join.table, join.stream, window, window.session, window.sliding, large, restore, query")
+	flag.IntVar(&c.stateMB, "state-mb", 200, "the size of the state that a standby takes over and that is restored, in MB of keys and rows")
+	loads := flag.String("streams", "", "the loads of the streams engine to run, separated by commas: stateless, count.uniform, count.hot, join.table, join.stream, window, window.session, window.sliding, large, restore, takeover, query, query.remote")
 	sizes := flag.String("tx", "1000,all,100,1", "sizes of the transactions to stream, in rows")
 	flag.Parse()
 	c.sizes, c.eosSizes = strings.Split(*sizes, ","), []string{"1000", "100"}

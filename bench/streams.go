@@ -22,6 +22,8 @@ type topologyLoad struct {
 	inputs     int // Topics that records go to in turn; 1 when zero.
 	keys       int // The keys are drawn from so many; from none twice in an hour of the records' time when zero.
 	table      int // Rows of a table that is there before; its topic comes last.
+	fill       int // Records before all others, each with a key of its own, so that the state is there.
+	partitions int // Of the topics; 1 when zero.
 	floor      float64
 	result     result
 	// least and most are bytes of the caches, of the application and of one it is held
@@ -41,10 +43,10 @@ const (
 )
 
 func streamsLoads(rows int) []topologyLoad {
-	const customers = 100_000
+	const customers, many = 100_000, 1_000_000
 	return []topologyLoad{
 		{name: "stateless", what: "a filter and a change of a field", topology: "stateless", keys: customers, floor: 300_000, result: nineOfTen},
-		{name: "count.uniform", what: fmt.Sprintf("a count over %s keys, all as frequent", grouped(fmt.Sprint(rows))), topology: "count", keys: rows, floor: 100_000, result: sumOfLast},
+		{name: "count.uniform", what: "a count over 1,000,000 keys, all as frequent, all of them counted before", topology: "count", keys: many, fill: many, floor: 100_000, result: sumOfLast},
 		{name: "count.hot", what: "a count over 1,000 keys", topology: "count", keys: 1000, floor: 200_000, result: sumOfLast},
 		{name: "join.table", what: "a stream and a table of 100,000 rows", topology: "join.table", keys: customers, table: customers, floor: 100_000, result: oneOfEach},
 		{name: "join.stream", what: "two streams, records within 10 s of each other, a result for each pair", topology: "join.stream", inputs: 2, floor: 40_000, result: oneOfTwo},
@@ -65,7 +67,7 @@ func largeLoad(rows int) topologyLoad {
 	state := int64(keys) * largeBytes
 	return topologyLoad{
 		name: "large", what: "the last record of each of " + grouped(fmt.Sprint(keys)) + " keys, ten times what the caches hold", topology: "latest",
-		keys: keys, least: state / 20, most: state * 8,
+		keys: keys, fill: keys, least: state / 20, most: state * 8,
 	}
 }
 
@@ -96,7 +98,7 @@ func benchStreams(ctx context.Context, o options) error {
 	for _, m := range []struct {
 		name string
 		run  func(context.Context, options) error
-	}{{"restore", b.benchRestore}, {"query", b.benchQuery}} {
+	}{{"restore", b.benchRestore}, {"takeover", b.benchTakeover}, {"query", b.benchQuery}, {"query.remote", b.benchRemoteQuery}} {
 		if !o.wants(m.name) {
 			continue
 		}
@@ -188,13 +190,24 @@ const queryPace = 10_000
 // benchQuery measures point queries over HTTP, while the application takes in as many
 // records, beside the same server's answers to which nothing is looked up.
 func (b *streamsBed) benchQuery(ctx context.Context, o options) error {
-	l := topologyLoad{name: "query", topology: "count", keys: min(o.rows, 100_000), result: sumOfLast}
-	ours, bare, used, err := b.queried(ctx, l, pacing{rate: queryPace, last: min(o.latency, 5*time.Second)})
+	return b.benchQueries(ctx, o, topologyLoad{name: "query", what: "of one instance"}, 1)
+}
+
+// benchRemoteQuery measures the same of one of two instances that ask each other: half of
+// the keys are with the other.
+func (b *streamsBed) benchRemoteQuery(ctx context.Context, o options) error {
+	return b.benchQueries(ctx, o, topologyLoad{name: "query.remote", what: "of one of two instances, for keys that are with either", partitions: 2}, 2)
+}
+
+func (b *streamsBed) benchQueries(ctx context.Context, o options, l topologyLoad, instances int) error {
+	l.topology, l.keys, l.result = "count", min(o.rows, 100_000), sumOfLast
+	ours, bare, used, err := b.queried(ctx, l, instances, pacing{rate: queryPace, last: min(o.latency, 5*time.Second)})
 	if err != nil {
 		return err
 	}
-	for _, f := range latencyFigures("streams.query.", bareQueryName, ours, bare) {
-		if f.What = fmt.Sprintf("a point query over HTTP, %s a second, while as many records come in", grouped(fmt.Sprint(queryPace))); f.Name == "streams.query.p99_ms" {
+	prefix := "streams." + l.name + "."
+	for _, f := range latencyFigures(prefix, bareQueryName, ours, bare) {
+		if f.What = fmt.Sprintf("a point query over HTTP, %s a second, %s, while as many records come in", grouped(fmt.Sprint(queryPace)), l.what); f.Name == prefix+"p99_ms" {
 			f.CPU, f.RSS = perMillion(used.worker, used.n), used.peak
 			f = f.within(f.Value, "ms", false, 5)
 		}

@@ -40,15 +40,16 @@ type trial struct {
 	name   string // The application id, with which the names of its topics begin.
 	inputs []string
 	output string
-	begins int64 // The time of the first record, in milliseconds.
-	made   int   // Records made so far.
+	begins int64           // The time of the first record, in milliseconds.
+	made   int             // Records made so far.
+	latest map[int64]int64 // The last order of each key that had one after the state was filled.
 	random *rand.Rand
 	orders serde.Serde[order]
 }
 
 // newTrial creates the topics of a trial.
 func (b *streamsBed) newTrial(ctx context.Context, l topologyLoad) (*trial, error) {
-	t := &trial{topologyLoad: l, name: b.unique(strings.ReplaceAll(l.name, ".", "-")), begins: time.Now().Add(-recordsAge).UnixMilli(), random: rand.New(rand.NewPCG(1, 2))}
+	t := &trial{topologyLoad: l, name: b.unique(strings.ReplaceAll(l.name, ".", "-")), begins: time.Now().Add(-recordsAge).UnixMilli(), random: rand.New(rand.NewPCG(1, 2)), latest: map[int64]int64{}}
 	t.output = t.name + ".out"
 	for i := range max(1, l.inputs) {
 		t.inputs = append(t.inputs, fmt.Sprintf("%s.in%d", t.name, i))
@@ -57,8 +58,11 @@ func (b *streamsBed) newTrial(ctx context.Context, l topologyLoad) (*trial, erro
 		t.inputs = append(t.inputs, t.name+".table")
 	}
 	t.orders = serde.Bind(b.order, t.inputs[0], false)
-	return t, b.broker.create(ctx, nil, append(t.inputs, t.output)...)
+	return t, b.broker.createOf(ctx, t.parts(), nil, append(t.inputs, t.output)...)
 }
+
+// parts is the number of partitions of the topics of a trial.
+func (t *trial) parts() int32 { return int32(max(1, t.partitions)) }
 
 // facts are the topics that records go to, without that of a table.
 func (t *trial) facts() []string { return t.inputs[:max(1, t.topologyLoad.inputs)] }
@@ -93,8 +97,14 @@ func (t *trial) next() (*kgo.Record, error) {
 		ID: int64(i), Customer: int64(turn), Product: fmt.Sprintf("product %06d", turn%5000), Cents: int64(turn % 100_000), Quantity: int32(turn%7) + 1,
 		Paid: i%10 != 0, Note: fmt.Sprintf("%016x%016x%016x%016x of order %d", t.random.Uint64(), t.random.Uint64(), t.random.Uint64(), t.random.Uint64(), i),
 	}
-	if t.keys > 0 {
+	switch {
+	case i < t.fill:
+		o.Customer = int64(i)
+	case t.keys > 0:
 		o.Customer = t.random.Int64N(int64(t.keys))
+	}
+	if i >= t.fill && t.fill > 0 {
+		t.latest[o.Customer] = o.ID
 	}
 	value, err := t.orders.Append(nil, o)
 	return &kgo.Record{Topic: facts[i%len(facts)], Key: longKey(o.Customer), Value: value, Timestamp: time.UnixMilli(t.begins + int64(turn))}, err
@@ -195,8 +205,10 @@ func (b *streamsBed) committed(ctx context.Context, t *trial, p *process, n int)
 			}
 			var have int64
 			for _, topic := range t.facts() {
-				if o, ok := offsets.Lookup(topic, 0); ok && o.Err == nil {
-					have += max(o.At, 0)
+				for p := range t.parts() {
+					if o, ok := offsets.Lookup(topic, p); ok && o.Err == nil {
+						have += max(o.At, 0)
+					}
 				}
 			}
 			if have >= int64(n) {

@@ -26,8 +26,9 @@ type queryUse struct {
 }
 
 // queried asks an application for counts at a pace, while it takes in records at the
-// same pace. First it asks the same server for something that stands fixed.
-func (b *streamsBed) queried(ctx context.Context, l topologyLoad, p pacing) (ours, bare []time.Duration, used queryUse, err error) {
+// same pace. First it asks the same server for something that stands fixed. Of several
+// instances one is asked; what they all use is counted.
+func (b *streamsBed) queried(ctx context.Context, l topologyLoad, instances int, p pacing) (ours, bare []time.Duration, used queryUse, err error) {
 	t, err := b.newTrial(ctx, l)
 	if err != nil {
 		return nil, nil, used, err
@@ -35,11 +36,16 @@ func (b *streamsBed) queried(ctx context.Context, l topologyLoad, p pacing) (our
 	if err := b.write(ctx, t, 2*l.keys); err != nil {
 		return nil, nil, used, err
 	}
-	s, err := b.tidemill(l, 0).launch(ctx, t, b.stateDir(t, 0))
+	fleet, err := b.launchFleet(ctx, t, instances)
+	defer func() {
+		for _, s := range fleet {
+			s.kill()
+		}
+	}()
 	if err != nil {
 		return nil, nil, used, err
 	}
-	defer s.kill()
+	s := fleet[0]
 	if err := b.committed(ctx, t, s.process, t.made); err != nil {
 		return nil, nil, used, err
 	}
@@ -47,14 +53,46 @@ func (b *streamsBed) queried(ctx context.Context, l topologyLoad, p pacing) (our
 	if bare, err = b.ask(ctx, t, s, p, func(int) string { return "/fixed" }); err != nil {
 		return nil, nil, used, err
 	}
-	before := b.used(s)
+	var before []usage
+	for _, s := range fleet {
+		before = append(before, b.used(s))
+	}
 	if ours, err = b.ask(ctx, t, s, p, known); err != nil {
 		return nil, nil, used, err
 	}
-	used = queryUse{usage: b.used(s).since(before), n: p.total()}
-	_, used.peak = memory(s.cmd.Process.Pid)
-	s.stop()
-	return ours, bare, used, errors.Join(os.RemoveAll(b.stateDir(t, 0)), b.removeTrial(ctx, t))
+	used.n = p.total()
+	for i, s := range fleet {
+		one := b.used(s).since(before[i])
+		_, peak := memory(s.cmd.Process.Pid)
+		used.worker, used.peak = used.worker+one.worker, max(used.peak, peak)
+		s.stop()
+		err = errors.Join(err, os.RemoveAll(b.stateDir(t, i)))
+	}
+	return ours, bare, used, errors.Join(err, b.removeTrial(ctx, t))
+}
+
+// launchFleet starts instances that answer each other, and waits until each of them has
+// some of the tasks. Those that were started are returned in any case.
+func (b *streamsBed) launchFleet(ctx context.Context, t *trial, instances int) (fleet []*started, err error) {
+	for i := range instances {
+		var more []string
+		if instances > 1 {
+			more = []string{"--remote"}
+		}
+		s, err := b.tidemill(t.topologyLoad, 0, more...).launch(ctx, t, b.stateDir(t, i))
+		if err != nil {
+			return fleet, err
+		}
+		fleet = append(fleet, s)
+	}
+	share := int64(t.parts()) / int64(instances)
+	for _, s := range fleet {
+		err = s.until(ctx, "the tasks to be shared", func() bool { return s.standing().Tasks == share })
+		if err != nil {
+			break
+		}
+	}
+	return fleet, err
 }
 
 // ask sends requests evenly over time and returns how long each took from when it was

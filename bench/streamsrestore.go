@@ -34,7 +34,7 @@ func (b *streamsBed) restored(ctx context.Context, l topologyLoad, n int) (m mea
 	if found, err = b.length(ctx, changelog); err != nil {
 		return m, bare, 0, err
 	}
-	if m, err = b.restore(ctx, t, p); err != nil {
+	if m, err = b.restore(ctx, t, p, 1); err != nil {
 		return m, bare, 0, err
 	}
 	if bare, err = b.bare(ctx, t, bareConsumer, []string{changelog}, found); err != nil {
@@ -43,10 +43,10 @@ func (b *streamsBed) restored(ctx context.Context, l topologyLoad, n int) (m mea
 	return m, bare, found, errors.Join(os.RemoveAll(b.stateDir(t, 0)), os.RemoveAll(b.stateDir(t, 1)), b.removeTrial(ctx, t))
 }
 
-// restore starts an application without its state, and takes the time from when it begins
-// to rebuild that until it runs.
-func (b *streamsBed) restore(ctx context.Context, t *trial, p program) (m measured, err error) {
-	path, args := p.command(t, b.stateDir(t, 1))
+// restore starts an application without its state, in an empty directory, and takes the
+// time from when it begins to rebuild that until it runs.
+func (b *streamsBed) restore(ctx context.Context, t *trial, p program, dir int) (m measured, err error) {
+	path, args := p.command(t, b.stateDir(t, dir))
 	process, err := start(path, args...)
 	if err != nil {
 		return m, err

@@ -80,7 +80,7 @@ type plan struct {
 }
 
 // topologies are what the application can run. Each has its counterpart in
-// kstreams/Application.java.
+// kstreams/Application.java but for rows.
 var topologies = map[string]func(plan){
 	"stateless":      plan.stateless,
 	"count":          plan.count,
@@ -90,6 +90,7 @@ var topologies = map[string]func(plan){
 	"join.table":     plan.joinTable,
 	"join.stream":    plan.joinStream,
 	"latest":         plan.latest,
+	"rows":           plan.rows,
 }
 
 func (a *application) build() (*streams.Topology, error) {
@@ -157,6 +158,12 @@ func (p plan) joinStream() {
 	}, join.Inner(func(_ int64, in join.Pair[order, order]) delivery {
 		return delivery{Order: in.Left.ID, Name: in.Right.Product, City: in.Left.Product, Cents: in.Left.Cents + in.Right.Cents, Note: in.Right.Note}
 	})).To(p.output, serde.Int64{}, p.delivery)
+}
+
+// rows keeps a wide row of each customer, made of the last order, and writes nothing.
+func (p plan) rows() {
+	streams.MapValues(p.orders(0), func(customer int64, o order) []byte { return wideRow(customer, o.ID) }).
+		ToTable(serde.Int64{}, serde.Bytes{}, streams.With{Store: countStore})
 }
 
 // latest keeps the last order of each customer, whole: a state of large rows.

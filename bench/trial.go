@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -79,6 +80,17 @@ func (b *streamsBed) used(s *started) usage {
 	return u
 }
 
+// standing asks an instance how it stands.
+func (s *started) standing() (now standing) {
+	resp, err := http.Get("http://" + s.address + "/standing")
+	if err != nil {
+		return now
+	}
+	defer resp.Body.Close()
+	_ = json.NewDecoder(resp.Body).Decode(&now) // Who asks does so again.
+	return now
+}
+
 // measured is one run of an application, and the bare loop over its records.
 type measured struct {
 	round
@@ -94,7 +106,7 @@ func (b *streamsBed) measure(ctx context.Context, l topologyLoad, p program, n i
 	if err != nil {
 		return m, err
 	}
-	warm := max(n/p.warm, 1000)
+	warm := max(n/p.warm, 1000, l.fill)
 	if err := b.write(ctx, t, warm); err != nil {
 		return m, err
 	}

@@ -16,11 +16,16 @@ import (
 const (
 	childBrokers = "STREAMS_TEST_CHILD_BROKERS"
 	childDir     = "STREAMS_TEST_CHILD_DIR"
+	childApp     = "STREAMS_TEST_CHILD_APP"
 )
 
 func TestMain(m *testing.M) {
 	if brokers := os.Getenv(childBrokers); brokers != "" {
-		if err := child(strings.Split(brokers, ","), os.Getenv(childDir)); err != nil {
+		run := child
+		if os.Getenv(childApp) == "wide" {
+			run = wideChild
+		}
+		if err := run(strings.Split(brokers, ","), os.Getenv(childDir)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -57,8 +62,14 @@ func child(brokers []string, dir string) error {
 // startChild starts a process that runs the application.
 func (w *world) startChild(dir string) *exec.Cmd {
 	w.t.Helper()
+	return w.startChildOf("", dir)
+}
+
+// startChildOf starts a process that runs another one.
+func (w *world) startChildOf(app, dir string) *exec.Cmd {
+	w.t.Helper()
 	cmd := exec.CommandContext(w.ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), childBrokers+"="+strings.Join(w.brokers, ","), childDir+"="+dir)
+	cmd.Env = append(os.Environ(), childBrokers+"="+strings.Join(w.brokers, ","), childDir+"="+dir, childApp+"="+app)
 	cmd.Stderr = w.t.Output()
 	if err := cmd.Start(); err != nil {
 		w.t.Fatal(err)
