@@ -2,6 +2,7 @@ package streams
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/streams/clock"
@@ -40,6 +41,13 @@ type With struct {
 	// Uncached makes a table pass on every update at once, instead of the last
 	// one of each key at every commit.
 	Uncached bool
+	// History keeps the rows that the keys of a table had before, for that long in the
+	// time of its records; see Versions of a table in the package's documentation. Such
+	// a table passes on every update at once.
+	History time.Duration
+	// Grace lets the records of a stream wait for that long, in the time of the stream,
+	// before they are joined with a table that has a History of no less.
+	Grace time.Duration
 	// Partitions is the number of partitions of a repartition topic.
 	Partitions int
 	// Topic ends the name of a repartition topic, after the application's id and
@@ -78,6 +86,7 @@ func gather(opts []With) (s With) {
 			s.Store = o.Store
 		}
 		s.Uncached = s.Uncached || o.Uncached
+		s.History, s.Grace = later(s.History, o.History), later(s.Grace, o.Grace)
 		s.Partitions = max(s.Partitions, o.Partitions)
 		if o.Topic != "" {
 			s.Topic = o.Topic
@@ -94,6 +103,14 @@ func gather(opts []With) (s With) {
 		s.reads = append(s.reads, o.reads...)
 	}
 	return s
+}
+
+// later returns the second of two durations, when it is set.
+func later(d, set time.Duration) time.Duration {
+	if set != 0 {
+		return set
+	}
+	return d
 }
 
 // add names a node and appends it.
@@ -138,7 +155,10 @@ func (b *Builder) keep(n *node, s With, layout state.Spec) *storeSpec {
 	if b.stores[name] != nil {
 		b.fault("streams.store.taken", name, "two tables keep their rows in this store", "give each its own name with With{Store: …}")
 	}
-	spec := &storeSpec{name: name, cached: !s.Uncached, owner: n, layout: layout}
+	if s.History != 0 {
+		b.checkHistory(n, s.History, &layout)
+	}
+	spec := &storeSpec{name: name, cached: !s.Uncached && layout.History == 0, owner: n, layout: layout}
 	b.stores[name] = spec
 	n.stores = append(n.stores, spec)
 	return spec

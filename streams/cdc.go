@@ -48,7 +48,7 @@ func (c CDC) Table(b *Builder, opts ...With) *Table[connect.Value, connect.Value
 	in := source(b, c.Topic, c.Key, c.Envelope, With{Name: b.free(name + "-source")})
 	in.envelopes = true
 	t.node = b.add(&node{op: "table", parents: []*node{in}}, With{Name: name})
-	if s.Store != "" {
+	if s.Store != "" || s.History != 0 {
 		b.keep(t.node, s, layoutOf(key))
 	}
 	if !c.TrustBefore {
@@ -139,7 +139,7 @@ func (n *cdcNode) clear(r *Record[connect.Value, connect.Value]) error {
 		return nil
 	}
 	var keys [][]byte
-	it := n.st.cache.Scan(state.Range{})
+	it := n.st.cache.Scan(n.st.spec.layout.Rows(state.Range{}))
 	for it.Next() {
 		keys = append(keys, bytes.Clone(it.Key()))
 	}

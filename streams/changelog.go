@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -20,8 +21,15 @@ func isChangelog(topic string) bool { return strings.HasSuffix(topic, changelogS
 const changelogSlack = 24 * time.Hour
 
 // changelogConfig are the settings of a store's changelog. It keeps the last record of
-// each key, and those that expire only as long as they are needed.
+// each key, and those that expire only as long as they are needed. Where the rows before
+// the last one are kept, it keeps all records as long as they are, as Kafka Streams has it.
 func changelogConfig(layout state.Spec) map[string]string {
+	if layout.History > 0 {
+		return map[string]string{
+			"cleanup.policy":        "compact",
+			"min.compaction.lag.ms": strconv.FormatInt((layout.History + min(changelogSlack, math.MaxInt64-layout.History)).Milliseconds(), 10),
+		}
+	}
 	if !layout.Segmented() {
 		return map[string]string{"cleanup.policy": "compact"}
 	}
@@ -33,7 +41,10 @@ func changelogConfig(layout state.Spec) map[string]string {
 }
 
 // replay puts changelog records into a batch as the rows they were.
-func replay(b state.Batch, st *taskStore, rs []*kgo.Record, scratch []byte) []byte {
+func (t *task) replay(b state.Batch, st *taskStore, rs []*kgo.Record, scratch []byte) ([]byte, error) {
+	if st.versions != nil {
+		return scratch, t.replayVersions(b, st, rs)
+	}
 	for _, r := range rs {
 		scratch = st.spec.layout.AppendLocal(scratch[:0], r.Key)
 		if r.Value == nil {
@@ -44,5 +55,5 @@ func replay(b state.Batch, st *taskStore, rs []*kgo.Record, scratch []byte) []by
 		scratch = state.AppendTimed(scratch, r.Timestamp.UnixMilli(), r.Value)
 		b.Put(st.id, scratch[:n], scratch[n:])
 	}
-	return scratch
+	return scratch, nil
 }

@@ -26,6 +26,32 @@
 //
 // Package join brings streams and tables together.
 //
+// # Versions of a table
+//
+// A table has the rows there are. With [With.History] it also keeps those that its keys had
+// before, for that long in the time of its records, and can be asked which row a key had at
+// a time (KIP-889):
+//
+//	rates := streams.TableFrom(b, "rates", serde.Text{}, serde.Float64{}, streams.With{Store: "rates", History: 24 * time.Hour})
+//
+// A record is the row of its key from the record's time on, until the next one; one without
+// value says that there is none. Records may come in any order, and each takes the place
+// that its time has among the others. One that is older than the latest of the table's
+// partition by more than the history comes too late; it is dropped and counted. The row
+// that a key has is kept however old it is.
+//
+// Operators after such a table make use of it, or pass over what is of the past (KIP-914):
+// a stream that is joined with it meets the rows of its records' times, and can wait for
+// those that come late, see package join. Joins of tables, and groups of a table's rows,
+// are made of the rows there are: a change of the past ([Change.Past]) is dropped. Tables that are made of it row by
+// row, such as by [Table.Filter], have its history. [Table.ToStream] has all changes. A
+// table with a history passes each of them on at once, cannot be held back, and is not for
+// transaction mode. [View.LookupAsOf] and [View.Versions] read it from outside, and
+// operators written by hand keep versions of their own with [Context.Versions].
+//
+// Its changelog has every version, each a record with the time from which on it holds, and
+// is not compacted for as long as the history and a day; Kafka Streams can read it.
+//
 // # Transactions of the database
 //
 // Tables that are captured from one database arrive in many topics and partitions, each

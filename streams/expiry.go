@@ -20,14 +20,14 @@ type expiry struct {
 
 // met notes the time of a key that is written.
 func (st *taskStore) met(key []byte) {
-	if st.prefix > 0 && len(key) > st.prefix {
+	if st.spec.layout.Segmented() && len(key) > st.prefix {
 		st.newest = max(st.newest, st.spec.layout.Time(key[st.prefix:]))
 	}
 }
 
 // expire adds to b the removal of what is too old.
 func (st *taskStore) expire(b state.Batch) {
-	if st.prefix == 0 {
+	if !st.spec.layout.Segmented() {
 		return
 	}
 	live, from := st.spec.layout.Live(st.newest)
@@ -95,6 +95,11 @@ func (t *task) recallStore(st *taskStore, note []byte) (err error) {
 // remember lets the operator of a store do what it does at commits, and writes its note
 // when that has changed.
 func (t *task) remember(st *taskStore) (err error) {
+	if st.versions != nil {
+		if err := st.versions.Settle(); err != nil {
+			return err
+		}
+	}
 	if t.env.guarded {
 		defer t.rescueAll(st.spec.owner, &err)
 	}

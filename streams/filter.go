@@ -31,9 +31,9 @@ func (n *filterNode[K, V]) receive(r *Record[K, V]) error {
 func (t *Table[K, V]) Filter(keep func(K, V) bool, opts ...With) *Table[K, V] {
 	s := gather(opts)
 	n := operator[K, Change[V]](t.b, t.node, "filter", s, func(*task) *tableFilterNode[K, V] {
-		return &tableFilterNode[K, V]{keep: keep}
+		return &tableFilterNode[K, V]{keep: keep, versions: t.History() > 0}
 	})
-	n.pullOld = t.node.requireOld
+	n.pullOld, n.passes = t.node.requireOld, t.node
 	return t.derived(n, s)
 }
 
@@ -46,6 +46,8 @@ type tableFilterNode[K, V any] struct {
 	fan[K, Change[V]]
 	keep func(K, V) bool
 	rec  Record[K, Change[V]]
+	// versions says that the rows have times: that there is none from one on is news.
+	versions bool
 }
 
 func (n *tableFilterNode[K, V]) receive(r *Record[K, Change[V]]) error {
@@ -62,7 +64,7 @@ func (n *tableFilterNode[K, V]) receive(r *Record[K, Change[V]]) error {
 	}
 	// With the old row at hand it is certain that nobody downstream has a row
 	// of this key; without it a delete goes out to be safe.
-	if oldKnown && !c.HasOld && !c.HasNew {
+	if oldKnown && !c.HasOld && !c.HasNew && !n.versions {
 		return nil
 	}
 	return n.forward(&n.rec)

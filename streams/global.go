@@ -33,6 +33,9 @@ func GlobalFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value se
 	if b.stores[name] != nil {
 		b.fault("streams.store.taken", name, "two tables keep their rows in this store", "give each its own name with With{Store: …}")
 	}
+	if s.History != 0 {
+		b.fault("streams.history", name, "a global table has the rows there are, and no history", "read the topic with TableFrom")
+	}
 	g := &GlobalTable[K, V]{spec: &storeSpec{name: name, topic: topic}, key: key, value: value}
 	b.stores[name], b.names[name] = g.spec, true
 	b.globals = append(b.globals, g.spec)

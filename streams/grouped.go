@@ -61,8 +61,8 @@ func (n *regroupNode[K, V, K2, V2]) receive(r *Record[K, Change[V]]) (err error)
 	n.rec = Record[K2, Change[V2]]{Time: r.Time, Headers: r.Headers}
 	out := &n.rec.Value
 	out.HasOld, out.HasNew = c.HasOld, c.HasNew
-	if !c.HasOld && !c.HasNew {
-		return nil
+	if !c.HasOld && !c.HasNew || c.Past {
+		return nil // The group is that of the rows there are.
 	}
 	if c.HasNew {
 		n.rec.Key, out.New = n.fn(r.Key, c.New)

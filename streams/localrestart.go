@@ -89,7 +89,9 @@ func (l *Local) wipe() error {
 	b := l.env.db.Batch()
 	for _, t := range l.tasks {
 		for _, st := range t.ordered {
-			replay(b, st, l.history.logs[st.changelog], nil)
+			if _, err := t.replay(b, st, l.history.logs[st.changelog], nil); err != nil {
+				return err
+			}
 		}
 	}
 	if l.env.epochs != nil {

@@ -107,7 +107,7 @@ func MapTable[K, V, V2 any](t *Table[K, V], fn func(K, V) V2, value serde.Serde[
 	n := operator[K, Change[V]](t.b, t.node, "mapvalues", s, func(*task) *mapTableNode[K, V, V2] {
 		return &mapTableNode[K, V, V2]{fn: fn}
 	})
-	n.pullOld = t.node.requireOld
+	n.pullOld, n.passes = t.node.requireOld, t.node
 	return (&Table[K, V2]{b: t.b, key: t.key, value: value}).derived(n, s)
 }
 
@@ -120,7 +120,7 @@ type mapTableNode[K, V, V2 any] struct {
 func (n *mapTableNode[K, V, V2]) receive(r *Record[K, Change[V]]) error {
 	c := &r.Value
 	n.rec = Record[K, Change[V2]]{Key: r.Key, Time: r.Time, Headers: r.Headers}
-	n.rec.Value.HasOld, n.rec.Value.HasNew = c.HasOld, c.HasNew
+	n.rec.Value.HasOld, n.rec.Value.HasNew, n.rec.Value.Past = c.HasOld, c.HasNew, c.Past
 	if c.HasOld {
 		n.rec.Value.Old = n.fn(r.Key, c.Old)
 	}

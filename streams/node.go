@@ -35,8 +35,11 @@ type node struct {
 
 	// wantOld asks a table to send old rows; pulling up is what it does about
 	// it, usually asking its parent or keeping a store.
-	wantOld  bool
-	pullOld  func()
+	wantOld bool
+	pullOld func()
+	// passes is the table whose versions these are, of an operator that makes rows of
+	// rows one by one.
+	passes   *node
 	isSource bool
 	isSink   bool
 }

@@ -90,11 +90,22 @@ func (n *processNode[K, V, K2, V2]) receive(r *Record[K, V]) error {
 // [state.NewSessions] make them.
 func (c *Context[K, V]) Store(name string) (state.Store, error) {
 	for _, spec := range c.n.stores {
-		if spec.name == name && spec.owner == c.n {
+		if spec.name == name && spec.owner == c.n && spec.layout.History == 0 {
 			return &timedStore{t: c.t, st: c.t.stores[spec]}, nil
 		}
 	}
-	return nil, fmt.Errorf("streams: operator %s was not declared with store %q", c.n.name, name)
+	return nil, fmt.Errorf("streams: operator %s was not declared with store %q, or it has a History", c.n.name, name)
+}
+
+// Versions returns a store with a History the operator was declared with, by its name.
+// What is put there is cached, logged and restored.
+func (c *Context[K, V]) Versions(name string) (*state.Versions, error) {
+	for _, spec := range c.n.stores {
+		if spec.name == name && spec.owner == c.n && spec.layout.History > 0 {
+			return c.t.stores[spec].versions, nil
+		}
+	}
+	return nil, fmt.Errorf("streams: operator %s was not declared with store %q that has a History", c.n.name, name)
 }
 
 // Changelog is the topic that repeats a store of the operator's, for which Serdes are

@@ -27,6 +27,10 @@ type Record[K, V any] struct {
 type Change[V any] struct {
 	Old, New       V
 	HasOld, HasNew bool
+	// Past says that New, or that there is none, is of a time before that of the row
+	// that the key has, which is Old: the table keeps versions, and has a later one.
+	// Who wants the rows there are passes it over.
+	Past bool
 }
 
 // receiver is an operator's input.

@@ -248,7 +248,10 @@ func (p *restoration) catchUp(ctx context.Context, a *application, tasks []*task
 	err = a.e.client.ReadSpan(ctx, from, to, func(rs []*kgo.Record) (bool, error) {
 		part := parts[rs[0].Topic][rs[0].Partition]
 		b := a.e.db.Batch()
-		scratch = replay(b, part.st, rs, scratch)
+		var err error
+		if scratch, err = part.t.replay(b, part.st, rs, scratch); err != nil {
+			return false, err
+		}
 		part.moveTo(b, rs[len(rs)-1].Offset+1)
 		if err := b.Commit(); err != nil {
 			return false, err

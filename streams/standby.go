@@ -195,8 +195,11 @@ func (c *copies) take(f topics.Followed) error {
 		return nil
 	}
 	st, b := part.st, c.a.e.db.Batch()
-	scratch := replay(b, st, f.Records, nil)
-	if st.prefix > 0 {
+	scratch, err := part.t.replay(b, st, f.Records, nil)
+	if err != nil {
+		return err
+	}
+	if st.spec.layout.Segmented() {
 		for _, r := range f.Records {
 			scratch = st.spec.layout.AppendLocal(scratch[:0], r.Key)
 			st.met(scratch)

@@ -18,6 +18,7 @@ type taskStore struct {
 	prefix    int // the bytes of a key in the cache before the key in the changelog
 	expiry
 	memory
+	past
 	// emit sends a change that leaves the cache downstream; withOld says
 	// whether it needs the old row.
 	emit    func(state.Entry) error
@@ -103,6 +104,10 @@ func (s *rowStore[K, V]) get(k K) (v V, ms int64, found bool, err error) {
 
 // write sets or, without a new row, deletes the row of an encoded key.
 func (s *rowStore[K, V]) write(key []byte, c *Change[V], ms int64) (err error) {
+	if s.st.versions != nil {
+		_, err = s.version(key, c, ms)
+		return err
+	}
 	s.st.met(key)
 	if !c.HasNew {
 		return s.st.cache.Delete(key)
@@ -123,6 +128,7 @@ func (s *rowStore[K, V]) update(key []byte, r *Record[K, Change[V]], oldKnown bo
 	}
 	s.rec = *r
 	c := &s.rec.Value
+	c.Past = false // It is the row there is, unless the store has a later one.
 	if !oldKnown && s.st.spec.owner.wantOld {
 		old, _, had, err := s.load(key)
 		if err != nil {
@@ -130,7 +136,11 @@ func (s *rowStore[K, V]) update(key []byte, r *Record[K, Change[V]], oldKnown bo
 		}
 		c.Old, c.HasOld = old, had
 	}
-	if err := s.write(key, c, r.Time); err != nil {
+	if s.st.versions != nil {
+		if kept, err := s.version(key, c, r.Time); err != nil || !kept {
+			return err
+		}
+	} else if err := s.write(key, c, r.Time); err != nil {
 		return err
 	}
 	return s.forward(&s.rec)

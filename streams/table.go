@@ -65,7 +65,7 @@ func upserts[K, V any](s *Stream[K, V], key serde.Serde[K], value serde.Serde[V]
 // keepRows gives the table's node a store now when the user asks for one, else
 // when an operator asks for old rows.
 func (t *Table[K, V]) keepRows(s With) {
-	if s.Store != "" {
+	if s.Store != "" || s.History != 0 {
 		t.b.keep(t.node, s, layoutOf(t.key))
 	}
 	t.node.pullOld = func() { t.materialize(s) }
@@ -114,10 +114,10 @@ func (n *upsertNode[K, V]) receive(r *Record[K, V]) error {
 // is needed to answer what n cannot, a further operator keeps its rows.
 func (t *Table[K, V]) derived(n *node, s With) *Table[K, V] {
 	d := &Table[K, V]{b: t.b, node: n, key: t.key, value: t.value}
-	if s.Store == "" {
+	if s.Store == "" && s.History == 0 {
 		return d
 	}
-	return d.kept(With{Name: t.b.free(n.name + "-store"), Store: s.Store, Uncached: s.Uncached})
+	return d.kept(With{Name: t.b.free(n.name + "-store"), Store: s.Store, Uncached: s.Uncached, History: s.History})
 }
 
 // kept adds an operator that keeps the rows of t.
@@ -142,7 +142,7 @@ func (t *Table[K, V]) stored() *Table[K, V] {
 		return t
 	}
 	if t.keeper == nil {
-		t.keeper = t.kept(With{Name: t.b.free(t.node.name + "-store")})
+		t.keeper = t.kept(With{Name: t.b.free(t.node.name + "-store"), History: t.History()})
 	}
 	return t.keeper
 }

@@ -128,6 +128,7 @@ func (t *task) openStore(spec *storeSpec) error {
 		}
 		st.acked.Store(r.Offset + 1)
 	}
+	t.openHistory(st)
 	t.stores[spec] = st
 	t.ordered = append(t.ordered, st)
 	return nil
@@ -262,6 +263,7 @@ func (t *task) flushStore(st *taskStore) error {
 	if err := t.remember(st); err != nil {
 		return err
 	}
+	t.logVersions(st)
 	return st.cache.Flush(st.withOld, func(e state.Entry) error {
 		t.log(st, e)
 		if st.emit == nil || st.spec.layout.IsNote(e.Key) {
@@ -274,7 +276,7 @@ func (t *task) flushStore(st *taskStore) error {
 // log writes a change to the store's changelog: the row without its timestamp,
 // which becomes that of the record.
 func (t *task) log(st *taskStore, e state.Entry) {
-	if st.spec.layout.Unlogged {
+	if st.spec.layout.Unlogged || st.versions != nil {
 		return
 	}
 	r := t.slab.record()
@@ -327,6 +329,7 @@ func (t *task) discard() {
 	for _, st := range t.ordered {
 		st.cache.Discard()
 		st.newest, st.doomed = st.savedNewest, st.live
+		st.undo()
 	}
 	t.streamTime, t.recalled = t.savedTime, false
 	for _, q := range t.queues {
@@ -338,7 +341,7 @@ func (t *task) discard() {
 // dirtyBytes is what the next commit has to write.
 func (t *task) dirtyBytes() (n int64) {
 	for _, st := range t.ordered {
-		n += st.cache.DirtyBytes()
+		n += st.cache.DirtyBytes() + st.unsaid
 	}
 	return n
 }

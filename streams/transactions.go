@@ -70,7 +70,9 @@ func checkSettling(n *node, fault func(code, place, message, mend string)) {
 		fault("streams.transaction.source", n.name, "topic "+n.topic+" is not read as change events", "read it with CDC")
 	}
 	for _, s := range n.stores {
-		if own(s) && !s.cached && !quiet[n.op] {
+		if own(s) && s.layout.History > 0 {
+			fault("streams.transaction.history", n.name, "transaction mode keeps the rows of the database's last state, and no history of them", "leave With.History out")
+		} else if own(s) && !s.cached && !quiet[n.op] {
 			fault("streams.transaction.uncached", n.name, "the table passes on every change at once, also in the midst of a transaction", "leave With.Uncached out")
 		}
 	}

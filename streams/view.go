@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -100,6 +102,47 @@ func (v *View[K, V]) Lookup(ctx context.Context, k K) (rec Record[K, V], found b
 	}
 	rec, err = v.Decode(row)
 	return rec, err == nil, err
+}
+
+// LookupAsOf returns the row that a key had at a time, and as its time that since when it
+// had it, of a table with a History (KIP-960). A row older than the history is not found,
+// unless the key still has it.
+func (v *View[K, V]) LookupAsOf(ctx context.Context, k K, at time.Time) (rec Record[K, V], found bool, err error) {
+	err = v.Versions(ctx, k, at, at, func(r Record[K, V], _ time.Time) error {
+		rec, found = r, true
+		return nil
+	})
+	return rec, found && err == nil, err
+}
+
+// Versions visits the rows that a key of a table with a History had at some time in
+// from…to, both included, in order of their times, which are those from which on the key
+// had them; until is when it ceased to, zero for the row that it has (KIP-968). A zero from
+// or to is open. Rows older than the history are left out.
+func (v *View[K, V]) Versions(ctx context.Context, k K, from, to time.Time, visit func(rec Record[K, V], until time.Time) error) error {
+	key, err := v.key.Append([]byte{}, k)
+	if err != nil {
+		return fmt.Errorf("writing the key to look up: %w", err)
+	}
+	lo, hi := int64(math.MinInt64), int64(math.MaxInt64)
+	if !from.IsZero() {
+		lo = from.UnixMilli()
+	}
+	if !to.IsZero() {
+		hi = to.UnixMilli()
+	}
+	return v.Rows.Versions(ctx, key, lo, hi, func(row query.Row) error {
+		row.Key, row.Value = key, bytes.Clone(row.Value)
+		rec, err := v.Decode(row)
+		if err != nil {
+			return err
+		}
+		var until time.Time
+		if row.Until >= 0 {
+			until = time.UnixMilli(row.Until)
+		}
+		return visit(rec, until)
+	})
 }
 
 // All visits every row.

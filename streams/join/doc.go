@@ -16,6 +16,12 @@
 //		return invoice(p.Left, p.Right, p.HasRight)
 //	}), orderSerde)
 //
+// Where the table has a history, StreamTable looks up the row of the record's time, and
+// With.Grace lets records wait for rows that come late:
+//
+//	rates := streams.TableFrom(b, "rates", serde.Text{}, rateSerde, streams.With{History: time.Hour})
+//	join.StreamTable(orders, rates, convert, orderSerde, streams.With{Grace: time.Minute})
+//
 // Except for Global and ForeignKey, both sides have to lie in equally many
 // partitions, cut by the same keys; [streams.Topology] is checked for that when it
 // starts. A stream whose keys may have changed goes through a repartition topic

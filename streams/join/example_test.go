@@ -8,6 +8,46 @@ import (
 	"github.com/tidemill/tidemill/streams/join"
 )
 
+// The row that counts is that of the order's time, though it came after the order.
+func ExampleStreamTable_grace() {
+	b := streams.NewBuilder()
+	rates := streams.TableFrom(b, "rates", text{}, text{}, streams.With{History: time.Minute})
+	join.StreamTable(streams.From(b, "orders", text{}, text{}), rates, join.Inner(func(_ string, p join.Pair[string, string]) string {
+		return p.Left + " at " + p.Right
+	}), text{}, streams.With{Grace: 3 * time.Second}).To("out", text{}, text{})
+	topology, err := b.Build()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	local, err := streams.NewLocal(topology, "example")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, r := range []struct {
+		topic, value string
+		second       int64
+	}{
+		{"rates", "0.93", 1}, {"rates", "0.95", 5}, {"orders", "pen", 4}, {"rates", "0.94", 3}, {"orders", "ink", 6}, {"orders", "pad", 9},
+	} {
+		err := local.Put(r.topic, []byte("EUR"), []byte(r.value), r.second*1000)
+		if err == nil {
+			err = local.Commit()
+		}
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+	for _, r := range local.Take("out") {
+		fmt.Printf("%s, of second %d\n", r.Value, r.Timestamp.Unix())
+	}
+	// Output:
+	// pen at 0.94, of second 4
+	// ink at 0.95, of second 6
+}
+
 // run puts records into topics, as "topic key value" in steps of a second, and prints
 // what comes out.
 func run(b *streams.Builder, records ...[3]string) {

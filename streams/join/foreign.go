@@ -115,6 +115,10 @@ func (n *subscriber[K, V, FK, W, R]) take(r *streams.Record[K, streams.Change[V]
 	if r.NoKey || !c.HasOld && !c.HasNew {
 		return nil
 	}
+	if c.Past {
+		n.c.Drop() // Rows of the past refer to nothing (KIP-914).
+		return nil
+	}
 	var was, is reference[FK]
 	if c.HasOld {
 		was.key, was.has = n.f.key(r.Key, c.Old)
@@ -251,6 +255,9 @@ func (n *publisher[K, V, FK, W, R]) take(r *streams.Record[FK, arrival[K, W]]) e
 		return nil
 	case r.Value.asks:
 		return n.subscribe(r)
+	case r.Value.change.Past:
+		n.c.Drop()
+		return nil
 	}
 	return n.publish(r.Value.change)
 }

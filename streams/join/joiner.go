@@ -46,6 +46,12 @@ func options(opts []streams.With) (set streams.With) {
 			set.Store = o.Store
 		}
 		set.Uncached = set.Uncached || o.Uncached
+		if o.History != 0 {
+			set.History = o.History
+		}
+		if o.Grace != 0 {
+			set.Grace = o.Grace
+		}
 		set.Partitions = max(set.Partitions, o.Partitions)
 	}
 	return set

@@ -49,6 +49,8 @@ func openJoins(brokers []string, dir string) (*streams.Engine, error) {
 	rows := streams.TableFrom(b, "rows", text{}, text{}, streams.With{Name: "rows"})
 	left := func() joiner { return join.Left(glue) }
 	join.StreamTable(facts, rows, left(), text{}, streams.With{Name: "st"}).To("st-out", text{}, text{})
+	prices := streams.TableFrom(b, "prices", text{}, text{}, streams.With{Name: "prices", History: time.Hour})
+	join.StreamTable(facts, prices, left(), text{}, streams.With{Name: "gt", Grace: 9 * time.Millisecond}).To("gt-out", text{}, text{})
 	join.Global(facts, streams.GlobalFrom(b, "world", text{}, text{}, streams.With{Store: "world"}), after, left(), streams.With{Name: "sg"}).To("sg-out", text{}, text{})
 	join.Streams(facts, streams.From(b, "others", text{}, text{}), join.Within[string, string, string]{
 		Before: 5 * time.Millisecond, After: 5 * time.Millisecond, Grace: time.Hour, Key: text{}, Left: text{}, Right: text{},
@@ -77,6 +79,7 @@ type joinWorld struct {
 	next    int
 	facts   []*kgo.Record
 	others  []*kgo.Record
+	prices  []seen                       // the versions of a table with a history
 	rows    map[string]map[string]string // of tables, by topic
 	brokers []string
 }
@@ -93,7 +96,7 @@ func newJoinWorld(t *testing.T) *joinWorld {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.client.Close)
-	for topic, n := range map[string]int{"facts": 2, "others": 2, "rows": 2, "moving": 2, "referred": 3, "world": 2, "st-out": 1, "sg-out": 1, "ss-out": 1, "tt-out": 1, "fk-out": 1} {
+	for topic, n := range map[string]int{"facts": 2, "others": 2, "rows": 2, "moving": 2, "referred": 3, "world": 2, "prices": 2, "st-out": 1, "gt-out": 1, "sg-out": 1, "ss-out": 1, "tt-out": 1, "fk-out": 1} {
 		if err := w.client.Create(ctx, topics.Spec{Name: topic, Partitions: n}); err != nil {
 			t.Fatal(err)
 		}
@@ -102,6 +105,15 @@ func newJoinWorld(t *testing.T) *joinWorld {
 	for i := range 6 {
 		w.row("rows", fmt.Sprint("k", i), fmt.Sprint("row", i))
 		w.row("world", fmt.Sprint("g", i), fmt.Sprint("place", i))
+	}
+	// The prices of the time to come are there too, in no strict order.
+	for i := range int64(300) {
+		p := seen{key: fmt.Sprint("k", w.rnd.IntN(8)), ms: 1000 + 10*i - w.rnd.Int64N(9)}
+		if w.rnd.IntN(5) > 0 {
+			p.value = fmt.Sprint("price", i)
+		}
+		w.prices = append(w.prices, p)
+		w.write("prices", p.key, p.value, p.ms)
 	}
 	return w
 }
@@ -155,6 +167,7 @@ func (w *joinWorld) expected() map[string][]string {
 		p := pair{Left: value, HasLeft: true}
 		p.Right, p.HasRight = w.rows["rows"][key]
 		want["st-out"] = append(want["st-out"], fmt.Sprintf("%s=%s@%d", key, glue("", p), ms))
+		want["gt-out"] = append(want["gt-out"], w.priced(key, value, ms))
 		at, _ := after("", value)
 		p.Right, p.HasRight = w.rows["world"][at]
 		want["sg-out"] = append(want["sg-out"], fmt.Sprintf("%s=%s@%d", key, glue("", p), ms))
@@ -174,6 +187,13 @@ func (w *joinWorld) expected() map[string][]string {
 		slices.Sort(rs)
 	}
 	return want
+}
+
+// priced is a fact with the price of its time.
+func (w *joinWorld) priced(key, value string, ms int64) string {
+	m := graceModel{history: 3600_000, rows: w.prices, table: -1}
+	m.join(seen{key: key, value: value, ms: ms})
+	return m.results[0]
 }
 
 // output reads what is committed in a topic: all of it, sorted, and the last for each
@@ -258,13 +278,14 @@ func TestKill(t *testing.T) {
 func (w *joinWorld) checkStreams() {
 	w.t.Helper()
 	want := w.expected()
-	for _, topic := range []string{"st-out", "sg-out", "ss-out"} {
+	for _, topic := range []string{"st-out", "sg-out", "ss-out", "gt-out"} {
 		var got []string
 		w.wait("the results in "+topic, func() bool {
-			if topic == "ss-out" {
-				w.next++
-				for i := range 8 {
-					w.write("others", fmt.Sprint("end", i), "x", 100*3600_000+int64(w.next))
+			ends := map[string]string{"ss-out": "others", "gt-out": "facts"}[topic]
+			for i := range 8 {
+				if ends != "" {
+					w.next++
+					w.write(ends, fmt.Sprint("end", i), "x", 100*3600_000+int64(w.next)*10)
 				}
 			}
 			got, _ = w.output(topic)

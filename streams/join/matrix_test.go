@@ -42,24 +42,31 @@ func glue(_ string, p pair) string {
 // within reads a window such as "before=10 after=10 grace=0", in milliseconds.
 func within(t *testing.T, spec string) join.Within[string, string, string] {
 	t.Helper()
-	w := join.Within[string, string, string]{Key: text{}, Left: text{}, Right: text{}}
+	d := times(t, spec)
+	return join.Within[string, string, string]{Before: d["before"], After: d["after"], Grace: d["grace"], Key: text{}, Left: text{}, Right: text{}}
+}
+
+// times reads what a window is made of.
+func times(t *testing.T, spec string) map[string]time.Duration {
+	t.Helper()
+	d := map[string]time.Duration{}
 	for _, f := range strings.Fields(spec) {
 		name, value, _ := strings.Cut(f, "=")
 		ms, err := strconv.Atoi(value)
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := time.Duration(ms) * time.Millisecond
-		switch name {
-		case "before":
-			w.Before = d
-		case "after":
-			w.After = d
-		case "grace":
-			w.Grace = d
-		}
+		d[name] = time.Duration(ms) * time.Millisecond
 	}
-	return w
+	return d
+}
+
+// filtered makes a table of another row by row: without the rows that begin with x, and
+// the others in capitals. Somebody wants the old rows of it.
+func filtered(t *streams.Table[string, string]) *streams.Table[string, string] {
+	some := t.Filter(func(_, v string) bool { return !strings.HasPrefix(v, "x") })
+	streams.GroupTable(some, func(k, v string) (string, string) { return v, k }, text{}, text{}).Count(streams.With{Store: "rows"})
+	return streams.MapTable(some, func(_, v string) string { return strings.ToUpper(v) }, text{})
 }
 
 // reference takes the foreign key from a row such as "c1/pen"; "/pen" has none.
@@ -79,16 +86,19 @@ func build(t *testing.T, section string, how joiner) *streams.Topology {
 	t.Helper()
 	family, spec, _ := strings.Cut(section, " ")
 	b := streams.NewBuilder()
+	times := times(t, spec)
 	left := func() *streams.Stream[string, string] { return streams.From(b, "L", text{}, text{}) }
 	right := func() *streams.Stream[string, string] { return streams.From(b, "R", text{}, text{}) }
 	table := func(topic string) *streams.Table[string, string] {
-		return streams.TableFrom(b, topic, text{}, text{}, streams.With{Name: topic})
+		return streams.TableFrom(b, topic, text{}, text{}, streams.With{Name: topic, History: times["history"]})
 	}
 	var out *streams.Stream[string, string]
-	named := streams.With{Name: "j"}
+	named := streams.With{Name: "j", Grace: times["grace"]}
 	switch family {
 	case "stream-table":
 		out = join.StreamTable(left(), table("R"), how, text{}, named)
+	case "stream-filtered":
+		out = join.StreamTable(left(), filtered(table("R")), how, text{}, named)
 	case "stream-global":
 		out = join.Global(left(), streams.GlobalFrom(b, "R", text{}, text{}), after, how, named)
 	case "tables":
@@ -114,6 +124,7 @@ func build(t *testing.T, section string, how joiner) *streams.Topology {
 // step is a line of a section.
 type step struct {
 	line    string
+	command string
 	advance time.Duration
 	side    string
 	rec     streams.Record[string, string]
@@ -121,8 +132,13 @@ type step struct {
 }
 
 // TestMatrix runs testdata/matrix.test.
-func TestMatrix(t *testing.T) {
-	file, err := os.ReadFile("testdata/matrix.test")
+func TestMatrix(t *testing.T) { runFile(t, "testdata/matrix.test") }
+
+// TestVersioned runs testdata/versioned.test.
+func TestVersioned(t *testing.T) { runFile(t, "testdata/versioned.test") }
+
+func runFile(t *testing.T, name string) {
+	file, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,6 +180,10 @@ func readStep(t *testing.T, line string, cells []string) (s step) {
 		return s
 	}
 	f := strings.Fields(cells[0])
+	if f[0] == "restart" || f[0] == "wipe" || f[0] == "drops" {
+		s.command = cells[0]
+		return s
+	}
 	if len(f) != 4 {
 		t.Fatalf("%s: a record has a time, a side, a key and a value", line)
 	}
@@ -183,11 +203,28 @@ func runSection(t *testing.T, section, kind string, column int, steps []step) {
 			d.Advance(s.advance)
 			continue
 		}
+		if s.command != "" {
+			s.do(t, d)
+			continue
+		}
 		streamstest.In(d, s.side, text{}, text{}).Record(s.rec)
 		want := strings.Join(strings.Fields(s.want[column]), " ")
 		if got := strings.Join(show(out.Read()), " "); got != want {
 			t.Errorf("%s\n got %q\nwant %q", s.line, got, want)
 		}
+	}
+}
+
+// do does what a step says that is no record.
+func (s *step) do(t *testing.T, d *streamstest.Driver) {
+	t.Helper()
+	switch name, n, _ := strings.Cut(s.command, " "); name {
+	case "drops":
+		if got := fmt.Sprint(d.Metrics().Dropped.Load()); got != n {
+			t.Errorf("%s: there were %s", s.line, got)
+		}
+	default:
+		d.Restart(name == "wipe")
 	}
 }
 

@@ -10,11 +10,13 @@ import (
 	"github.com/tidemill/tidemill/connect"
 )
 
-// What is asked of a partition: a row, the rows of a range of keys, or windows.
+// What is asked of a partition: a row, the rows of a range of keys, windows, or the rows
+// that a key had.
 const (
-	opGet  = "get"
-	opScan = "scan"
-	opSpan = "span"
+	opGet      = "get"
+	opScan     = "scan"
+	opSpan     = "span"
+	opVersions = "versions"
 )
 
 // question is what one instance asks another, or itself, of one partition of a store.

@@ -18,6 +18,9 @@ type Row struct {
 	// Time is the row's timestamp in milliseconds since the epoch.
 	Time    int64
 	Deleted bool
+	// Until is the time from which on the key had another row, or none: of the rows that
+	// Versions visits, -1 for the row that the key has.
+	Until int64
 }
 
 // Source is where the rows of a store are.
@@ -225,6 +228,8 @@ func (r *Rows) scanHere(ctx context.Context, q *question, visit func(Row) error)
 	case err != nil:
 	case q.Op == opSpan:
 		err = r.span(ctx, snap, q, visit)
+	case q.Op == opVersions:
+		err = r.versions(ctx, snap, q, visit)
 	default:
 		err = r.scan(ctx, snap, q.Partition, state.Range{Lo: q.Lo, Hi: q.Hi}, visit)
 	}
@@ -290,7 +295,7 @@ func (r *Rows) scan(ctx context.Context, snap state.Snapshot, p int32, rg state.
 		return err
 	}
 	within := rg
-	if r.Layout.Segmented() {
+	if rg = r.Layout.Rows(rg); r.Layout.Segmented() {
 		rg = state.Range{}
 	}
 	it := snap.Reader(id).Scan(rg)

@@ -14,14 +14,16 @@ import (
 // An answer is a stream of frames, each a byte that says what it is:
 //
 //	'r'  uvarint length, key; uvarint length, value; varint time in milliseconds
+//	'v'  the same, and varint time from which on the key had another row
 //	'f'  uvarint length, the fault as JSON; nothing follows
 //	'e'  uvarint length, how far the answer is as JSON; nothing follows
 //
 // One that ends without 'e' or 'f' was cut off.
 const (
-	frameRow   = 'r'
-	frameFault = 'f'
-	frameEnd   = 'e'
+	frameRow     = 'r'
+	frameVersion = 'v'
+	frameFault   = 'f'
+	frameEnd     = 'e'
 )
 
 // The media types carry the version of the forms.
@@ -55,6 +57,10 @@ func (f *frameWriter) row(row Row) error {
 	f.part(row.Key)
 	f.part(row.Value)
 	f.buf = binary.AppendVarint(f.buf, row.Time)
+	if row.Until != 0 {
+		f.buf[0] = frameVersion
+		f.buf = binary.AppendVarint(f.buf, row.Until)
+	}
 	_, err := f.w.Write(f.buf)
 	return err
 }
@@ -102,12 +108,15 @@ func (f *frameReader) next() (row Row, end bool, at Position, err error) {
 		return row, false, nil, cutOff(err)
 	}
 	switch kind {
-	case frameRow:
+	case frameRow, frameVersion:
 		if f.key, err = f.part(f.key); err == nil {
 			f.value, err = f.part(f.value)
 		}
 		if err == nil {
 			row.Time, err = binary.ReadVarint(f.r)
+		}
+		if err == nil && kind == frameVersion {
+			row.Until, err = binary.ReadVarint(f.r)
 		}
 		row.Key, row.Value = f.key, f.value
 		return row, false, nil, cutOff(err)

@@ -30,6 +30,11 @@ type Spec struct {
 	// retention, but a minute at least, when zero. Short ones make a walk over a
 	// span of time exact, long ones a walk over the times of one key.
 	Segment time.Duration
+	// History keeps, for that long in the time of what is put, the rows that keys had
+	// before: the store is read and written by [Versions]. It goes with the form Plain.
+	// A Segment is then the span of time of which versions are removed together, a
+	// quarter of the history, but ten seconds at least, when zero.
+	History time.Duration
 	// Unlogged keeps the store without a changelog: its rows are gone with the
 	// local database.
 	Unlogged bool
@@ -45,10 +50,26 @@ func (s *Spec) Segmented() bool { return s.Retention > 0 && s.Form != Plain }
 
 // Prefix is how many bytes a local key has in front of the key as the changelog has it.
 func (s *Spec) Prefix() int {
-	if s.Segmented() {
+	switch {
+	case s.Segmented():
 		return SegmentPrefix
+	case s.History > 0:
+		return 1
 	}
 	return 0
+}
+
+// Rows returns the span of local keys of the rows with keys in r, as the changelog has
+// them. It is for stores without segments.
+func (s *Spec) Rows(r Range) Range {
+	if s.History <= 0 {
+		return r
+	}
+	lo, hi := append([]byte{partRows}, r.Lo...), []byte{partRows + 1}
+	if r.Hi != nil {
+		hi = append([]byte{partRows}, r.Hi...)
+	}
+	return Range{Lo: lo, Hi: hi, Reverse: r.Reverse}
 }
 
 // Time returns the time of a key as the changelog has it, the latest there is for
@@ -89,6 +110,9 @@ func (s *Spec) Inner(key []byte) []byte {
 // segments.
 func (s *Spec) AppendLocal(dst, key []byte) []byte {
 	if !s.Segmented() {
+		if s.History > 0 {
+			dst = append(dst, partRows)
+		}
 		return append(dst, key...)
 	}
 	start := len(dst)
@@ -100,9 +124,13 @@ func (s *Spec) AppendLocal(dst, key []byte) []byte {
 // noSegment stands in front of a note.
 var noSegment = []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-// Locate writes the number of the segment into the first bytes of a local key, of
-// which the rest is there.
+// Locate writes what comes before the key into the first bytes of a local key, of which
+// the rest is there.
 func (s *Spec) Locate(local []byte) {
+	if s.History > 0 {
+		local[0] = partRows
+		return
+	}
 	n := uint64(math.MaxUint64)
 	if len(local) > SegmentPrefix {
 		n = uint64(s.segment(s.Time(local[SegmentPrefix:])))
@@ -111,8 +139,11 @@ func (s *Spec) Locate(local []byte) {
 }
 
 // IsNote tells whether a local key is that of the store's note, which belongs to the
-// operator that keeps the store and is no row.
+// operator that keeps the store, or of anything else that is not the row of a key.
 func (s *Spec) IsNote(local []byte) bool {
+	if s.History > 0 {
+		return len(local) == 0 || local[0] != partRows
+	}
 	return s.Form != Plain && len(local) == s.Prefix()
 }
 

@@ -67,6 +67,9 @@ type waiting[K, V any] struct {
 
 func suppress[K, V any](t *streams.Table[K, V], how *waiting[K, V], opts []streams.With) *streams.Table[K, V] {
 	s := streams.Changes(t, true)
+	if t.History() > 0 {
+		s.Builder().Fault("streams.suppress.history", s.Name(), "the table has a history, of which the last change is not all", "hold back a table without With.History")
+	}
 	set := streams.With{Name: s.Name() + "-suppress"}
 	for _, o := range opts {
 		if o.Name != "" {
