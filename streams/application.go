@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/streams/query"
+	"github.com/tidemill/tidemill/streams/state"
 	"github.com/tidemill/tidemill/streams/topics"
 )
 
@@ -210,11 +211,13 @@ func (a *application) run(ctx context.Context) {
 // or a setting at fault, or lost data.
 func stops(err error) bool {
 	e, ok := errors.AsType[*connect.Error](err)
-	return ok && e.Class != connect.ClassRetriable
+	return ok && e.Class != connect.ClassRetriable && !errors.Is(err, state.ErrDamaged)
 }
 
 // once makes the topics, joins the group and processes until something is wrong.
 func (a *application) once(ctx context.Context) error {
+	a.e.using.RLock()
+	defer a.e.using.RUnlock()
 	a.set(Starting, nil)
 	plan, err := a.prepare(ctx)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -105,7 +106,10 @@ type Engine struct {
 	db       state.DB
 	client   *topics.Client
 	instance string
+	disk     *state.Disk  // the DB, when it is on disk
 	open     sync.RWMutex // held for writing while the DB is closed
+	using    sync.RWMutex // held for reading by applications that run, before open
+	repairs  atomic.Int64 // how often the DB was damaged and replaced
 	remote
 
 	mu     sync.Mutex // guards the following
@@ -122,7 +126,15 @@ type Engine struct {
 }
 
 // OpenEngine opens the state directory. Applications start with Run.
-func OpenEngine(cfg Config) (*Engine, error) {
+//
+// A database that turns out to be damaged, then or later, is set aside in the state
+// directory, where at most one is kept, and the stores are restored from their changelogs;
+// those that are Unlogged begin empty. When the disk is full, commits wait until there is
+// room, and State tells so.
+func OpenEngine(cfg Config) (*Engine, error) { return openEngine(cfg, nil) }
+
+// openEngine is OpenEngine with a say in how the database is opened.
+func openEngine(cfg Config, tune func(*state.DiskOptions)) (*Engine, error) {
 	if cfg.CacheBytes == 0 {
 		cfg.CacheBytes = 10 << 20
 	}
@@ -135,7 +147,7 @@ func OpenEngine(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	if cfg.Dir != "" {
-		if err = e.openDir(); err != nil {
+		if err = e.openDir(tune); err != nil {
 			e.client.Close()
 			return nil, err
 		}
@@ -155,19 +167,13 @@ func OpenEngine(cfg Config) (*Engine, error) {
 func newInstance() string { return strconv.FormatUint(rand.Uint64(), 36) }
 
 // openDir opens the database and finds out who this instance is.
-func (e *Engine) openDir() error {
+func (e *Engine) openDir(tune func(*state.DiskOptions)) error {
 	if err := os.MkdirAll(e.cfg.Dir, 0o750); err != nil {
 		return fmt.Errorf("making the state directory: %w", err)
 	}
-	db, err := state.OpenDisk(filepath.Join(e.cfg.Dir, "state"), state.DiskOptions{CacheBytes: e.cfg.BlockCacheBytes, Logger: e.cfg.Logger})
-	if err != nil {
-		return &connect.Error{
-			Code: "streams.dir", Class: connect.ClassConfig, Place: e.cfg.Dir,
-			Message: "the state directory cannot be opened", Cause: err,
-			Mend: "give each process a state directory of its own",
-		}
+	if err := e.openDisk(tune); err != nil {
+		return err
 	}
-	e.db = db
 	if e.cfg.Instance != "" {
 		return nil
 	}
@@ -179,7 +185,7 @@ func (e *Engine) openDir() error {
 	}
 	e.instance = newInstance()
 	if err = os.WriteFile(file, []byte(e.instance), 0o640); err != nil {
-		return errors.Join(fmt.Errorf("keeping the name of this instance: %w", err), db.Close())
+		return errors.Join(fmt.Errorf("keeping the name of this instance: %w", err), e.db.Close())
 	}
 	return nil
 }
@@ -199,6 +205,9 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.start(a)
 	}
 	e.serve(ctx)
+	if e.disk != nil {
+		e.active.Go(func() { e.watchDisk(ctx) })
+	}
 	e.mu.Unlock()
 	<-ctx.Done()
 	e.mu.Lock()
@@ -299,14 +308,22 @@ func (e *Engine) Remove(ctx context.Context, id string, reset bool) error {
 
 // forget removes every trace of a stopped application.
 func (e *Engine) forget(ctx context.Context, a *application) error {
-	var err error
-	if d, ok := e.db.(state.Dropper); ok {
-		err = d.Drop(metaStore(a.ID))
-		for _, s := range a.Topology.Stores() {
-			err = errors.Join(err, d.Drop(storeName(a.ID, s)))
-		}
-	}
+	err := e.dropStores(a)
 	return errors.Join(err, e.client.Delete(ctx, a.Topology.InternalTopics(a.ID)...), e.client.DeleteGroup(ctx, a.ID))
+}
+
+func (e *Engine) dropStores(a *application) error {
+	e.using.RLock()
+	defer e.using.RUnlock()
+	d, ok := e.db.(state.Dropper)
+	if !ok {
+		return nil
+	}
+	err := d.Drop(metaStore(a.ID))
+	for _, s := range a.Topology.Stores() {
+		err = errors.Join(err, d.Drop(storeName(a.ID, s)))
+	}
+	return err
 }
 
 func (e *Engine) app(id string) (*application, error) {
@@ -330,14 +347,18 @@ func (e *Engine) Apps() (ids []string) {
 }
 
 // State returns how an application is doing, and the error that stopped it or
-// made it start anew last.
+// made it start anew last, or that the disk is full, of code streams.state.full.
 func (e *Engine) State(id string) (State, error) {
 	a, err := e.app(id)
 	if err != nil {
 		return Stopped, err
 	}
+	full := e.full()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if full != nil && a.state != Failed && a.state != Stopped {
+		return a.state, full
+	}
 	return a.state, a.err
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/streams/fault"
+	"github.com/tidemill/tidemill/streams/state"
 )
 
 // judge decides what becomes of records at fault, and tells of those that are passed
@@ -134,7 +135,7 @@ func (j *judge) log(f *fault.Fault) {
 // fault decides on an error at one operator. Those that are nobody's records' fault,
 // such as of the store, and those decided on already go up.
 func (t *task) fault(node string, err error) error {
-	if _, done := errors.AsType[judged](err); done {
+	if _, done := errors.AsType[judged](err); done || errors.Is(err, state.ErrDamaged) {
 		return err
 	}
 	stage := fault.Writing

@@ -216,6 +216,8 @@ func (s *timedStore) Scan(r state.Range) state.Iterator {
 
 type timedIterator struct{ state.Iterator }
 
+func (i timedIterator) Close() error { return ofState(i.Iterator.Close()) }
+
 func (i timedIterator) Value() []byte {
 	_, row := state.SplitTimed(i.Iterator.Value())
 	return row

@@ -441,6 +441,9 @@ func (r *runner) work(ctx context.Context) error {
 	if r.broken != nil {
 		return r.broken
 	}
+	if err := r.a.e.intact(); err != nil {
+		return err
+	}
 	if err := r.tables.takeIn(); err != nil {
 		return err
 	}

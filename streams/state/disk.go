@@ -30,6 +30,12 @@ type DiskOptions struct {
 	Sync bool
 	// Logger receives what the engine has to say about errors; none when nil.
 	Logger *slog.Logger
+	// FS is the file system; that of the operating system when nil.
+	FS vfs.FS
+	// Damaged, when it is set, is told of a DB that cannot be opened for what is in its
+	// files: it was set aside, to the directory that is named, and an empty one is opened
+	// in its place. Without it opening such a DB is an error.
+	Damaged func(err error, aside string)
 }
 
 // catalogue is the store that holds the names of the others: name to number.
@@ -39,8 +45,15 @@ const catalogue = 0
 // bytes), the partition (2 bytes) and the user's key, all big-endian, so that a
 // store, or one partition of it, is one span that can be dropped in one step.
 type Disk struct {
-	db    *pebble.DB
-	write *pebble.WriteOptions
+	dir     string
+	options DiskOptions
+	base    vfs.FS
+	room    *room
+	lock    *pebble.Lock
+	aside   string // where a DB was moved that is not replaced yet
+	db      *pebble.DB
+	write   *pebble.WriteOptions
+	health  *health
 
 	mu    sync.Mutex // guards the following
 	ids   map[string]uint32
@@ -49,41 +62,130 @@ type Disk struct {
 
 // OpenDisk opens the DB in dir, which one process at a time may use, and
 // creates it when it is missing.
-func OpenDisk(dir string, o DiskOptions) (*Disk, error) { return openDisk(dir, o, vfs.Default) }
-
-func openDisk(dir string, o DiskOptions, fs vfs.FS) (*Disk, error) {
+//
+// A full disk is no error of an open DB: commits wait until there is room, and Full tells
+// so meanwhile.
+func OpenDisk(dir string, o DiskOptions) (*Disk, error) {
 	if o.CacheBytes == 0 {
 		o.CacheBytes = 64 << 20
 	}
 	if o.MemTableBytes == 0 {
 		o.MemTableBytes = 16 << 20
 	}
+	d := &Disk{dir: dir, options: o, base: o.FS, write: pebble.NoSync}
+	if d.base == nil {
+		d.base = vfs.Default
+	}
+	if o.Sync {
+		d.write = pebble.Sync
+	}
+	err := d.open()
+	if err != nil && errors.Is(err, ErrDamaged) && o.Damaged != nil {
+		aside, failed := d.setAside()
+		if failed = errors.Join(failed, d.unlock()); failed != nil {
+			return nil, failed
+		}
+		o.Damaged(err, aside)
+		err = d.open()
+	}
+	if err != nil {
+		return nil, errors.Join(err, d.unlock())
+	}
+	return d, nil
+}
+
+// open opens the engine. After an error the directory may still be locked.
+func (d *Disk) open() (err error) {
+	d.health = &health{hurt: make(chan struct{})}
+	d.ids, d.taken = map[string]uint32{}, map[uint32]bool{catalogue: true}
+	d.room = newRoom(d.base, d.tellRoom)
+	if err := d.base.MkdirAll(d.dir, 0o755); err != nil {
+		return fmt.Errorf("making the state directory %s: %w", d.dir, err)
+	}
+	if d.lock, err = pebble.LockDirectory(d.dir, d.base); err != nil {
+		return fmt.Errorf("opening the state directory %s, which one process at a time may use: %w", d.dir, err)
+	}
+	if err = d.openEngine(); err == nil {
+		if err = d.load(); err != nil {
+			err = errors.Join(fmt.Errorf("reading the list of stores in %s: %w", d.dir, err), d.closeEngine())
+		}
+	}
+	switch {
+	case err == nil:
+		d.room.waits.Store(true)
+	case isFull(err):
+		err = fmt.Errorf("%w: %w", ErrFull, err)
+	case !refused(err) && !errors.Is(err, ErrDamaged):
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return err
+}
+
+// openEngine opens the Pebble database, which panics about some of what it meets.
+func (d *Disk) openEngine() (err error) {
+	health := d.health
 	opts := &pebble.Options{
-		CacheSize:                   o.CacheBytes,
-		MemTableSize:                o.MemTableBytes,
+		CacheSize:                   d.options.CacheBytes,
+		MemTableSize:                d.options.MemTableBytes,
 		MemTableStopWritesThreshold: 3,
-		FS:                          fs,
+		FS:                          d.room,
+		Lock:                        d.lock,
 		FormatMajorVersion:          pebble.FormatNewest,
-		Logger:                      engineLogger{o.Logger},
+		Logger:                      engineLogger{d.options.Logger},
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) {
+				if health.note(err); d.options.Logger != nil {
+					d.options.Logger.Error("state store: something failed in the background", "error", err.Error())
+				}
+			},
+			DataCorruption: func(info pebble.DataCorruptionInfo) { health.note(info.Details) },
+		},
 	}
 	for i := range opts.Levels {
 		// Most reads of an aggregate ask for keys that are not there yet; the
 		// filter answers them without touching a block.
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
-	db, err := pebble.Open(dir, opts)
+	defer func() {
+		if p := recover(); p != nil {
+			cause, is := p.(error)
+			if !is {
+				cause = fmt.Errorf("%v", p)
+			}
+			err = fmt.Errorf("opening the state directory %s: %w", d.dir, cause)
+		}
+	}()
+	names, err := d.base.List(d.dir)
+	if err == nil {
+		err = headless(names)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("opening the state directory %s: %w", dir, err)
+		return fmt.Errorf("opening the state directory %s: %w", d.dir, err)
 	}
-	d := &Disk{db: db, write: pebble.NoSync, ids: map[string]uint32{}, taken: map[uint32]bool{catalogue: true}}
-	if o.Sync {
-		d.write = pebble.Sync
+	if d.db, err = pebble.Open(d.dir, opts); err != nil {
+		return fmt.Errorf("opening the state directory %s: %w", d.dir, err)
 	}
-	if err := d.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("reading the list of stores in %s: %w", dir, err), db.Close())
-	}
-	return d, nil
+	return nil
 }
+
+// tellRoom logs that the disk is full, or is so no more.
+func (d *Disk) tellRoom(err error) {
+	switch {
+	case d.options.Logger == nil:
+	case err != nil:
+		d.options.Logger.Error("state store: nothing is committed until there is room on the disk", "dir", d.dir, "error", err)
+	default:
+		d.options.Logger.Info("state store: there is room on the disk again", "dir", d.dir)
+	}
+}
+
+// Full is what commits wait for when there is no room on the disk, and nil when there is.
+func (d *Disk) Full() error { return d.room.full() }
+
+// Hurry has no commit wait for room any more, because the DB is about to be closed. When
+// the disk is full, what is committed from then on is lost, and the DB stands as of an
+// earlier commit when it is opened again.
+func (d *Disk) Hurry() { d.room.end() }
 
 // load reads the catalogue.
 func (d *Disk) load() error {
@@ -146,14 +248,14 @@ func (d *Disk) Drop(name string) error {
 }
 
 // Reader implements DB.
-func (d *Disk) Reader(id ID) Reader { return newDiskReader(d.db, id) }
+func (d *Disk) Reader(id ID) Reader { return newDiskReader(d.db, id, d.health) }
 
 // Batch implements DB.
 func (d *Disk) Batch() Batch { return &diskBatch{b: d.db.NewBatch(), write: d.write} }
 
 // Snapshot implements DB.
 func (d *Disk) Snapshot() (Snapshot, error) {
-	return diskSnapshot{d.db.NewSnapshot()}, nil
+	return diskSnapshot{d.db.NewSnapshot(), d.health}, nil
 }
 
 // Checkpoint implements Checkpointer.
@@ -176,11 +278,30 @@ func (d *Disk) Sync() error {
 }
 
 // Close implements DB.
-func (d *Disk) Close() error { return d.db.Close() }
+func (d *Disk) Close() error {
+	d.Hurry()
+	return errors.Join(d.closeEngine(), d.unlock())
+}
 
-type diskSnapshot struct{ *pebble.Snapshot }
+// Size returns about how many bytes a partition of a store takes on disk. What was
+// written last may not be there yet.
+func (d *Disk) Size(id ID) (bytes uint64, err error) {
+	lo, hi := bounds(id, Range{})
+	if bytes, err = d.db.EstimateDiskUsage(lo, hi); err != nil {
+		return 0, fmt.Errorf("measuring state: %w", d.health.note(err))
+	}
+	return bytes, nil
+}
 
-func (s diskSnapshot) Reader(id ID) Reader { return newDiskReader(s.Snapshot, id) }
+// Total returns how many bytes all files of the DB take.
+func (d *Disk) Total() uint64 { return d.db.Metrics().DiskSpaceUsage() }
+
+type diskSnapshot struct {
+	*pebble.Snapshot
+	health *health
+}
+
+func (s diskSnapshot) Reader(id ID) Reader { return newDiskReader(s.Snapshot, id, s.health) }
 
 // prefixLen is the length of a store's and partition's prefix.
 const prefixLen = 6
@@ -202,13 +323,14 @@ func bounds(id ID, r Range) (lo, hi []byte) {
 }
 
 type diskReader struct {
-	from pebble.Reader
-	id   ID
-	key  []byte // scratch
+	from   pebble.Reader
+	id     ID
+	health *health
+	key    []byte // scratch
 }
 
-func newDiskReader(from pebble.Reader, id ID) *diskReader {
-	return &diskReader{from: from, id: id}
+func newDiskReader(from pebble.Reader, id ID, h *health) *diskReader {
+	return &diskReader{from: from, id: id, health: h}
 }
 
 func (r *diskReader) Get(dst, key []byte) ([]byte, bool, error) {
@@ -218,7 +340,7 @@ func (r *diskReader) Get(dst, key []byte) ([]byte, bool, error) {
 		return dst, false, nil
 	}
 	if err != nil {
-		return dst, false, fmt.Errorf("reading state: %w", err)
+		return dst, false, fmt.Errorf("reading state: %w", r.health.note(err))
 	}
 	dst = append(dst, v...)
 	return dst, true, closer.Close()
@@ -227,11 +349,12 @@ func (r *diskReader) Get(dst, key []byte) ([]byte, bool, error) {
 func (r *diskReader) Scan(rg Range) Iterator {
 	lo, hi := bounds(r.id, rg)
 	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
-	return &diskIter{it: it, err: err, reverse: rg.Reverse}
+	return &diskIter{it: it, err: err, reverse: rg.Reverse, health: r.health}
 }
 
 type diskIter struct {
 	it      *pebble.Iterator
+	health  *health
 	err     error
 	reverse bool
 	begun   bool
@@ -261,7 +384,7 @@ func (i *diskIter) Value() []byte { return i.it.Value() }
 func (i *diskIter) Close() error {
 	err := i.err
 	if i.it != nil {
-		err = errors.Join(err, i.it.Close())
+		err = errors.Join(i.health.note(err), i.health.note(i.it.Close()))
 		i.it = nil
 	}
 	if err != nil {
@@ -323,7 +446,7 @@ func (l engineLogger) Errorf(format string, args ...any) {
 }
 
 // Fatalf is called when the engine can no longer keep what it promised, for
-// example when the log of writes cannot be written. Going on would lose state
+// example when a disk that is not full refuses to be written. Going on would lose state
 // without a word; the process ends and recovers from what is on disk.
 func (l engineLogger) Fatalf(format string, args ...any) {
 	l.Errorf(format, args...)

@@ -18,8 +18,9 @@ type crashed struct {
 func openCrashable(tb testing.TB, o DiskOptions) *crashed {
 	tb.Helper()
 	c := &crashed{fs: vfs.NewCrashableMem()}
+	o.FS = c.fs
 	var err error
-	if c.Disk, err = openDisk("state", o, c.fs); err != nil {
+	if c.Disk, err = OpenDisk("state", o); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = c.Close() })
@@ -48,7 +49,7 @@ func (c *crashed) commit(tb testing.TB, from, to int) {
 func (c *crashed) after(tb testing.TB, percent int, seed uint64) (last int) {
 	tb.Helper()
 	fs := c.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(seed, seed))})
-	db, err := openDisk("state", DiskOptions{}, fs)
+	db, err := OpenDisk("state", DiskOptions{FS: fs})
 	if err != nil {
 		tb.Fatal(err)
 	}
