@@ -27,20 +27,20 @@ lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 
 bench: setup build ## every load beside its limit in the same run; about ten minutes
-	$(GO) build -o bin/bench ./bench
+	$(GO) build -o bin/bench ./bench && $(GO) build -o bin/bench-application ./bench/application
 	bin/bench --out bench/out/bench.json
 
 bench-quick: setup build ## the same in small, within a minute
-	$(GO) build -o bin/bench ./bench
+	$(GO) build -o bin/bench ./bench && $(GO) build -o bin/bench-application ./bench/application
 	bin/bench --quick --out bench/out/quick.json
 
 .PHONY: bench-debezium bench-kstreams bench-report
 bench-debezium: setup build ## the same loads through Debezium in Kafka Connect (Java, Maven); about six minutes
-	$(GO) build -o bin/bench ./bench
+	$(GO) build -o bin/bench ./bench && $(GO) build -o bin/bench-application ./bench/application
 	bin/bench --only debezium --out bench/out/debezium.json
 
 bench-kstreams: build ## the same applications in Kafka Streams (Java, Maven); about fifteen minutes
-	$(GO) build -o bin/bench ./bench
+	$(GO) build -o bin/bench ./bench && $(GO) build -o bin/bench-application ./bench/application
 	bin/bench --only kstreams --out bench/out/kstreams.json
 
 bench-report: ## docs/performance.md and its plots, from what the three above have written

@@ -21,17 +21,17 @@ var floors = []string{
 	"streams/txn",
 	"worker  streams  streams/txn/txntest  internal/devstack  internal/testenv/*  torture/storm",
 	"streams/join  streams/window  streams/cogroup  streams/reset  streams/streamstest  torture/chaos  torture/oracle  torture/recount",
-	"streams/sql  torture/fleet",
+	"streams/sql  torture/fleet  bench/apps",
 	"rest  pgwire  torture/bankstorm",
 	"torture/mutants",
-	"cmd/*  bench  torture  torture/sim  examples/*  examples/streams/*",
+	"cmd/*  bench  bench/application  torture  torture/sim  examples/*  examples/streams/*",
 }
 
 // owners lists, for each outside module, the only packages that may import it.
 var owners = map[string]string{
 	"github.com/jackc/pglogrepl":    "sources/postgres bench torture",
 	"github.com/jackc/pgx":          "sources/postgres sinks/postgres pgwire internal/devstack cmd/* bench torture torture/*",
-	"github.com/twmb/franz-go":      "internal/kafkalog internal/devstack worker streams streams/fault streams/topics cmd/* bench torture torture/*",
+	"github.com/twmb/franz-go":      "internal/kafkalog internal/devstack worker streams streams/fault streams/topics cmd/* bench bench/apps torture torture/*",
 	"github.com/hamba/avro":         "converters/avro registry",
 	"github.com/riferrei/srclient":  "converters/avro",
 	"github.com/cockroachdb/pebble": "streams/state",
@@ -41,7 +41,7 @@ var owners = map[string]string{
 	"github.com/spf13/cobra":        "cmd/*",
 	"github.com/prometheus":         "rest worker cmd/*",
 	"go.uber.org/goleak":            "connect/connecttest",
-	"golang.org/x/sync":             "sources/* sinks/* worker streams streams/sql rest internal/* cmd/* bench torture torture/*",
+	"golang.org/x/sync":             "sources/* sinks/* worker streams streams/sql rest internal/* cmd/* bench bench/apps torture torture/*",
 	"golang.org/x/term":             "cmd/*",
 }
 

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidemill/tidemill/bench/apps"
 	"github.com/tidemill/tidemill/streams/serde"
 )
 
@@ -88,6 +89,7 @@ func (o options) announceKStreams(ctx context.Context, b *streamsBed, java kstre
 	s["kstreams.jvm"] = java.heap + " " + scriptFlags
 	s["kstreams.rows"] = grouped(fmt.Sprint(o.kstreamsRows))
 	s["kstreams.settings"] = "its defaults, one stream thread, and topology.optimization=all; both sides with one partition, state on disk and 10 MiB of write-back cache"
+	s["kstreams.tidemill"] = "its defaults, and GOGC=60, which the tidemill program has by itself"
 	s["kstreams.avro"] = "Apache Avro " + versionOf(java.path, "avro") + ", generic records, the schema known beforehand"
 	for _, g := range guarantees {
 		s["guarantee."+g.name] = g.what + fmt.Sprintf(": processing.guarantee=%s, commit.interval.ms=%d", g.setting, g.commit.Milliseconds())
@@ -156,12 +158,12 @@ func (b *streamsBed) kstreams(ctx context.Context, heap string) (k kstreams, err
 		name   string
 		record func() ([]byte, error)
 	}{
-		{"order", func() ([]byte, error) { return serde.Bind(b.order, "schemas", false).Append(nil, order{}) }},
+		{"order", func() ([]byte, error) { return serde.Bind(b.Order, "schemas", false).Append(nil, apps.Order{}) }},
 		{"customer", func() ([]byte, error) {
-			return serde.Bind(b.customer, "schemas-customer", false).Append(nil, customer{})
+			return serde.Bind(b.Customer, "schemas-customer", false).Append(nil, apps.Customer{})
 		}},
 		{"delivery", func() ([]byte, error) {
-			return serde.Bind(b.delivery, "schemas-delivery", false).Append(nil, delivery{})
+			return serde.Bind(b.Delivery, "schemas-delivery", false).Append(nil, apps.Delivery{})
 		}},
 	} {
 		record, err := s.record()

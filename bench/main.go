@@ -90,12 +90,7 @@ type command struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	var err error
-	if len(os.Args) > 1 && os.Args[1] == applicationCommand {
-		err = runApplication(ctx, os.Args[2:])
-	} else {
-		err = parse().execute(ctx)
-	}
+	err := parse().execute(ctx)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

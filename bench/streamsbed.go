@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -12,13 +13,31 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/tidemill/tidemill/bench/apps"
 	"github.com/tidemill/tidemill/streams/serde"
 )
 
 // streamsBed is what applications need: a broker, a registry, and records.
 type streamsBed struct {
 	*stack
-	formats
+	apps.Formats
+	application string // The program of the applications.
+}
+
+// applicationName is the program of the applications, beside this one.
+const applicationName = "bench-application"
+
+// findApplication returns the path of the program of the applications.
+func findApplication() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(filepath.Dir(self), applicationName)
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("the program of the applications is missing; build it with go build -o %s ./bench/application: %w", path, err)
+	}
+	return path, nil
 }
 
 func newStreamsBed(ctx context.Context, o options) (*streamsBed, error) {
@@ -27,7 +46,11 @@ func newStreamsBed(ctx context.Context, o options) (*streamsBed, error) {
 		return nil, err
 	}
 	b := &streamsBed{stack: s}
-	if b.formats, err = newFormats(s.registry.URL()); err != nil {
+	if b.application, err = findApplication(); err != nil {
+		s.stop()
+		return nil, err
+	}
+	if b.Formats, err = apps.NewFormats(s.registry.URL()); err != nil {
 		s.stop()
 		return nil, err
 	}
@@ -44,7 +67,7 @@ type trial struct {
 	made   int             // Records made so far.
 	latest map[int64]int64 // The last order of each key that had one after the state was filled.
 	random *rand.Rand
-	orders serde.Serde[order]
+	orders serde.Serde[apps.Order]
 }
 
 // newTrial creates the topics of a trial.
@@ -57,7 +80,7 @@ func (b *streamsBed) newTrial(ctx context.Context, l topologyLoad) (*trial, erro
 	if l.table > 0 {
 		t.inputs = append(t.inputs, t.name+".table")
 	}
-	t.orders = serde.Bind(b.order, t.inputs[0], false)
+	t.orders = serde.Bind(b.Order, t.inputs[0], false)
 	return t, b.broker.createOf(ctx, t.parts(), nil, append(t.inputs, t.output)...)
 }
 
@@ -93,7 +116,7 @@ func (t *trial) next() (*kgo.Record, error) {
 	i := t.made
 	t.made++
 	turn := i / len(facts)
-	o := order{
+	o := apps.Order{
 		ID: int64(i), Customer: int64(turn), Product: fmt.Sprintf("product %06d", turn%5000), Cents: int64(turn % 100_000), Quantity: int32(turn%7) + 1,
 		Paid: i%10 != 0, Note: fmt.Sprintf("%016x%016x%016x%016x of order %d", t.random.Uint64(), t.random.Uint64(), t.random.Uint64(), t.random.Uint64(), i),
 	}
@@ -139,9 +162,9 @@ func (b *streamsBed) write(ctx context.Context, t *trial, n int) error {
 // writeTable writes the rows that orders are joined with.
 func (b *streamsBed) writeTable(w *recordWriter, t *trial) error {
 	topic := t.inputs[len(t.inputs)-1]
-	rows := serde.Bind(b.customer, topic, false)
+	rows := serde.Bind(b.Customer, topic, false)
 	for i := range t.table {
-		row := customer{Name: fmt.Sprintf("customer number %d", i), City: fmt.Sprintf("city %d", i%500), Email: fmt.Sprintf("customer%d@example.com", i)}
+		row := apps.Customer{Name: fmt.Sprintf("customer number %d", i), City: fmt.Sprintf("city %d", i%500), Email: fmt.Sprintf("customer%d@example.com", i)}
 		value, err := rows.Append(nil, row)
 		if err != nil {
 			return err

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/tidemill/tidemill/bench/apps"
 )
 
 // restored fills the store of an application, takes its state away, and measures how it
@@ -30,14 +32,14 @@ func (b *streamsBed) restored(ctx context.Context, l topologyLoad, n int) (m mea
 		return m, bare, 0, err
 	}
 	first.stop()
-	changelog := t.name + "-" + countStore + "-changelog"
+	changelog := t.name + "-" + apps.CountStore + "-changelog"
 	if found, err = b.length(ctx, changelog); err != nil {
 		return m, bare, 0, err
 	}
 	if m, err = b.restore(ctx, t, p, 1); err != nil {
 		return m, bare, 0, err
 	}
-	if bare, err = b.bare(ctx, t, bareConsumer, []string{changelog}, found); err != nil {
+	if bare, err = b.bare(ctx, t, apps.BareConsumer, []string{changelog}, found); err != nil {
 		return m, bare, 0, err
 	}
 	return m, bare, found, errors.Join(os.RemoveAll(b.stateDir(t, 0)), os.RemoveAll(b.stateDir(t, 1)), b.removeTrial(ctx, t))
@@ -53,11 +55,11 @@ func (b *streamsBed) restore(ctx context.Context, t *trial, p program, dir int) 
 	}
 	s := &started{process: process}
 	defer s.kill()
-	if err := s.until(ctx, "the changelog", func() bool { return s.output.contains(restoringMark) }); err != nil {
+	if err := s.until(ctx, "the changelog", func() bool { return s.output.contains(apps.RestoringMark) }); err != nil {
 		return m, err
 	}
 	before, began := b.used(s), time.Now()
-	if err := s.until(ctx, "the application", func() bool { return s.output.contains(runningMark) }); err != nil {
+	if err := s.until(ctx, "the application", func() bool { return s.output.contains(apps.RunningMark) }); err != nil {
 		return m, err
 	}
 	m.took, m.usage = time.Since(began), b.used(s).since(before)

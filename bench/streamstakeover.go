@@ -5,16 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/tidemill/tidemill/bench/apps"
 )
 
 const (
-	wideRowBytes = 1000 // Of the rows of the topology "rows".
 	// changedRows are written after the owner was killed: what the standby has to do before
 	// it has taken over.
 	changedRows = 1000
@@ -23,30 +23,18 @@ const (
 	takeoverSession = 6 * time.Second
 )
 
-// wideRow is the row of a key as the order id has made it: of text that comes again, and of
-// digits that do not, by halves, so that it can be compressed as rows usually can.
-func wideRow(key, id int64) []byte {
-	row := make([]byte, 0, wideRowBytes+64)
-	row = fmt.Appendf(row, `{"order":%d,"customer":%d,"lines":[`, id, key)
-	random := rand.New(rand.NewPCG(uint64(key), uint64(id)))
-	for len(row) < wideRowBytes {
-		row = fmt.Appendf(row, `{"article":"%016x","price":%d,"currency":"EUR","warehouse":"north"},`, random.Uint64(), random.IntN(100_000))
-	}
-	return row[:wideRowBytes]
-}
-
 // benchTakeover builds a large state of which a standby keeps a copy, kills its owner, and
 // measures how the standby takes over; then how the state is restored by an instance that
 // has nothing.
 func (b *streamsBed) benchTakeover(ctx context.Context, o options) error {
-	keys := max(o.stateMB*1_000_000/wideRowBytes, 2*changedRows)
+	keys := max(o.stateMB*1_000_000/apps.WideRowBytes, 2*changedRows)
 	l := topologyLoad{name: "takeover", topology: "rows", keys: keys, fill: keys}
 	t, err := b.newTrial(ctx, l)
 	if err != nil {
 		return err
 	}
 	p := b.tidemill(l, 0, "--standbys", "1", "--session", takeoverSession.String())
-	what := fmt.Sprintf("a state of %s rows of %s bytes", grouped(fmt.Sprint(keys)), grouped(fmt.Sprint(wideRowBytes)))
+	what := fmt.Sprintf("a state of %s rows of %s bytes", grouped(fmt.Sprint(keys)), grouped(fmt.Sprint(apps.WideRowBytes)))
 	if err := b.takenOver(ctx, o, t, p, what); err != nil {
 		return err
 	}
@@ -84,7 +72,7 @@ func (b *streamsBed) takenOver(ctx context.Context, o options, t *trial, p progr
 	if err := b.write(ctx, t, changedRows); err != nil {
 		return err
 	}
-	if err := standby.until(ctx, "the standby to begin", func() bool { return standby.output.contains(restoringMark) }); err != nil {
+	if err := standby.until(ctx, "the standby to begin", func() bool { return standby.output.contains(apps.RestoringMark) }); err != nil {
 		return err
 	}
 	noticed := time.Since(began)
@@ -120,7 +108,7 @@ func (b *streamsBed) copied(ctx context.Context, t *trial, p program) (*started,
 	s := &started{process: process}
 	err = s.until(ctx, "a copy of the state", func() bool {
 		if s.address == "" {
-			s.address, _ = s.said(listeningMark)
+			s.address, _ = s.said(apps.ListeningMark)
 			return false
 		}
 		now := s.standing()
@@ -134,7 +122,7 @@ func (b *streamsBed) copied(ctx context.Context, t *trial, p program) (*started,
 
 // restoredWide measures how an instance with nothing on its disk restores the state.
 func (b *streamsBed) restoredWide(ctx context.Context, o options, t *trial, p program, what string) error {
-	changelog := t.name + "-" + countStore + "-changelog"
+	changelog := t.name + "-" + apps.CountStore + "-changelog"
 	n, err := b.length(ctx, changelog)
 	if err != nil {
 		return err
@@ -143,7 +131,7 @@ func (b *streamsBed) restoredWide(ctx context.Context, o options, t *trial, p pr
 	if err != nil {
 		return err
 	}
-	bare, err := b.bare(ctx, t, bareConsumer, []string{changelog}, n)
+	bare, err := b.bare(ctx, t, apps.BareConsumer, []string{changelog}, n)
 	if err != nil {
 		return err
 	}
@@ -169,7 +157,7 @@ func (b *streamsBed) checkRows(s *started, t *trial) error {
 			return fmt.Errorf("the row of %d: %s %s %w", key, resp.Status, row, err)
 		}
 		var id int64
-		if _, err := fmt.Sscanf(string(row), `{"order":%d,`, &id); err != nil || string(row) != string(wideRow(key, id)) {
+		if _, err := fmt.Sscanf(string(row), `{"order":%d,`, &id); err != nil || string(row) != string(apps.WideRow(key, id)) {
 			return fmt.Errorf("the row of %d is %.100q", key, row)
 		}
 		if at, changed := t.latest[key]; changed && at != id || !changed && id != key {

@@ -15,20 +15,22 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/bench/apps"
 )
 
-// tidemill is this program as an application of our engine, with so much cache; the
+// tidemill is an application of our engine, with so much cache; the
 // default when zero.
 func (b *streamsBed) tidemill(l topologyLoad, cache int64, more ...string) program {
 	return program{name: "tidemill", warm: 10, command: func(t *trial, dir string) (string, []string) {
 		args := []string{
-			applicationCommand, "--topology", l.topology, "--id", t.name, "--inputs", strings.Join(t.inputs, ","), "--output", t.output,
+			"--topology", l.topology, "--id", t.name, "--inputs", strings.Join(t.inputs, ","), "--output", t.output,
 			"--brokers", b.broker.addrs, "--registry", b.registry.URL(), "--dir", dir,
 		}
 		if cache > 0 {
 			args = append(args, "--cache", fmt.Sprint(cache), "--block-cache", fmt.Sprint(cache))
 		}
-		return "/proc/self/exe", append(args, more...)
+		return b.application, append(args, more...)
 	}}
 }
 
@@ -46,11 +48,11 @@ func (p program) launch(ctx context.Context, t *trial, dir string) (*started, er
 		return nil, err
 	}
 	s := &started{process: process}
-	if err := s.until(ctx, p.name, func() bool { return s.output.contains(runningMark) }); err != nil {
+	if err := s.until(ctx, p.name, func() bool { return s.output.contains(apps.RunningMark) }); err != nil {
 		s.kill()
 		return nil, err
 	}
-	s.address, _ = s.said(listeningMark)
+	s.address, _ = s.said(apps.ListeningMark)
 	return s, nil
 }
 
@@ -81,7 +83,7 @@ func (b *streamsBed) used(s *started) usage {
 }
 
 // standing asks an instance how it stands.
-func (s *started) standing() (now standing) {
+func (s *started) standing() (now apps.Standing) {
 	resp, err := http.Get("http://" + s.address + "/standing")
 	if err != nil {
 		return now
@@ -124,7 +126,7 @@ func (b *streamsBed) measure(ctx context.Context, l topologyLoad, p program, n i
 	if err := b.check(ctx, t); err != nil {
 		return m, fmt.Errorf("%s: %w", p.name, err)
 	}
-	if m.bare, err = b.bare(ctx, t, bareLoop, t.facts(), t.made); err != nil {
+	if m.bare, err = b.bare(ctx, t, apps.BareLoop, t.facts(), t.made); err != nil {
 		return m, err
 	}
 	m.bare.took = time.Duration(float64(m.bare.took) * float64(n) / float64(t.made))
@@ -158,15 +160,15 @@ func (b *streamsBed) process(ctx context.Context, t *trial, s *started, n int) (
 
 // bare runs a loop without any engine over n records of topics, to a topic of its own.
 func (b *streamsBed) bare(ctx context.Context, t *trial, loop string, topics []string, n int) (r round, err error) {
-	args := []string{applicationCommand, "--topology", loop, "--inputs", strings.Join(topics, ","), "--brokers", b.broker.addrs, "--records", fmt.Sprint(n)}
-	if loop == bareLoop {
+	args := []string{"--topology", loop, "--inputs", strings.Join(topics, ","), "--brokers", b.broker.addrs, "--records", fmt.Sprint(n)}
+	if loop == apps.BareLoop {
 		output := t.name + ".bare"
 		if err := b.broker.create(ctx, nil, output); err != nil {
 			return r, err
 		}
 		args = append(args, "--output", output)
 	}
-	p, err := start("/proc/self/exe", args...)
+	p, err := start(b.application, args...)
 	if err != nil {
 		return r, err
 	}
@@ -176,7 +178,7 @@ func (b *streamsBed) bare(ctx context.Context, t *trial, loop string, topics []s
 	case <-ctx.Done():
 		return r, ctx.Err()
 	}
-	rest, ok := (&started{process: p}).said(loopMark)
+	rest, ok := (&started{process: p}).said(apps.LoopMark)
 	if !ok {
 		return r, fmt.Errorf("%s: %v: %s", loop, p.cmd.ProcessState, p.output.last(10))
 	}

@@ -1,4 +1,4 @@
-package main
+package apps
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 // The topologies that are none: what the client alone can do, which no application
 // over it can beat.
 const (
-	bareLoop     = "bare-loop"
-	bareConsumer = "bare-consumer"
+	BareLoop     = "bare-loop"
+	BareConsumer = "bare-consumer"
 )
 
 // bare reads the records of a topic from its beginning, writes each on as it is if there
@@ -53,7 +53,7 @@ func (a *application) bare(ctx context.Context) error {
 	if err := failed.Load(); err != nil {
 		return *err
 	}
-	fmt.Printf("%s%d %d\n", loopMark, time.Since(began), ownTime()-used)
+	fmt.Printf("%s%d %d\n", LoopMark, time.Since(began), ownTime()-used)
 	return nil
 }
 

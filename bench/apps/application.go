@@ -1,4 +1,4 @@
-package main
+package apps
 
 import (
 	"context"
@@ -23,10 +23,6 @@ import (
 	"github.com/tidemill/tidemill/streams/query"
 )
 
-// applicationCommand is the first argument that makes this program the application under
-// measurement instead of what measures.
-const applicationCommand = "application"
-
 // application is a program over package streams, as a user would write it, in a process
 // of its own. It runs until it gets a signal.
 type application struct {
@@ -41,10 +37,11 @@ type application struct {
 	remote                       bool
 }
 
-// runApplication is main for the application.
-func runApplication(ctx context.Context, args []string) error {
+// Run is main for the application, with the arguments of the command line. It returns when
+// ctx is done, when a bare loop has read its records, or with what is wrong.
+func Run(ctx context.Context, args []string) error {
 	a := &application{}
-	f := flag.NewFlagSet(applicationCommand, flag.ContinueOnError)
+	f := flag.NewFlagSet("application", flag.ContinueOnError)
 	f.StringVar(&a.topology, "topology", "", "what to run; see topologies")
 	f.StringVar(&a.id, "id", "", "the application id")
 	f.StringVar(&a.inputs, "inputs", "", "the topics to read, with commas between them")
@@ -63,7 +60,7 @@ func runApplication(ctx context.Context, args []string) error {
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	if a.topology == bareLoop || a.topology == bareConsumer {
+	if a.topology == BareLoop || a.topology == BareConsumer {
 		return a.bare(ctx)
 	}
 	return a.run(ctx)
@@ -97,7 +94,7 @@ func (a *application) run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, engine.Close())
 	}
-	fmt.Printf("%s%s\n", listeningMark, listener.Addr())
+	fmt.Printf("%s%s\n", ListeningMark, listener.Addr())
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return engine.Run(ctx) })
 	work.Go(func() error { return tellRunning(ctx, engine, a.id) })
@@ -107,16 +104,16 @@ func (a *application) run(ctx context.Context) error {
 
 // What the application says of itself.
 const (
-	listeningMark = "listening at "
-	runningMark   = "running"
-	restoringMark = "restoring"
-	loopMark      = "loop over after " // A bare loop's nanoseconds, of the clock and of the processor.
+	ListeningMark = "listening at "    // Before the address.
+	RunningMark   = "running"          // All stores are there.
+	RestoringMark = "restoring"        // A store begins to be restored.
+	LoopMark      = "loop over after " // A bare loop's nanoseconds, of the clock and of the processor.
 )
 
 // tellRestoring says when the first store begins to be restored.
 func tellRestoring() func(app, store string, partition int32, read, total int64) {
 	var once sync.Once
-	return func(string, string, int32, int64, int64) { once.Do(func() { fmt.Println(restoringMark) }) }
+	return func(string, string, int32, int64, int64) { once.Do(func() { fmt.Println(RestoringMark) }) }
 }
 
 // tellRunning says when all stores are there, and what stops the application before.
@@ -124,7 +121,7 @@ func tellRunning(ctx context.Context, engine *streams.Engine, id string) error {
 	for {
 		switch state, err := engine.State(id); {
 		case state == streams.Running:
-			fmt.Println(runningMark)
+			fmt.Println(RunningMark)
 			return nil
 		case state == streams.Failed:
 			return err
@@ -193,7 +190,7 @@ func (c *counts) answerRow(w http.ResponseWriter, r *http.Request) {
 
 // find looks a key up; what goes wrong is answered.
 func (c *counts) find(w http.ResponseWriter, r *http.Request) (value []byte, found, ok bool) {
-	c.once.Do(func() { c.rows, c.err = c.engine.Rows(r.Context(), c.app, countStore) })
+	c.once.Do(func() { c.rows, c.err = c.engine.Rows(r.Context(), c.app, CountStore) })
 	key, err := strconv.ParseUint(r.PathValue("key"), 10, 64)
 	if err = errors.Join(c.err, err); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -206,8 +203,8 @@ func (c *counts) find(w http.ResponseWriter, r *http.Request) (value []byte, fou
 	return row.Value, found, err == nil
 }
 
-// standing is how an instance stands.
-type standing struct {
+// Standing is how an instance stands.
+type Standing struct {
 	Tasks, Restored     int64
 	Copies, Lag, Copied int64 // Of the stores of tasks that run elsewhere.
 }
@@ -218,7 +215,7 @@ func (c *counts) answerStanding(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	_ = json.NewEncoder(w).Encode(standing{
+	_ = json.NewEncoder(w).Encode(Standing{
 		Tasks: m.Tasks.Load(), Restored: m.Restored.Load(), Copies: m.Standbys.Load(), Lag: m.StandbyLag.Load(), Copied: m.Copied.Load(),
 	})
 }
