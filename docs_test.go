@@ -1,7 +1,10 @@
 package house_test
 
 import (
+	"go/ast"
+	"go/token"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -49,4 +52,59 @@ func isPath(name string) bool {
 		return true
 	}
 	return false
+}
+
+// TestStreamsDocNamesWhatIsThere keeps docs/streams.md true to the packages: every name of
+// theirs in it exists.
+func TestStreamsDocNamesWhatIsThere(t *testing.T) {
+	text, err := os.ReadFile("docs/streams.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	house(t, func(path string, _ *token.FileSet, f *ast.File, _ []byte) {
+		if dir := filepath.ToSlash(filepath.Dir(path)); dir != "streams" && filepath.Dir(dir) != "streams" {
+			return
+		}
+		for _, d := range f.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				owner := f.Name.Name
+				if d.Recv != nil {
+					owner = receiver(d.Recv.List[0].Type)
+				}
+				there[owner+"."+d.Name.Name] = true
+			case *ast.GenDecl:
+				for _, s := range d.Specs {
+					if s, ok := s.(*ast.TypeSpec); ok {
+						there[f.Name.Name+"."+s.Name.Name] = true
+					}
+				}
+			}
+		}
+	})
+	names := regexp.MustCompile("`((?:streams|window|join|cogroup|serde|streamstest|Stream|Table|Grouped|Windows)\\.[A-Z]\\w*)`").FindAllStringSubmatch(string(text), -1)
+	if len(names) < 40 {
+		t.Fatalf("only %d names found", len(names))
+	}
+	for _, m := range names {
+		if !there[m[1]] {
+			t.Errorf("docs/streams.md names %s, which is not there", m[1])
+		}
+	}
+}
+
+// receiver is the name of a method's type.
+func receiver(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.StarExpr:
+		return receiver(e.X)
+	case *ast.IndexExpr:
+		return receiver(e.X)
+	case *ast.IndexListExpr:
+		return receiver(e.X)
+	case *ast.Ident:
+		return e.Name
+	}
+	return ""
 }
