@@ -67,12 +67,11 @@ func TestOneStoreForAll(t *testing.T) {
 	}
 }
 
-// TestWindowed folds both streams into windows.
+// TestWindowed folds both streams into windows, which close for each by its own time.
 func TestWindowed(t *testing.T) {
 	b := streams.NewBuilder()
-	window.Aggregate(grouped(b), window.Tumbling(10*time.Millisecond).Grace(time.Second), window.Aggregation[string, cogroup.Fold[string, string], string]{
+	cogroup.Windowed(grouped(b), window.Tumbling(10*time.Millisecond).Grace(5*time.Millisecond), cogroup.Windows[string, string]{
 		Init: func() string { return ">" },
-		Add:  cogroup.From[string, string](nil).Add,
 	}, serde.Text{}).ToStream().To("out", window.TimeKeys(serde.Text{}, 10*time.Millisecond), serde.Text{})
 	topology, err := b.Build()
 	if err != nil {
@@ -82,14 +81,40 @@ func TestWindowed(t *testing.T) {
 	numbers, words := streamstest.In(d, "numbers", serde.Text{}, serde.Int64{}), streamstest.In(d, "words", serde.Text{}, serde.Text{})
 	numbers.At(13, "a", 1)
 	words.At(15, "x", "ab")
-	words.At(5, "x", "ac")
+	words.At(5, "x", "ac") // It is too late, and the next one is not.
 	numbers.At(9, "a", 2)
+	numbers.At(40, "b", 3)
+	numbers.At(19, "a", 4) // It is too late,
+	d.Restart(true)
+	words.At(19, "x", "ad") // and this is not.
+	numbers.At(24, "a", 5)  // It is too late still, after the loss of the stores.
+	words.At(45, "x", "bb")
+	words.At(19, "x", "ae")
+	if n := d.Metrics().Dropped.Load(); n != 4 {
+		t.Errorf("%d dropped, want 4", n)
+	}
 	var got []string
 	for _, r := range streamstest.Out(d, "out", window.TimeKeys(serde.Text{}, 10*time.Millisecond), serde.Text{}).Read() {
 		got = append(got, fmt.Sprintf("%s%d=%s", r.Key.Key, r.Key.Start, r.Value))
 	}
-	if s := strings.Join(got, " "); s != "a10=>1 a10=>1ab a0=>ac a0=>ac2" {
+	if s := strings.Join(got, " "); s != "a10=>1 a10=>1ab a0=>2 b40=>3 a10=>1abad b40=>3bb" {
 		t.Errorf("got %s", s)
+	}
+}
+
+// TestRefused builds what there is none of.
+func TestRefused(t *testing.T) {
+	b := streams.NewBuilder()
+	in := cogroup.Of(streams.From(b, "in", serde.Text{}, serde.Text{}).GroupByKey(serde.Text{}, serde.Text{}),
+		func(_, v, agg string) string { return agg + v }, streams.With{Name: "twice"})
+	how := cogroup.Windows[string, string]{Init: func() string { return "" }}
+	cogroup.Windowed(cogroup.Together(in), window.Tumbling(time.Second).OnClose(), how, serde.Text{}, streams.With{Name: "w"})
+	cogroup.Windowed(cogroup.Together(in), window.Session(time.Second), how, serde.Text{}, streams.With{Name: "s"})
+	_, err := b.Build()
+	for _, want := range []string{"streams.cogroup.input: twice", "streams.window.close", "streams.window.merge"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is missing from: %v", want, err)
+		}
 	}
 }
 

@@ -8,6 +8,11 @@
 //	table := streams.Aggregate(baskets, cogroup.From(func() Basket { return Basket{} }), serde.JSON[Basket]{})
 //
 // What [Together] returns is a group like any other, of a kind of value that only an
-// aggregate can use: how it changes the aggregate. Windows aggregate it in the same way.
+// aggregate can use: how it changes the aggregate. [Windowed] aggregates it over windows:
+//
+//	perDay := cogroup.Windowed(baskets, window.Tumbling(24*time.Hour), cogroup.Windows[string, Basket]{
+//		Init: func() Basket { return Basket{} },
+//	}, serde.JSON[Basket]{})
+//
 // The topics of all inputs have the same number of partitions.
 package cogroup

@@ -15,6 +15,9 @@ type Aggregation[K, V, A any] struct {
 	// Merge returns the aggregate of two sessions that have become one. Sessions need
 	// it, other windows do not. It does not change what a and b point to.
 	Merge func(k K, a, b A) A
+	// Input says, where the records come from several streams, of which of them one is,
+	// from 0 on. Windows then close for each stream by its own time. nil is one stream.
+	Input func(v V) int
 }
 
 // Aggregate folds the records of each key and window. A record belongs to the windows
@@ -29,7 +32,11 @@ func Aggregate[K, V, A any](g *streams.Grouped[K, V], w Windows, how Aggregation
 			agg = how.Init()
 		}
 		return how.Add(k, v, agg)
-	}}
+	}, input: how.Input}
+	if how.Input != nil && w.onClose {
+		s, _, _ := g.Stream()
+		s.Builder().Fault("streams.window.close", s.Name(), "windows of several streams close for each of them by its own time, and so not at one", "do without OnClose, and hold the table back with UntilClosed")
+	}
 	if how.Merge != nil {
 		f.merge = func(k K, a, b A, some bool) A {
 			if !some {
@@ -73,6 +80,7 @@ type fold[K, V, A any] struct {
 	add     func(k K, v V, agg A, some bool) A
 	merge   func(k K, a, b A, some bool) A
 	noValue bool // records without value are added too
+	input   func(v V) int
 }
 
 // derive adds the operator for w.

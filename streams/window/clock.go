@@ -13,6 +13,9 @@ type clock struct {
 	observed int64 // -1 before the first record
 	emitted  int64 // windows that had closed by then were passed on
 	next     int64 // when to look for closed windows again, by the wall clock
+	// inputs are the times of several streams, where records come from such; observed is
+	// the latest of them.
+	inputs []int64
 }
 
 // observe meets a record and returns the time by which windows with all their moments
@@ -22,16 +25,29 @@ func (c *clock) observe(t, wait int64) (closed int64) {
 	return c.observed - wait
 }
 
+// observeOf is observe for one of several streams.
+func (c *clock) observeOf(input int, t, wait int64) (closed int64) {
+	for len(c.inputs) <= input {
+		c.inputs = append(c.inputs, -1)
+	}
+	c.observed = max(c.observed, t)
+	c.inputs[input] = max(c.inputs[input], t)
+	return c.inputs[input] - wait
+}
+
 // recall takes the clock from a note.
 func (c *clock) recall(note []byte) error {
-	*c = clock{observed: -1}
-	switch len(note) {
-	case 0:
-	case 16:
-		c.observed = int64(binary.BigEndian.Uint64(note))
-		c.emitted = int64(binary.BigEndian.Uint64(note[8:]))
-	default:
+	*c = clock{observed: -1, inputs: c.inputs[:0]}
+	switch {
+	case len(note) == 0:
+		return nil
+	case len(note) < 16 || len(note)%8 != 0:
 		return fmt.Errorf("the note of the operator's time has %d bytes", len(note))
+	}
+	c.observed = int64(binary.BigEndian.Uint64(note))
+	c.emitted = int64(binary.BigEndian.Uint64(note[8:]))
+	for rest := note[16:]; len(rest) > 0; rest = rest[8:] {
+		c.inputs = append(c.inputs, int64(binary.BigEndian.Uint64(rest)))
 	}
 	return nil
 }
@@ -39,7 +55,11 @@ func (c *clock) recall(note []byte) error {
 // save appends a note.
 func (c *clock) save(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, uint64(c.observed))
-	return binary.BigEndian.AppendUint64(dst, uint64(c.emitted))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(c.emitted))
+	for _, t := range c.inputs {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(t))
+	}
+	return dst
 }
 
 // due tells whether it is time to look for windows that have closed: when some may have,

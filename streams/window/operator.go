@@ -50,12 +50,21 @@ func (o *operator[K, V, A]) encode(r *streams.Record[K, V]) (key []byte, err err
 	return o.kbuf, nil
 }
 
+// meet moves the time of a record's stream and returns the one by which windows with all
+// their moments before have closed for it.
+func (o *operator[K, V, A]) meet(r *streams.Record[K, V]) (closed int64) {
+	if o.fold.input == nil {
+		return o.observe(r.Time, o.w.wait())
+	}
+	return o.observeOf(o.fold.input(r.Value), r.Time, o.w.wait())
+}
+
 // take is the way of a record through fixed and unlimited windows.
 func (o *operator[K, V, A]) take(r *streams.Record[K, V]) error {
 	if !o.usable(r) {
 		return nil
 	}
-	closed := o.observe(r.Time, o.w.wait())
+	closed := o.meet(r)
 	if o.w.kind == unlimited {
 		if r.Time < o.w.from {
 			return nil // It is in no window.

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/tidemill/tidemill/streams"
+	"github.com/tidemill/tidemill/streams/cogroup"
 	"github.com/tidemill/tidemill/streams/streamstest"
 	"github.com/tidemill/tidemill/streams/window"
 )
@@ -31,6 +33,7 @@ type row struct {
 type model struct {
 	shape
 	observed int64
+	times    [2]int64 // of the streams that are grouped together
 	rows     map[wkey]row
 	dropped  int64
 	records  []input // those taken, for models that begin from them
@@ -43,6 +46,35 @@ type shape struct {
 	grace            int64
 	windows          window.Windows
 	noValue, onClose bool
+	// together says that two streams are grouped together, each with a time of its own.
+	together bool
+}
+
+// inputOf tells of which of the two streams that are grouped together a value is.
+func inputOf(value string) int {
+	if value < "n" {
+		return 0
+	}
+	return 1
+}
+
+// over aggregates a stream, or the two that it is made of, over windows.
+func (s shape) over(in *streams.Stream[string, string], w window.Windows, with streams.With) *streams.Table[wkey, string] {
+	add := func(_, v, agg string) string { return agg + v }
+	merge := func(_, a, b string) string { return a + b }
+	none := func() string { return "" }
+	if !s.together {
+		return window.Aggregate(in.GroupByKey(text{}, text{}), w, window.Aggregation[string, string, string]{Init: none, Add: add, Merge: merge}, text{}, with)
+	}
+	part := func(i int) cogroup.Input[string, string] {
+		some := streams.FlatMap(in, func(r input, emit func(input)) {
+			if inputOf(r.Value) == i {
+				emit(r)
+			}
+		}, streams.With{FixedKey: true})
+		return cogroup.Of(some.GroupByKey(text{}, text{}), add)
+	}
+	return cogroup.Windowed(cogroup.Together(part(0), part(1)), w, cogroup.Windows[string, string]{Init: none, Merge: merge}, text{}, with)
 }
 
 func (s shape) String() string {
@@ -91,6 +123,11 @@ func (m *model) add(r input) {
 	}
 	m.observed = max(m.observed, r.Time)
 	closed := m.observed - m.wait()
+	if m.together {
+		own := &m.times[inputOf(r.Value)]
+		*own = max(*own, r.Time)
+		closed = *own - m.wait()
+	}
 	switch m.kind {
 	case "fixed":
 		for start := max(r.Time-m.size, 0) / m.advance * m.advance; start <= r.Time; start += m.advance {
@@ -191,12 +228,7 @@ func play(t *testing.T, s shape, rs []input, rnd *rand.Rand, held bool) outcome 
 	if s.onClose {
 		w = s.windows.OnClose()
 	}
-	g := streams.From(b, "in", text{}, text{}).GroupByKey(text{}, text{})
-	table := window.Aggregate(g, w, window.Aggregation[string, string, string]{
-		Init:  func() string { return "" },
-		Add:   func(_, v, agg string) string { return agg + v },
-		Merge: func(_, a, b string) string { return a + b },
-	}, text{}, streams.With{Store: "rows", Uncached: rnd.IntN(2) == 0})
+	table := s.over(streams.From(b, "in", text{}, text{}), w, streams.With{Store: "rows", Uncached: rnd.IntN(2) == 0})
 	out := table
 	if held {
 		out = window.UntilClosed(table, window.Bounds{})
@@ -281,18 +313,20 @@ const seeds = 25
 // and restarts in between, and compares the table, the changes and what was dropped with
 // the plain meaning of the windows.
 func TestWindowsEqualModel(t *testing.T) {
-	for _, kind := range []string{"fixed", "session", "sliding"} {
+	for _, kind := range []string{"fixed", "session", "sliding", "fixed together", "session together", "sliding together"} {
 		t.Run(kind, func(t *testing.T) {
 			for seed := range uint64(seeds) {
 				rnd := rand.New(rand.NewPCG(seed, 7))
+				kind, together := strings.CutSuffix(kind, " together")
 				s := randomShape(rnd, kind)
+				s.together = together
 				late := rnd.Int64N(60)
 				if kind == "sliding" {
 					// What late records come to depends on which windows there are.
 					late = min(late, s.grace)
 				}
 				rs := randomInputs(rnd, 120, late)
-				m := &model{shape: s, observed: -1, rows: map[wkey]row{}}
+				m := &model{shape: s, observed: -1, times: [2]int64{-1, -1}, rows: map[wkey]row{}}
 				for _, r := range rs {
 					m.add(r)
 				}

@@ -54,7 +54,7 @@ func (s *sessionOp[K, V, A]) take(r *streams.Record[K, V]) error {
 	if !s.usable(r) {
 		return nil
 	}
-	s.closed = s.observe(r.Time, s.w.wait())
+	s.closed = s.meet(r)
 	key, err := s.encode(r)
 	if err != nil {
 		return err

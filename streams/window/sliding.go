@@ -30,7 +30,7 @@ func (s *slidingOp[K, V, A]) take(r *streams.Record[K, V]) error {
 	if !s.usable(r) {
 		return nil
 	}
-	closed := s.observe(r.Time, s.w.wait())
+	closed := s.meet(r)
 	if r.Time+1+s.w.size <= closed {
 		s.rows.Drop()
 		return nil
