@@ -42,6 +42,7 @@ var owners = map[string]string{
 	"github.com/prometheus":         "rest worker cmd/*",
 	"go.uber.org/goleak":            "connect/connecttest",
 	"golang.org/x/sync":             "sources/* sinks/* worker streams streams/sql rest internal/* cmd/* bench bench/apps torture torture/*",
+	"google.golang.org/protobuf":    "streams/serde",
 	"golang.org/x/term":             "cmd/*",
 }
 
