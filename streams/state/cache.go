@@ -56,6 +56,9 @@ type Cache struct {
 	scan    cacheIter // of the scan under way, or of the last one
 	bytes   int64     // all entries
 	dirt    int64     // the dirty ones
+	spare   []*entry  // forgotten ones, whose memory is used again
+	idle    int64     // what they hold
+	read    []byte    // scratch
 }
 
 // NewCache returns a cache over base that keeps about limit bytes. Dirty
@@ -99,21 +102,31 @@ func (c *Cache) load(key []byte) (*entry, error) {
 		}
 		return e, nil
 	}
-	val, found, err := c.base.Get(nil, key)
+	val, found, err := c.base.Get(c.read[:0], key)
 	if err != nil {
 		return nil, err
 	}
-	e := c.add(key)
-	e.val, e.has, e.oldKnown = val, found, true
+	c.read = val
+	e := c.add(key, len(val))
+	e.val, e.has, e.oldKnown = append(e.val[:0], val...), found, true
 	c.grow(int64(len(val)), e)
 	c.touch(e)
 	c.shrink()
 	return e, nil
 }
 
-// add makes an entry for a new key.
-func (c *Cache) add(key []byte) *entry {
-	e := &entry{key: append([]byte(nil), key...)}
+// add makes an entry for a new key, with room for a value.
+func (c *Cache) add(key []byte, room int) *entry {
+	var e *entry
+	if n := len(c.spare); n > 0 {
+		e, c.spare = c.spare[n-1], c.spare[:n-1]
+		c.idle -= e.idle()
+		e.key = append(e.key[:0], key...)
+	} else {
+		// One allocation holds both; the capacity of key ends where value begins.
+		kv := append(make([]byte, 0, len(key)+room), key...)
+		e = &entry{key: kv[:len(key):len(key)], val: kv[len(key):]}
+	}
 	c.entries[e.name()] = e
 	c.bytes += entryOverhead + int64(len(key))
 	return e
@@ -129,7 +142,7 @@ func (c *Cache) grow(n int64, e *entry) {
 
 // Put implements Store.
 func (c *Cache) Put(key, value []byte) error {
-	e := c.change(key)
+	e := c.change(key, len(value))
 	c.grow(int64(len(value)-len(e.val)), e)
 	e.val, e.has = append(e.val[:0], value...), true
 	return nil
@@ -137,18 +150,19 @@ func (c *Cache) Put(key, value []byte) error {
 
 // Delete implements Store.
 func (c *Cache) Delete(key []byte) error {
-	e := c.change(key)
+	e := c.change(key, 0)
 	c.grow(-int64(len(e.val)), e)
 	e.val, e.has = e.val[:0], false
 	return nil
 }
 
 // change returns the entry of key, made dirty. A key that is not cached is not
-// read: its old value is fetched by Flush when it is wanted.
-func (c *Cache) change(key []byte) *entry {
+// read: its old value is fetched by Flush when it is wanted. room is how long its value
+// will be.
+func (c *Cache) change(key []byte, room int) *entry {
 	e := c.entries[string(key)]
 	if e == nil {
-		e = c.add(key)
+		e = c.add(key, room)
 	}
 	if e.dirty {
 		return e
@@ -157,8 +171,7 @@ func (c *Cache) change(key []byte) *entry {
 	e.dirty = true
 	c.dirt += entryOverhead + int64(len(e.key)+len(e.val))
 	if e.oldKnown {
-		e.old, e.had = e.val, e.has
-		e.val = nil
+		e.old, e.val, e.had = e.val, e.old[:0], e.has
 	}
 	c.order = append(c.order, e)
 	if c.index != nil {
@@ -186,6 +199,20 @@ func (c *Cache) drop(e *entry) {
 	}
 	c.unlink(e)
 	delete(c.entries, e.name())
+	if size = e.idle(); size <= spareBytes && c.idle+size <= c.limit/4 {
+		*e = entry{key: e.key[:0], val: e.val[:0], old: e.old[:0]}
+		c.spare = append(c.spare, e)
+		c.idle += size
+	}
+}
+
+// spareBytes is how much memory of a forgotten entry is used again at most. All of them
+// together have a quarter of the cache's bound at most.
+const spareBytes = 1024
+
+// idle is what a forgotten entry holds.
+func (e *entry) idle() int64 {
+	return entryOverhead + int64(cap(e.key)+cap(e.val)+cap(e.old))
 }
 
 // Flush shows every change since the last commit, in the order in which the
@@ -229,7 +256,9 @@ func (c *Cache) Committed() {
 	for _, e := range c.order {
 		e.dirty, e.oldKnown, e.had = false, true, false
 		c.bytes -= int64(len(e.old))
-		e.old = nil
+		if e.old = e.old[:0]; cap(e.old) > spareBytes {
+			e.old = nil
+		}
 		c.touch(e)
 	}
 	c.settle()

@@ -326,7 +326,9 @@ type diskReader struct {
 	from   pebble.Reader
 	id     ID
 	health *health
-	key    []byte // scratch
+	key    []byte             // scratch
+	bounds pebble.IterOptions // of the last walk; the engine copies them
+	scan   diskIter           // of the walk under way, or of the last one
 }
 
 func newDiskReader(from pebble.Reader, id ID, h *health) *diskReader {
@@ -347,14 +349,25 @@ func (r *diskReader) Get(dst, key []byte) ([]byte, bool, error) {
 }
 
 func (r *diskReader) Scan(rg Range) Iterator {
-	lo, hi := bounds(r.id, rg)
-	it, err := r.from.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
-	return &diskIter{it: it, err: err, reverse: rg.Reverse, health: r.health}
+	it, o := &r.scan, &r.bounds
+	if it.open {
+		it = &diskIter{} // A walk within a walk.
+	}
+	o.LowerBound = appendKey(o.LowerBound[:0], r.id, rg.Lo)
+	if rg.Hi != nil {
+		o.UpperBound = appendKey(o.UpperBound[:0], r.id, rg.Hi)
+	} else {
+		o.UpperBound = PrefixEnd(appendKey(nil, r.id, nil))
+	}
+	*it = diskIter{open: true, reverse: rg.Reverse, health: r.health}
+	it.it, it.err = r.from.NewIter(o)
+	return it
 }
 
 type diskIter struct {
 	it      *pebble.Iterator
 	health  *health
+	open    bool // until Close
 	err     error
 	reverse bool
 	begun   bool
@@ -383,6 +396,7 @@ func (i *diskIter) Value() []byte { return i.it.Value() }
 
 func (i *diskIter) Close() error {
 	err := i.err
+	i.open = false
 	if i.it != nil {
 		err = errors.Join(i.health.note(err), i.health.note(i.it.Close()))
 		i.it = nil

@@ -9,12 +9,15 @@ type Memory struct {
 	ids    map[string]uint32
 	lastID uint32
 	stores map[ID]*tree[[]byte]
+	// frozen has what the stores were when they were last walked over, of those that have
+	// not changed since.
+	frozen map[ID]*tree[[]byte]
 	closed bool
 }
 
 // NewMemory returns an empty DB in memory.
 func NewMemory() *Memory {
-	return &Memory{ids: map[string]uint32{}, stores: map[ID]*tree[[]byte]{}}
+	return &Memory{ids: map[string]uint32{}, stores: map[ID]*tree[[]byte]{}, frozen: map[ID]*tree[[]byte]{}}
 }
 
 // Open implements DB.
@@ -49,13 +52,14 @@ func (m *Memory) Drop(name string) error {
 	for id := range m.stores {
 		if id.Store == n {
 			delete(m.stores, id)
+			delete(m.frozen, id)
 		}
 	}
 	return nil
 }
 
 // Reader implements DB.
-func (m *Memory) Reader(id ID) Reader { return memoryReader{m, id} }
+func (m *Memory) Reader(id ID) Reader { return &memoryReader{db: m, id: id} }
 
 // Batch implements DB.
 func (m *Memory) Batch() Batch { return &memoryBatch{db: m} }
@@ -80,21 +84,22 @@ func (m *Memory) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed = true
-	m.stores = map[ID]*tree[[]byte]{}
+	m.stores, m.frozen = map[ID]*tree[[]byte]{}, map[ID]*tree[[]byte]{}
 	return nil
 }
 
 type memorySnapshot struct{ frozen *Memory }
 
-func (s memorySnapshot) Reader(id ID) Reader { return memoryReader{s.frozen, id} }
+func (s memorySnapshot) Reader(id ID) Reader { return &memoryReader{db: s.frozen, id: id} }
 func (s memorySnapshot) Close() error        { return s.frozen.Close() }
 
 type memoryReader struct {
-	db *Memory
-	id ID
+	db   *Memory
+	id   ID
+	scan memoryIter // of the walk under way, or of the last one
 }
 
-func (r memoryReader) Get(dst, key []byte) ([]byte, bool, error) {
+func (r *memoryReader) Get(dst, key []byte) ([]byte, bool, error) {
 	r.db.mu.RLock()
 	defer r.db.mu.RUnlock()
 	if r.db.closed {
@@ -108,22 +113,45 @@ func (r memoryReader) Get(dst, key []byte) ([]byte, bool, error) {
 	return append(dst, v...), found, nil
 }
 
-func (r memoryReader) Scan(rg Range) Iterator {
-	r.db.mu.Lock()
-	defer r.db.mu.Unlock()
-	if r.db.closed {
-		return &memoryIter{done: true, err: ErrClosed}
+func (r *memoryReader) Scan(rg Range) Iterator {
+	it := &r.scan
+	if it.open {
+		it = &memoryIter{} // A walk within a walk.
 	}
-	t := r.db.stores[r.id]
-	if t == nil {
-		return &memoryIter{done: true}
+	it.open = true
+	var frozen *tree[[]byte]
+	frozen, it.err = r.db.freeze(r.id)
+	if it.done = frozen == nil; !it.done {
+		it.it.walk(frozen, rg)
 	}
-	frozen := t.snapshot()
-	return &memoryIter{it: frozen.iter(rg)}
+	return it
+}
+
+// freeze returns a store as it is now, nil when there is none.
+func (m *Memory) freeze(id ID) (*tree[[]byte], error) {
+	m.mu.RLock()
+	frozen, closed := m.frozen[id], m.closed
+	m.mu.RUnlock()
+	if closed {
+		return nil, ErrClosed
+	}
+	if frozen != nil {
+		return frozen, nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t := m.stores[id]
+	if t == nil || m.frozen[id] != nil {
+		return m.frozen[id], nil
+	}
+	now := t.snapshot()
+	m.frozen[id] = &now
+	return &now, nil
 }
 
 type memoryIter struct {
-	it   *treeIter[[]byte]
+	it   treeIter[[]byte]
+	open bool // until Close
 	done bool
 	err  error
 }
@@ -137,7 +165,7 @@ func (i *memoryIter) Next() bool {
 
 func (i *memoryIter) Key() []byte   { return i.it.key() }
 func (i *memoryIter) Value() []byte { return i.it.value() }
-func (i *memoryIter) Close() error  { i.done = true; return i.err }
+func (i *memoryIter) Close() error  { i.done, i.open = true, false; return i.err }
 
 // memoryOp is one change; a nil value deletes key, wipe deletes span.
 type memoryOp struct {
@@ -180,7 +208,10 @@ func (b *memoryBatch) Commit() error {
 	if b.db.closed {
 		return ErrClosed
 	}
-	for _, op := range b.ops {
+	for i, op := range b.ops {
+		if i == 0 || op.id != b.ops[i-1].id {
+			delete(b.db.frozen, op.id)
+		}
 		t := b.db.stores[op.id]
 		switch {
 		case t == nil:
