@@ -3,6 +3,7 @@ package state_test
 import (
 	"encoding/binary"
 	"testing"
+	"time"
 
 	"github.com/tidemill/tidemill/streams/state"
 )
@@ -31,6 +32,7 @@ func BenchmarkStore(b *testing.B) {
 			b.Run("op=put", func(b *testing.B) { benchPut(b, db, id) })
 			b.Run("op=get", func(b *testing.B) { benchGet(b, db.Reader(id)) })
 			b.Run("op=scan", func(b *testing.B) { benchScan(b, db.Reader(id)) })
+			b.Run("op=fetch", func(b *testing.B) { benchFetch(b, db) })
 		})
 	}
 }
@@ -100,5 +102,40 @@ func benchScan(b *testing.B, r state.Reader) {
 	}
 	if err := it.Close(); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// benchFetch looks for the windows of a key around a time and changes one, through a cache,
+// as sessions and sliding windows do with every record.
+func benchFetch(b *testing.B, db state.DB) {
+	id, err := db.Open("windows", 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	cache := state.NewCache(db.Reader(id), 1<<20)
+	windows := state.NewWindows(cache, state.Spec{Form: state.WindowKeys, Retention: time.Hour})
+	var key []byte
+	value, n, found := make([]byte, 16), 0, 0
+	visit := func(state.Window) error { found++; return nil }
+	b.ReportAllocs()
+	for b.Loop() {
+		key = benchKey(key, n%1000)
+		ms := int64(n / 1000 * 10)
+		err := windows.Fetch(key, ms-100, ms, visit)
+		if err == nil {
+			err = windows.Put(key, ms/50*50, 0, value)
+		}
+		if n++; err == nil && n%10_000 == 0 {
+			batch := db.Batch()
+			cache.Write(batch, id)
+			err = batch.Commit()
+			cache.Committed()
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	if found == 0 && n > 1000 {
+		b.Fatal("nothing was found")
 	}
 }
