@@ -37,6 +37,16 @@ type question struct {
 	seen Position // how far the answer was, set by who answers
 }
 
+// room is the size of the buffers that the answer goes through: one row is asked for often,
+// and making room for many would be most of the work.
+func (q *question) room() int {
+	const one, many = 1 << 10, 32 << 10
+	if q.Op == opGet {
+		return one
+	}
+	return many
+}
+
 const (
 	// patience is how long tasks that move are waited for: that of ksqlDB, see
 	// ksql.query.pull.streamsstore.rebalancing.timeout.ms in

@@ -150,7 +150,7 @@ func (p *Peers) ask(ctx context.Context, in Instance, q *question, visit func(Ro
 	}
 	stalled := time.AfterFunc(goOnWithin, stop)
 	defer stalled.Stop()
-	frames := frameReader{r: bufio.NewReaderSize(resp.Body, 32<<10)}
+	frames := frameReader{r: bufio.NewReaderSize(resp.Body, q.room())}
 	for {
 		row, end, at, err := frames.next()
 		if end && err == nil {

@@ -54,7 +54,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", answerType)
-	frames := &frameWriter{w: bufio.NewWriterSize(patient{w, http.NewResponseController(w)}, 32<<10)}
+	frames := &frameWriter{w: bufio.NewWriterSize(patient{w, http.NewResponseController(w)}, q.room())}
 	rows, err := h.find(q.App, q.Store)
 	if err == nil {
 		err = rows.here(r.Context(), &q, frames.row)
