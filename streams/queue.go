@@ -17,6 +17,8 @@ type queue struct {
 	end    int64 // the end of the partition when it was last heard of
 	first  int64 // the first offset ever fetched; -1 before that
 	paused bool
+	// running says that the task runs. Until then next is the restoring goroutine's.
+	running bool
 
 	// timer settles the times of records, one at a time: at is that of the next
 	// one once timed is set.
@@ -47,7 +49,7 @@ func (q *queue) push(rs []*kgo.Record, end int64) {
 		q.records = append(q.records, r)
 		q.bytes += recordBytes(r)
 	}
-	if q.len() == 0 && q.next >= 0 {
+	if q.running && q.len() == 0 && q.next >= 0 {
 		q.next = max(q.next, q.last)
 	}
 	q.end = max(end, q.end)
@@ -100,9 +102,10 @@ func (q *queue) giveUp() {
 	}
 }
 
-// place says where the partition is read from and where it ended when last asked.
+// place says, when the task begins to run, where the partition is read from and where it
+// ended when last asked.
 func (q *queue) place(at, end int64) {
-	q.last, q.end = max(q.last, at), max(q.end, end)
+	q.last, q.end, q.running = max(q.last, at), max(q.end, end), true
 }
 
 // restart returns the offset to fetch from after a return to the last commit, -1
