@@ -340,3 +340,11 @@ func (a *application) internalTopics(plan *partitionPlan) (specs []topics.Spec) 
 	}
 	return specs
 }
+
+// transactionTimeout is when brokers abort a transaction of the application.
+func (a *application) transactionTimeout() time.Duration {
+	if a.Transactions != nil {
+		return epochTimeout
+	}
+	return transactionTimeout
+}

@@ -93,6 +93,7 @@ func (r *runner) commit(ctx context.Context) error {
 	}
 	if r.epochs != nil {
 		r.epochs.committed()
+		r.epochs.measure()
 	}
 	r.measure()
 	r.lastDone = time.Now()
@@ -204,6 +205,9 @@ func (r *runner) commitOffsets(ctx context.Context, tasks []*task) (done bool, e
 	}
 	if r.epochs != nil {
 		offsets[r.epochs.ends.topic] = map[int32]int64{0: r.epochs.ends.next}
+		if err := r.begin(); err != nil {
+			return false, err
+		}
 	}
 	// The session would commit everything that was fetched; what is fetched but
 	// not processed is taken out of its request.
@@ -302,7 +306,7 @@ func (r *runner) abort(ctx context.Context) error {
 // the transaction has less time.
 func (r *runner) endContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, give := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(transactionTimeout, func() { give(errEndless) })
+	timer := time.AfterFunc(r.a.transactionTimeout(), func() { give(errEndless) })
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.hurry = func() { timer.Reset(blockedPatience) }

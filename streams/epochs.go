@@ -35,21 +35,23 @@ type epochs struct {
 	counts   []int                   // tasks of each sub-topology
 	tasks    map[taskID]*task        // all of them, or nil
 	meta     state.ID
-	begin    func() error // before anything is taken in; may be nil
-	single   bool         // one transaction is committed at a time
-	fed      bool         // a transaction was taken in since the last commit
+	single   bool  // one transaction is committed at a time
+	fed      bool  // a transaction was taken in since the last commit
+	taken    int64 // transactions, since the last commit
 
 	owned map[txn.Part]bool // the partitions that are here, for a runner
 	based bool              // nothing is missing of what follows saved
 
 	at, saved txn.Epoch // taken in, and committed
+	metrics   *transactionMetrics
+	spilled   int64 // what the figures have of it
 	headers   []kgo.RecordHeader
 }
 
 func newEpochs(env *taskEnv, t *Topology, s *txn.Source, plan *partitionPlan) (*epochs, error) {
 	e := &epochs{
 		source: s, topology: t, value: serde.Bind(s.Value, s.Topic, false), ends: &queue{topic: s.Topic, name: s.Topic, first: -1},
-		bySource: map[string]*subTopology{}, loopOf: map[string]*subTopology{}, counts: plan.tasks, owned: map[txn.Part]bool{}, based: true,
+		bySource: map[string]*subTopology{}, loopOf: map[string]*subTopology{}, counts: plan.tasks, owned: map[txn.Part]bool{}, based: true, metrics: &env.metrics.Transactions,
 	}
 	var parts []txn.Part
 	for _, sub := range t.subs {
@@ -174,19 +176,13 @@ func (e *epochs) step(limit int) (more bool, err error) {
 		if !ok {
 			return false, e.gate.Check()
 		}
-		if e.begin != nil {
-			if err := e.begin(); err != nil {
-				return false, err
-			}
-		}
 		e.at, e.headers = at, nil
-		for _, h := range events {
-			if err := e.feed(h); err != nil {
-				return false, err
-			}
+		if err := e.gate.Each(e.feed); err != nil {
+			return false, err
 		}
-		n += len(events) + 1
-		e.fed = e.fed || len(events) > 0
+		n += int(events) + 1
+		e.taken++
+		e.fed = e.fed || events > 0
 		// The position counts for all.
 		for _, t := range e.tasks {
 			t.dirty, t.wantCommit = true, t.wantCommit || e.single && e.fed
@@ -198,6 +194,8 @@ func (e *epochs) step(limit int) (more bool, err error) {
 // feed hands an event to its task. The end of all rows is one for every task.
 func (e *epochs) feed(h *txn.Held[*kgo.Record]) error {
 	sub := e.bySource[h.Topic]
+	// One that was put aside does not know where it was.
+	h.Record.Topic, h.Record.Partition, h.Record.Offset = h.Topic, h.Partition, h.Offset
 	for p := range int32(e.counts[sub.index]) {
 		if p != h.Partition && !h.Truncate {
 			continue
@@ -340,13 +338,14 @@ func (e *epochs) write(b state.Batch) {
 
 // committed says that what was taken in is committed.
 func (e *epochs) committed() {
-	e.fed, e.saved, e.ends.saved = false, e.at, e.ends.next
+	e.metrics.Committed.Add(e.taken)
+	e.fed, e.taken, e.saved, e.ends.saved = false, 0, e.at, e.ends.next
 }
 
 // back forgets what is not committed. based says that nothing is missing of what comes
 // after that.
 func (e *epochs) back(at txn.Epoch, based bool) {
-	e.at, e.saved, e.based, e.fed, e.headers = at, at, based, false, nil
+	e.at, e.saved, e.based, e.fed, e.taken, e.headers = at, at, based, false, 0, nil
 	e.gate.Reset(at, based)
 	for _, t := range e.tasks {
 		for _, q := range t.loops {

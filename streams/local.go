@@ -91,7 +91,7 @@ func (l *Local) InTransactions(s *txn.Source) error {
 	if l.env.epochs, err = newEpochs(l.env, l.topology, s, plan); err != nil {
 		return err
 	}
-	l.env.out = looping{l, l.env.epochs}
+	l.env.out = looping{l, l.env.epochs, nil}
 	return l.openTasks()
 }
 

@@ -9,10 +9,16 @@ import (
 type looping struct {
 	collector
 	e *epochs
+	// begin opens a Kafka transaction, unless one is open: as late as possible, because
+	// brokers abort one that takes long. It is nil where there are none.
+	begin func() error
 }
 
 func (l looping) produce(r *kgo.Record, promise func(*kgo.Record, error)) {
 	looped, err := l.e.loop(r)
+	if err == nil && !looped && l.begin != nil {
+		err = l.begin()
+	}
 	switch {
 	case err != nil:
 		l.failed(r, err)

@@ -37,4 +37,6 @@ type Metrics struct {
 	Standbys, StandbyLag, Copied atomic.Int64
 	// Restarts is how often processing started anew after an error.
 	Restarts atomic.Int64
+	// Transactions are the figures of transaction mode.
+	Transactions transactionMetrics
 }

@@ -24,8 +24,11 @@ const (
 
 	lastCommit = 10 * time.Second // the most a commit may take at the end
 
-	// transactionTimeout is when brokers abort a transaction by themselves.
+	// transactionTimeout is when brokers abort a transaction by themselves, and
+	// epochTimeout the same in transaction mode, where as much is written in one as a
+	// transaction of the database has changed.
 	transactionTimeout = 10 * time.Second
+	epochTimeout       = time.Minute
 	// blockedPatience is how long a transaction may take to end while the client waits
 	// to tell of a change in the group.
 	blockedPatience = 2 * time.Second
@@ -147,7 +150,7 @@ func (r *runner) connect(ctx context.Context, balancer kgo.GroupBalancer) (err e
 	if !r.a.ExactlyOnce {
 		r.cl, err = kgo.NewClient(opts...)
 	} else {
-		opts = append(opts, kgo.TransactionalID(r.a.ID+"-"+r.a.e.instance), kgo.TransactionTimeout(transactionTimeout))
+		opts = append(opts, kgo.TransactionalID(r.a.ID+"-"+r.a.e.instance), kgo.TransactionTimeout(r.a.transactionTimeout()))
 		if r.group, err = kgo.NewGroupTransactSession(opts...); err == nil {
 			r.cl = r.group.Client()
 		}
@@ -308,6 +311,9 @@ func (r *runner) run(ctx context.Context) error {
 	// wait for that.
 	r.hangUp()
 	r.cl.CloseAllowingRebalance()
+	if r.epochs != nil {
+		err = errors.Join(err, r.epochs.gate.Close())
+	}
 	return err
 }
 

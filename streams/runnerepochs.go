@@ -23,8 +23,10 @@ func (r *runner) openEpochs(plan *partitionPlan) (err error) {
 	if r.epochs, err = newEpochs(r.env, r.a.Topology, r.a.Transactions, plan); err != nil {
 		return err
 	}
-	r.epochs.begin = r.begin
-	r.env.epochs, r.env.out = r.epochs, looping{r, r.epochs}
+	r.env.epochs, r.env.out = r.epochs, looping{r, r.epochs, r.begin}
+	if dir := r.a.e.cfg.Dir; dir != "" {
+		return r.epochs.gate.PutAside(asideDir(dir, r.a.ID), recordCodec{})
+	}
 	return nil
 }
 
@@ -199,6 +201,7 @@ func (r *runner) workEpochs(ctx context.Context) error {
 			return err
 		}
 	}
+	e.measure()
 	r.pauseAhead(!whole || r.a.paused.Load())
 	return r.commitIfDue()
 }
@@ -207,7 +210,7 @@ func (r *runner) workEpochs(ctx context.Context) error {
 // held: all of them when still.
 func (r *runner) pauseAhead(still bool) {
 	e := r.epochs
-	enough := e.gate.Held() > e.source.Limit()/2
+	enough := e.gate.Figures().InMemory > e.source.Limit()/2
 	set := func(q *queue, partition int32) {
 		full := enough && (still || e.gate.Ahead(txn.Part{Topic: q.topic, Partition: partition}))
 		if full == q.paused {

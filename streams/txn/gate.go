@@ -2,6 +2,7 @@ package txn
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,41 +22,66 @@ type Held[R any] struct {
 	Part
 	Offset int64
 	Record R
-
-	size int64
-	done bool
 }
 
 // Gate holds events until their transaction is there whole. It is used by one goroutine.
 type Gate[R any] struct {
 	source *Source
 	parts  map[Part]*part[R]
+	list   []Part // by their numbers
+	tables map[string]*table
 	open   map[Epoch]*gathering[R]
 	ends   queueOf[ended]
 	done   Epoch
+	newest Epoch         // of which the end is known
+	out    *gathering[R] // what Next has moved on to
 	// endless are the transactions, in order, of which there are events and no end;
 	// orphans are those of which the end will not come, because later ones have come.
 	endless, orphans []Epoch
 	// based is false as long as what came before is not all there, and so only a
 	// snapshot makes a state of the database.
-	based bool
-	held  int64
+	based  bool
+	held   int64 // bytes in memory
+	events int64
+	aside  *aside[R] // nil when nothing goes to the disk
+	fault  error     // what was in the way of forgetting
 }
 
 // part is what is known of one partition.
 type part[R any] struct {
-	fifo   queueOf[*Held[R]]
+	number int
+	// firsts are the first events of the transactions in it.
+	firsts queueOf[first[R]]
 	next   int64 // after the last record seen; -1 before the first one
 	newest Epoch
 }
 
+// first is the first event of a transaction in one partition.
+type first[R any] struct {
+	of     *gathering[R]
+	offset int64
+}
+
+// table is what is known of a table.
+type table struct {
+	name, topic string
+	captured    bool
+}
+
 // gathering is a transaction that is not known to be whole.
 type gathering[R any] struct {
-	events []*Held[R]
+	at     Epoch
+	events []Held[R]        // in memory
+	n      int64            // of all events
 	counts map[string]int64 // by collection
-	orders map[int64]bool
-	keys   map[string]bool // of a snapshot
-	bytes  int64
+	orders numbers
+	keys   map[string]bool // of a snapshot, as rows
+	rows   []string        // of the events of a snapshot
+	bytes  int64           // in memory
+	parts  []*part[R]      // those that have something of it
+	aside  bool            // its events go to the disk
+	disk   int64           // bytes there
+	gone   bool
 }
 
 // ended is the end of a transaction whose turn has not come.
@@ -66,22 +92,37 @@ type ended struct {
 
 // NewGate returns a Gate for the partitions of the captured topics.
 func NewGate[R any](s *Source, parts []Part) *Gate[R] {
-	g := &Gate[R]{source: s, parts: map[Part]*part[R]{}}
-	for _, p := range append(slices.Clone(parts), Part{Topic: s.Topic}) {
-		g.parts[p] = nil
-	}
-	g.Reset(0, true)
+	g := &Gate[R]{source: s, parts: map[Part]*part[R]{}, list: append(slices.Clone(parts), Part{Topic: s.Topic}), tables: map[string]*table{}}
+	g.forget(0, true)
 	return g
 }
 
 // Reset forgets everything that is held: what comes is from after the transaction done.
 // based says that all of what comes after it is still there.
 func (g *Gate[R]) Reset(done Epoch, based bool) {
-	for p := range g.parts {
-		g.parts[p] = &part[R]{next: -1}
+	g.forget(done, based)
+	g.fault = g.aside.close()
+}
+
+func (g *Gate[R]) forget(done Epoch, based bool) {
+	for i, p := range g.list {
+		g.parts[p] = &part[R]{number: i, next: -1}
 	}
-	g.open, g.ends, g.done, g.based, g.held = map[Epoch]*gathering[R]{}, queueOf[ended]{}, done, based, 0
-	g.endless, g.orphans = nil, nil
+	g.open, g.ends, g.done, g.newest, g.based, g.held, g.events = map[Epoch]*gathering[R]{}, queueOf[ended]{}, done, done, based, 0, 0
+	g.endless, g.orphans, g.out = nil, nil, nil
+}
+
+// table returns what is known of a table.
+func (g *Gate[R]) table(name string) *table {
+	t := g.tables[name]
+	if t == nil {
+		t = &table{name: name, topic: g.source.TopicOf(name)}
+		for _, p := range g.list {
+			t.captured = t.captured || p.Topic == t.topic && t.topic != g.source.Topic
+		}
+		g.tables[name] = t
+	}
+	return t
 }
 
 // eventOverhead is what holding an event costs apart from its bytes.
@@ -95,10 +136,11 @@ func (g *Gate[R]) Arrive(h Held[R], key []byte, size int) error {
 	if err != nil {
 		return err
 	}
-	if want := g.source.TopicOf(e.Collection); want != p.Topic {
+	t := g.table(e.Collection)
+	if t.topic != p.Topic {
 		return &connect.Error{
 			Code: "streams.transaction.collection", Class: connect.ClassConfig, Place: "topic " + p.Topic,
-			Message: fmt.Sprintf("it has events of table %s, which are expected in topic %s", e.Collection, want),
+			Message: fmt.Sprintf("it has events of table %s, which are expected in topic %s", e.Collection, t.topic),
 			Mend:    "name the table's topic in Collections of the transactions' Source",
 		}
 	}
@@ -108,31 +150,52 @@ func (g *Gate[R]) Arrive(h Held[R], key []byte, size int) error {
 	}
 	o := g.open[e.Epoch]
 	if o == nil {
-		o = &gathering[R]{counts: map[string]int64{}, orders: map[int64]bool{}, keys: map[string]bool{}}
+		o = &gathering[R]{at: e.Epoch, counts: map[string]int64{}, keys: map[string]bool{}}
 		g.open[e.Epoch] = o
 		g.begun(e.Epoch)
 	}
-	switch {
-	case e.Order > 0:
-		if o.orders[e.Order] {
-			return nil
+	h.Collection = t.name // One string for all events.
+	if isNew, err := g.keep(o, at, &h, key, size); err != nil || !isNew {
+		return err
+	}
+	o.n++
+	o.counts[t.name]++
+	g.events++
+	if !slices.Contains(o.parts, at) {
+		o.parts = append(o.parts, at)
+		at.firsts.push(first[R]{o, h.Offset})
+	}
+	return g.relieve()
+}
+
+// keep holds an event, in memory or on the disk, unless it is there already.
+func (g *Gate[R]) keep(o *gathering[R], at *part[R], h *Held[R], key []byte, size int) (isNew bool, err error) {
+	if h.Order > 0 {
+		if !o.orders.add(h.Order) {
+			return false, nil
 		}
-		o.orders[e.Order] = true
-	case key != nil:
-		row := p.Topic + "\x00" + string(key)
+		key = nil
+	}
+	if o.aside {
+		return g.aside.add(o, at.number, h, key)
+	}
+	if h.Order == 0 {
+		row := ""
+		if key != nil {
+			row = string(appendRow(nil, at.number, key))
+		}
 		if o.keys[row] {
-			return nil
+			return false, nil
 		}
-		o.keys[row] = true
+		o.keys[row] = key != nil
+		o.rows = append(o.rows, row)
 		size += len(row)
 	}
-	h.size = int64(size) + eventOverhead
-	at.fifo.push(&h)
-	o.events = append(o.events, &h)
-	o.counts[e.Collection]++
-	o.bytes += h.size
-	g.held += h.size
-	return nil
+	size += eventOverhead
+	o.events = append(o.events, *h)
+	o.bytes += int64(size)
+	g.held += int64(size)
+	return true, nil
 }
 
 // begun notes a transaction of which the first event has come.
@@ -196,39 +259,59 @@ func (g *Gate[R]) End(e End, offset int64) error {
 		g.endless = g.endless[1:]
 	}
 	g.ends.push(ended{e, offset})
+	g.newest = max(g.newest, e.Epoch)
 	g.held += eventOverhead
 	return nil
 }
 
-// Next returns the events of the next transaction, in their order, when it is there
-// whole, and moves on to it. There may be none in the captured topics.
-func (g *Gate[R]) Next() (at Epoch, events []*Held[R], ok bool) {
+// Next moves on to the next transaction when it is there whole, and tells how many events
+// it has in the captured topics, of which there may be none. Each gives them.
+func (g *Gate[R]) Next() (at Epoch, events int64, ok bool) {
 	g.rebase()
 	if g.ends.len() == 0 || !g.based || len(g.orphans) > 0 {
-		return 0, nil, false
+		return 0, 0, false
 	}
 	end := g.ends.first()
 	o := g.open[end.Epoch]
 	for collection, n := range end.Counts {
 		if n > g.have(o, collection) {
-			return 0, nil, false
+			return 0, 0, false
 		}
 	}
-	g.drop(end.Epoch)
-	g.done = end.Epoch
+	g.release(o)
+	g.done, g.out = end.Epoch, o
 	g.ends.pop()
 	g.held -= eventOverhead
 	if o == nil {
-		return end.Epoch, nil, true
+		return end.Epoch, 0, true
 	}
-	slices.SortStableFunc(o.events, func(a, b *Held[R]) int { return int(a.Order - b.Order) })
-	return end.Epoch, o.events, true
+	return end.Epoch, o.n, true
+}
+
+// Each gives the events of the transaction that Next has moved on to, in their order and
+// once. What take gets is valid during the call.
+func (g *Gate[R]) Each(take func(*Held[R]) error) error {
+	o := g.out
+	g.out = nil
+	if o == nil {
+		return nil
+	}
+	if o.aside {
+		return errors.Join(g.aside.each(o, g.list, take), g.aside.drop(o))
+	}
+	slices.SortStableFunc(o.events, func(a, b Held[R]) int { return cmp.Compare(a.Order, b.Order) })
+	for i := range o.events {
+		if err := take(&o.events[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // have is how many events of a table are there, of those that can be.
 func (g *Gate[R]) have(o *gathering[R], collection string) int64 {
 	switch {
-	case !g.captured(collection):
+	case !g.table(collection).captured:
 		return 1<<63 - 1
 	case o == nil:
 		return 0
@@ -236,28 +319,27 @@ func (g *Gate[R]) have(o *gathering[R], collection string) int64 {
 	return o.counts[collection]
 }
 
-func (g *Gate[R]) captured(collection string) bool {
-	topic := g.source.TopicOf(collection)
-	for p := range g.parts {
-		if p.Topic == topic && topic != g.source.Topic {
-			return true
-		}
-	}
-	return false
-}
-
-// drop lets the events of a transaction go.
+// drop lets the events of a transaction go that nobody gets.
 func (g *Gate[R]) drop(at Epoch) {
 	o := g.open[at]
+	g.release(o)
+	if o != nil && o.aside {
+		g.aside.doomed = append(g.aside.doomed, o)
+	}
+}
+
+// release ends the waiting for a transaction.
+func (g *Gate[R]) release(o *gathering[R]) {
 	if o == nil {
 		return
 	}
-	delete(g.open, at)
+	delete(g.open, o.at)
 	g.held -= o.bytes
-	for _, h := range o.events {
-		h.done = true
-		for fifo := &g.parts[h.Part].fifo; fifo.len() > 0 && fifo.first().done; {
-			fifo.pop()
+	g.events -= o.n
+	o.gone = true
+	for _, at := range o.parts {
+		for at.firsts.len() > 0 && at.firsts.first().of.gone {
+			at.firsts.pop()
 		}
 	}
 }
@@ -303,8 +385,8 @@ func (g *Gate[R]) Position(p Part) int64 {
 	switch {
 	case at == nil:
 		return -1
-	case at.fifo.len() > 0:
-		return at.fifo.first().Offset
+	case at.firsts.len() > 0:
+		return at.firsts.first().offset
 	case p.Topic == g.source.Topic && g.ends.len() > 0:
 		return g.ends.first().offset
 	}
@@ -340,8 +422,26 @@ func (g *Gate[R]) Parts() int { return len(g.parts) }
 // Done is the last transaction that was given out.
 func (g *Gate[R]) Done() Epoch { return g.done }
 
-// Held is about how many bytes are held.
-func (g *Gate[R]) Held() int64 { return g.held }
+// Figures tell how a Gate is doing.
+type Figures struct {
+	// Events are held; InMemory and OnDisk are about how many bytes they take.
+	Events, InMemory, OnDisk int64
+	// PutAside is how many events have ever gone to the disk.
+	PutAside int64
+	// Waiting is how many transactions have ended and are not there whole.
+	Waiting int
+	// Newest is the newest transaction that is known to have ended.
+	Newest Epoch
+}
+
+// Figures returns how the gate is doing.
+func (g *Gate[R]) Figures() Figures {
+	f := Figures{Events: g.events, InMemory: g.held, Waiting: g.ends.len(), Newest: max(g.newest, g.done)}
+	if g.aside != nil {
+		f.OnDisk, f.PutAside = g.aside.bytes, g.aside.ever
+	}
+	return f
+}
 
 // Ahead tells whether a partition has given all that is waited for, so that it need not
 // be read on for the moment.
@@ -353,7 +453,7 @@ func (g *Gate[R]) Ahead(p Part) bool {
 	case p.Topic == g.source.Topic:
 		return g.ends.len() > 0 && g.based
 	case g.ends.len() == 0:
-		return at.fifo.len() > 0
+		return at.firsts.len() > 0
 	}
 	return at.newest > g.ends.first().Epoch
 }
@@ -374,8 +474,8 @@ func (g *Gate[R]) Check() error {
 	o := g.open[end.Epoch]
 	for collection, n := range end.Counts {
 		have := g.have(o, collection)
-		if n > have && g.allAhead(g.source.TopicOf(collection)) {
-			return g.incomplete(end.Epoch, fmt.Sprintf("it has %d events of table %s, of which %d are in topic %s", n, collection, have, g.source.TopicOf(collection)))
+		if topic := g.table(collection).topic; n > have && g.allAhead(topic) {
+			return g.incomplete(end.Epoch, fmt.Sprintf("it has %d events of table %s, of which %d are in topic %s", n, collection, have, topic))
 		}
 	}
 	if o == nil {
@@ -404,13 +504,13 @@ func (g *Gate[R]) incomplete(at Epoch, why string) error {
 }
 
 func (g *Gate[R]) tooLarge(bytes int64, what string) error {
-	if bytes <= g.source.Limit() {
+	if bytes <= g.source.Limit() || g.aside != nil {
 		return nil
 	}
 	return &connect.Error{
 		Code: "streams.transaction.size", Class: connect.ClassFatal, Place: "topic " + g.source.Topic,
 		Message: fmt.Sprintf("%d bytes are held, more than the %d that may be: %s", bytes, g.source.Limit(), what),
-		Mend:    "raise MaxBytes of the transactions' Source; a snapshot is held whole, too",
+		Mend:    "give the engine a directory, where large transactions are put aside, or raise MaxBytes of the transactions' Source; a snapshot is held whole, too",
 	}
 }
 

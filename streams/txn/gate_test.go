@@ -3,6 +3,8 @@ package txn_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -37,7 +39,36 @@ func newFeeder(t testing.TB, source func(*txn.Source)) *feeder {
 		source(s)
 	}
 	f.gate = txn.NewGate[string](s, parts)
+	if s.MaxDiskBytes > 0 {
+		if err := f.gate.PutAside(filepath.Join(t.TempDir(), "aside"), plain{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return f
+}
+
+// aside has every other gate put everything on the disk.
+func aside(seed uint64) func(*txn.Source) {
+	return func(s *txn.Source) {
+		if seed%10 == 1 {
+			s.MaxBytes, s.MaxDiskBytes = 1, 1<<20
+		}
+	}
+}
+
+// plain is the Codec of these tests.
+type plain struct{}
+
+func (plain) Append(dst []byte, r string) []byte { return append(dst, r...) }
+
+func (plain) Decode(b []byte) (string, error) { return string(b), nil }
+
+// holdsNothing checks that all is given out, and gone.
+func (f *feeder) holdsNothing() {
+	f.t.Helper()
+	if got := f.gate.Figures(); got.Events != 0 || got.InMemory != 0 || got.OnDisk != 0 || got.Waiting != 0 {
+		f.t.Errorf("the gate holds %+v", got)
+	}
 }
 
 // put takes records in and returns what comes out, one text for each transaction.
@@ -57,13 +88,17 @@ func (f *feeder) put(records ...txntest.Record) (out []string) {
 
 func (f *feeder) drain() (out []string) {
 	for {
-		at, events, ok := f.gate.Next()
+		at, n, ok := f.gate.Next()
 		if !ok {
 			return out
 		}
-		texts := make([]string, len(events))
-		for i, e := range events {
-			texts[i] = e.Record
+		var texts []string
+		err := f.gate.Each(func(h *txn.Held[string]) error {
+			texts = append(texts, h.Record)
+			return nil
+		})
+		if err != nil || int64(len(texts)) != n {
+			f.t.Fatalf("%d of %d events: %v", len(texts), n, err)
 		}
 		out = append(out, fmt.Sprintf("%d:%s", at.LSN(), strings.Join(texts, " ")))
 	}
@@ -116,7 +151,7 @@ func expect(t *testing.T, got []string, want ...string) {
 // orders: they always come out whole and in order.
 func TestGateGivesOutWholeTransactions(t *testing.T) {
 	for seed := range uint64(50) {
-		f := newFeeder(t, nil)
+		f := newFeeder(t, aside(seed))
 		var records []txntest.Record
 		records = append(records, f.db.Snapshot().Set("orders", txntest.Row{ID: 1, Amount: 1}).Set("orders", txntest.Row{ID: 2, Amount: 1}).Commit()...)
 		records = append(records, f.db.Begin().Set("orders", txntest.Row{ID: 1, Amount: 2}).Set("lines", txntest.Row{ID: 5, Amount: 2}).Set("orders", txntest.Row{ID: 1, Amount: 3}).Commit()...)
@@ -127,9 +162,7 @@ func TestGateGivesOutWholeTransactions(t *testing.T) {
 			t.Fatalf("seed %d: got %q", seed, got)
 		}
 		expect(t, got[1:], "1016:o1=2 l5=2 o1=3", "1024:o- l6=4")
-		if held := f.gate.Held(); held != 0 {
-			t.Fatalf("%d bytes are held in the end", held)
-		}
+		f.holdsNothing()
 	}
 }
 
@@ -137,7 +170,7 @@ func TestGateGivesOutWholeTransactions(t *testing.T) {
 // again, at any moment.
 func TestGateTakesWhatIsSentAgain(t *testing.T) {
 	for seed := range uint64(50) {
-		f := newFeeder(t, nil)
+		f := newFeeder(t, aside(seed))
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		var all, sent [][]txntest.Record
 		for i := range int64(6) {
@@ -157,7 +190,7 @@ func TestGateTakesWhatIsSentAgain(t *testing.T) {
 // TestGateGoesOnFromItsPositions begins anew after any record, from the positions it had.
 func TestGateGoesOnFromItsPositions(t *testing.T) {
 	for seed := range uint64(100) {
-		f := newFeeder(t, nil)
+		f := newFeeder(t, aside(seed))
 		rnd := rand.New(rand.NewPCG(seed, 2))
 		var records []txntest.Record
 		for i := range int64(8) {
@@ -189,15 +222,18 @@ func TestGateGoesOnFromItsPositions(t *testing.T) {
 // TestGateBeginsWithAWholeSnapshot passes over a snapshot that was given up, and what the
 // log told before the next one.
 func TestGateBeginsWithAWholeSnapshot(t *testing.T) {
-	f := newFeeder(t, nil)
+	for seed := range uint64(2) {
+		beginsWithAWholeSnapshot(t, newFeeder(t, aside(seed)))
+	}
+}
+
+func beginsWithAWholeSnapshot(t *testing.T, f *feeder) {
 	given := f.db.Snapshot().Set("orders", txntest.Row{ID: 1, Amount: 1}).Commit()
 	expect(t, f.put(given[1])) // It has no end.
 	expect(t, f.put(f.db.Begin().Set("orders", txntest.Row{ID: 1, Amount: 2}).Commit()...))
 	expect(t, f.put(f.db.Snapshot().Set("orders", txntest.Row{ID: 3, Amount: 3}).Commit()...), "1024:o3=3")
 	expect(t, f.put(f.db.Begin().Set("orders", txntest.Row{ID: 4, Amount: 4}).Commit()...), "1032:o4=4")
-	if f.gate.Held() != 0 {
-		t.Errorf("%d bytes are held", f.gate.Held())
-	}
+	f.holdsNothing()
 	// One later, of which something is there already, only brings rows.
 	expect(t, f.put(f.db.Snapshot().Set("orders", txntest.Row{ID: 5, Amount: 5}).Commit()[1]))
 	expect(t, f.put(f.db.Begin().Set("orders", txntest.Row{ID: 6, Amount: 6}).Commit()...), "1048:o6=6")
@@ -265,6 +301,73 @@ func TestGateIsBounded(t *testing.T) {
 	if err := f.gate.Check(); code(err) != "streams.transaction.size" {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestGatePutsAside has transactions that do not fit into memory, of which some is sent
+// twice, and a bound on the disk.
+func TestGatePutsAside(t *testing.T) {
+	for seed := range uint64(10) {
+		f := newFeeder(t, func(s *txn.Source) { s.MaxBytes, s.MaxDiskBytes = 20_000, 1<<20 })
+		rnd := rand.New(rand.NewPCG(seed, 3))
+		var records []txntest.Record
+		want := map[uint64]int{}
+		for i := range 6 {
+			tx := f.db.Begin
+			if i == 0 {
+				tx = f.db.Snapshot
+			}
+			n := []int{400, 3, 300, 1, 2, 500}[i]
+			t := tx()
+			for id := range int64(n) {
+				t.Set("orders", txntest.Row{ID: id, Amount: int64(i)})
+			}
+			want[f.db.LSN()] = n
+			all := t.Commit()
+			records = append(append(records, all[:rnd.IntN(len(all))]...), all...)
+		}
+		most := txn.Figures{}
+		for _, r := range txntest.Mix(rnd, records) {
+			for _, out := range f.put(r) {
+				lsn, events, _ := strings.Cut(out, ":")
+				n, err := strconv.ParseUint(lsn, 10, 64)
+				if rows := strings.Fields(events); err != nil || len(rows) != want[n] {
+					t.Fatalf("seed %d: transaction %s has %d rows, want %d", seed, lsn, len(rows), want[n])
+				} else if n > 1008 {
+					for id, row := range rows {
+						if !strings.HasPrefix(row, fmt.Sprintf("o%d=", id)) {
+							t.Fatalf("seed %d: row %d of transaction %s is %s", seed, id, lsn, row)
+						}
+					}
+				}
+				delete(want, n)
+			}
+			got := f.gate.Figures()
+			most.InMemory, most.OnDisk = max(most.InMemory, got.InMemory), max(most.OnDisk, got.OnDisk)
+		}
+		if len(want) > 0 || most.InMemory > 22_000 || most.OnDisk == 0 {
+			t.Errorf("seed %d: %v did not come, and at most %+v was held", seed, want, most)
+		}
+		f.holdsNothing()
+	}
+
+	f := newFeeder(t, func(s *txn.Source) { s.MaxBytes, s.MaxDiskBytes = 1, 1000 })
+	tx := f.db.Begin()
+	for id := range int64(50) {
+		tx.Set("orders", txntest.Row{ID: id})
+	}
+	var err error
+	for i, r := range tx.Commit() {
+		if err == nil {
+			err = f.arrive(txn.Part{Topic: r.Topic, Partition: r.Partition}, int64(i), r)
+		}
+	}
+	if code(err) != "streams.transaction.size" {
+		t.Errorf("got %v", err)
+	}
+	if err := f.gate.Close(); err != nil {
+		t.Error(err)
+	}
+	f.holdsNothing()
 }
 
 // TestReaderRefuses has events that are of no transaction.

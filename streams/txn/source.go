@@ -17,13 +17,20 @@ type Source struct {
 	// Collections has the topic of each table, schema and name with a dot between them,
 	// whose topic is not called like Topic with the table in place of the last part.
 	Collections map[string]string
-	// MaxBytes bounds the events that are held until their transaction is whole; 256 MiB
-	// when zero. A snapshot counts as one transaction.
+	// MaxBytes bounds the events that are held in memory until their transaction is whole;
+	// 256 MiB when zero. A snapshot counts as one transaction. What is more goes to the
+	// disk, when there is one.
 	MaxBytes int64
+	// MaxDiskBytes bounds what of it is on the disk; 10 GiB when zero.
+	MaxDiskBytes int64
 }
 
-// defaultBytes is Source.MaxBytes when that is not set.
-const defaultBytes = 256 << 20
+// defaultBytes and defaultDiskBytes are Source.MaxBytes and Source.MaxDiskBytes when
+// these are not set.
+const (
+	defaultBytes     = 256 << 20
+	defaultDiskBytes = 10 << 30
+)
 
 // Limit is how many bytes of events may be held.
 func (s *Source) Limit() int64 {
@@ -31,6 +38,13 @@ func (s *Source) Limit() int64 {
 		return s.MaxBytes
 	}
 	return defaultBytes
+}
+
+func (s *Source) diskLimit() int64 {
+	if s.MaxDiskBytes > 0 {
+		return s.MaxDiskBytes
+	}
+	return defaultDiskBytes
 }
 
 // TopicOf returns the topic that has the events of a table.
