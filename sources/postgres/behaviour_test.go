@@ -291,6 +291,38 @@ func TestTransactionMetadataOfSnapshots(t *testing.T) {
 	}
 }
 
+// TestTransactionMetadataOfBlockingSnapshots has the log go on before the view of a
+// blocking snapshot: its end is at the position of its rows all the same.
+func TestTransactionMetadataOfBlockingSnapshots(t *testing.T) {
+	d := newTestDB(t)
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE aside (id int); INSERT INTO a SELECT generate_series(1, 3)`)
+	c := newSignalled()
+	var offsets connecttest.Offsets
+	run := d.startSignalled(c, &offsets, "snapshot.mode", "no_data", "table.include.list", "public.a", "provide.transaction.metadata", "true", "transaction.metadata.snapshot", "true")
+	d.streaming()
+	d.exec(`INSERT INTO a VALUES (4)`)
+	run.Take(3)
+	d.exec(`INSERT INTO aside SELECT generate_series(1, 100)`)
+	c.send("execute-snapshot", `{"type":"blocking","data-collections":["public.a"]}`)
+	rows, ends, lsns := 0, 0, map[string]bool{}
+	for rows < 4 || ends < 1 {
+		r := run.Take(1)[0]
+		switch st := r.Value.Struct(); {
+		case r.Topic == "shop.transaction":
+			lsns[strings.TrimPrefix(st.Get("id").Str(), "0:")] = true
+			if st.Get("status").Str() == "END" {
+				ends++
+			}
+		default:
+			rows++
+			lsns[source(&r, "lsn").String()] = true
+		}
+	}
+	if len(lsns) != 1 {
+		t.Errorf("the snapshot is at %v", lsns)
+	}
+}
+
 func TestTransactionMetadata(t *testing.T) {
 	d := newTestDB(t)
 	d.exec(`CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); CREATE TABLE c (id int)`)

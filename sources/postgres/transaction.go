@@ -99,7 +99,7 @@ func (s *snapshot) count(ctx context.Context) error {
 	}
 	e := s.emitter()
 	e.tx = newTransactions(s.set)
-	e.tx.open(0, e.pos.lsn)
+	e.tx.open(0, s.slot.begin)
 	for _, t := range s.tables {
 		if rows := t.rows.Load(); rows > 0 {
 			e.tx.total += rows

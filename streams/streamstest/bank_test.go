@@ -30,6 +30,13 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if text := os.Getenv(childPlace); text != "" {
+		if err := runPlace(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if brokers := os.Getenv(childBrokers); brokers != "" {
 		if err := runBank(strings.Split(brokers, ","), os.Getenv(childDir)); err != nil {
 			fmt.Fprintln(os.Stderr, err)

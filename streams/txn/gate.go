@@ -41,6 +41,7 @@ type Gate[R any] struct {
 	// based is false as long as what came before is not all there, and so only a
 	// snapshot makes a state of the database.
 	based  bool
+	base   Epoch // the snapshot before which nothing counts
 	held   int64 // bytes in memory
 	events int64
 	aside  *aside[R] // nil when nothing goes to the disk
@@ -109,7 +110,7 @@ func (g *Gate[R]) forget(done Epoch, based bool) {
 		g.parts[p] = &part[R]{number: i, next: -1}
 	}
 	g.open, g.ends, g.done, g.newest, g.based, g.held, g.events = map[Epoch]*gathering[R]{}, queueOf[ended]{}, done, done, based, 0, 0
-	g.endless, g.orphans, g.out = nil, nil, nil
+	g.endless, g.orphans, g.out, g.base = nil, nil, nil, 0
 }
 
 // table returns what is known of a table.
@@ -145,8 +146,8 @@ func (g *Gate[R]) Arrive(h Held[R], key []byte, size int) error {
 		}
 	}
 	at.newest = max(at.newest, e.Epoch)
-	if e.Epoch <= g.done {
-		return nil // It was sent again.
+	if e.Epoch <= g.done || e.Epoch < g.base {
+		return nil // It was sent again, or is of no state.
 	}
 	o := g.open[e.Epoch]
 	if o == nil {
@@ -373,7 +374,7 @@ func (g *Gate[R]) rebase() {
 			}
 		}
 		g.orphans = slices.DeleteFunc(g.orphans, func(at Epoch) bool { return at < end.Epoch })
-		g.based = true
+		g.based, g.base = true, end.Epoch
 		return
 	}
 }
