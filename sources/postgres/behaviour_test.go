@@ -276,7 +276,7 @@ func TestTransactionMetadataOfSnapshots(t *testing.T) {
 			continue
 		}
 		st := records[i].Value.Struct()
-		if st.Get("id").Str() != "0:"+lsn {
+		if st.Get("id").Str() != "0:"+lsn+":initial" {
 			t.Errorf("the snapshot at %s is %v", lsn, st)
 		}
 		if st.Get("status").Str() == "END" {

@@ -100,6 +100,11 @@ func (s *snapshot) count(ctx context.Context) error {
 	e := s.emitter()
 	e.tx = newTransactions(s.set)
 	e.tx.open(0, s.slot.begin)
+	if s.after == nil {
+		// The log is read from here on: what came between an earlier snapshot and this one,
+		// deletes above all, is not told.
+		e.tx.id = connect.String(e.tx.id.Str() + ":initial")
+	}
 	for _, t := range s.tables {
 		if rows := t.rows.Load(); rows > 0 {
 			e.tx.total += rows

@@ -87,6 +87,9 @@ func (l *ledger) run(ctx context.Context, seed uint64, stop <-chan struct{}) err
 				return nil
 			default:
 			}
+			if !breathe(ctx) { // What is read here runs behind what can be written.
+				return ctx.Err()
+			}
 			err := l.commit(ctx, conn, func(tx pgx.Tx) error { return l.change(ctx, tx, rnd) })
 			var refused *pgconn.PgError
 			if err != nil && !errors.Is(err, errTakenBack) && !(errors.As(err, &refused) && (refused.Code == "40P01" || refused.Code == "40001")) {

@@ -45,7 +45,7 @@ var capturedOutputs = []string{"total", "unbooked", "unseen"}
 
 func newCapturedWorld(t *testing.T, exactly bool) *capturedWorld {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	w := &capturedWorld{
 		t: t, ctx: ctx, stop: make(chan struct{}), wrote: make(chan error, 2),
@@ -100,6 +100,7 @@ func (w *capturedWorld) goesOn(what string) {
 	w.t.Helper()
 	before := w.records("total")
 	w.until("totals "+what, func() bool { return w.records("total") > before+8 })
+	w.t.Logf("it goes on %s, %d transactions were written", what, w.ledger.count.Load())
 }
 
 func (w *capturedWorld) run() {
@@ -172,6 +173,9 @@ func (w *capturedWorld) look(p place, stop func() bool) {
 	var got map[int64]int64
 	w.until("the last transaction", func() bool {
 		var balances map[int64]int64
+		if s, err := e.State(p.ID); s == streams.Failed {
+			w.t.Fatal(err)
+		}
 		balances, last = w.moment(c, e, last)
 		got = balances
 		return p.ID == "fees" && last >= w.came || maps.Equal(got, want)

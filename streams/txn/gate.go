@@ -273,6 +273,9 @@ func (g *Gate[R]) Next() (at Epoch, events int64, ok bool) {
 		return 0, 0, false
 	}
 	end := g.ends.first()
+	if end.Initial && g.done > 0 {
+		return 0, 0, false
+	}
 	o := g.open[end.Epoch]
 	for collection, n := range end.Counts {
 		if n > g.have(o, collection) {
@@ -469,6 +472,9 @@ func (g *Gate[R]) Check() error {
 		return g.tooLarge(g.held, "the beginning is not there, and a snapshot is waited for that has all rows")
 	}
 	end := g.ends.first()
+	if i := slices.IndexFunc(g.ends.all(), func(e ended) bool { return e.Initial }); i >= 0 && g.done > 0 {
+		return g.anew(g.ends.all()[i].Epoch)
+	}
 	if len(g.orphans) > 0 {
 		return g.incomplete(slices.Min(g.orphans), "its end is not in topic "+g.source.Topic)
 	}
@@ -501,6 +507,15 @@ func (g *Gate[R]) incomplete(at Epoch, why string) error {
 		Message: "the transaction is not there whole and never will be: " + why,
 		Mend: "let no transform or error handler of the source drop events, and keep its topics longer than an application may be behind, without compaction; " +
 			"reset the application and let the source take a new snapshot",
+	}
+}
+
+// anew tells that there is a gap which nothing can close.
+func (g *Gate[R]) anew(at Epoch) error {
+	return &connect.Error{
+		Code: "streams.transaction.anew", Class: connect.ClassFatal, Place: "the snapshot at " + at.String(),
+		Message: fmt.Sprintf("the source has begun anew with a snapshot, and does not tell what the database did between %s and %s: rows that were deleted meanwhile would stay", g.done, at),
+		Mend:    "reset the application and let it read the captured topics anew, made empty before, or those of another topic.prefix",
 	}
 }
 

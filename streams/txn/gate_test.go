@@ -254,6 +254,17 @@ func TestGatePassesOverWhatIsBeforeItsSnapshot(t *testing.T) {
 	f.holdsNothing()
 }
 
+// TestGateRefusesANewBeginning has the source begin anew behind the application's back.
+func TestGateRefusesANewBeginning(t *testing.T) {
+	f := newFeeder(t, nil)
+	expect(t, f.put(f.db.Snapshot().Initial().Set("orders", txntest.Row{ID: 1, Amount: 1}).Commit()...), "1008:o1=1")
+	expect(t, f.put(f.db.Begin().Delete("orders", 1).Commit()...), "1016:o-")
+	expect(t, f.put(f.db.Snapshot().Initial().Set("orders", txntest.Row{ID: 2, Amount: 1}).Commit()...))
+	if err := f.gate.Check(); code(err) != "streams.transaction.anew" {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestGateOtherTables moves on with transactions of tables that nobody asked for.
 func TestGateOtherTables(t *testing.T) {
 	f := newFeeder(t, nil)

@@ -25,6 +25,9 @@ type End struct {
 	Epoch Epoch
 	// Counts has the number of events of each table.
 	Counts map[string]int64
+	// Initial says that it is the end of a snapshot from which on the log is read: what
+	// was before is not told.
+	Initial bool
 }
 
 // Reader reads envelopes and transaction metadata. It is used by one goroutine.
@@ -122,9 +125,11 @@ func (r *Reader) End(v connect.Value) (e End, ok bool, err error) {
 	if text(top[0]) != "END" {
 		return e, false, nil
 	}
-	if e.Epoch, err = epochOf(text(top[1])); err != nil {
+	id, initial := strings.CutSuffix(text(top[1]), initialMark)
+	if e.Epoch, err = epochOf(id); err != nil {
 		return e, false, err
 	}
+	e.Initial = initial && e.Epoch.snapshot()
 	e.Counts = map[string]int64{}
 	if top[2].Kind() != connect.KindArray {
 		return e, true, nil
@@ -150,6 +155,9 @@ func text(v connect.Value) string {
 // SnapshotID begins the id of the transaction that stands for a snapshot: there is no
 // transaction 0.
 const SnapshotID = "0:"
+
+// initialMark ends the id of a snapshot from which on the log is read.
+const initialMark = ":initial"
 
 // epochOf reads the id of a transaction: its number and the position of its commit.
 func epochOf(id string) (Epoch, error) {

@@ -90,6 +90,12 @@ func (d *Database) Snapshot() *Transaction {
 	return &Transaction{d: d, id: fmt.Sprintf("%s%d", txn.SnapshotID, d.lsn), snapshot: true, counts: map[string]int64{}}
 }
 
+// Initial makes a snapshot one from which on the log is read.
+func (t *Transaction) Initial() *Transaction {
+	t.id += ":initial"
+	return t
+}
+
 // Set inserts or updates a row; in a snapshot it is one that is read.
 func (t *Transaction) Set(table string, r Row) *Transaction {
 	op := connect.OpUpdate
