@@ -75,9 +75,11 @@
 //
 // It costs this: one process of the application has all partitions and does all the
 // work, with the repartition topics in its memory, and alone answers for the stores,
-// while the others stand by; a
-// transaction is held in memory until it is whole, up to [txn.Source.MaxBytes], and so is
-// a snapshot; where a stream meets a table, each transaction is a commit of its own.
+// while the others stand by; a transaction is held until it is whole, and so is a
+// snapshot, up to [txn.Source.MaxBytes] in memory and, where the engine has a directory,
+// up to [txn.Source.MaxDiskBytes] on the disk; the rows it changes are in the write-back
+// caches until the commit, each once; where a stream meets a table, each transaction is a
+// commit of its own.
 // Tables are read with [CDC] and kept. Operators of which it is not known that they give
 // only what is true at the end of a transaction are refused: windows and all others with
 // a memory of time, joins of two streams and with a global table, and Process. Tables are

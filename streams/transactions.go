@@ -73,7 +73,7 @@ func checkSettling(n *node, fault func(code, place, message, mend string)) {
 		if own(s) && s.layout.History > 0 {
 			fault("streams.transaction.history", n.name, "transaction mode keeps the rows of the database's last state, and no history of them", "leave With.History out")
 		} else if own(s) && !s.cached && !quiet[n.op] {
-			fault("streams.transaction.uncached", n.name, "the table passes on every change at once, also in the midst of a transaction", "leave With.Uncached out")
+			fault("streams.transaction.uncached", n.name, "the table passes on every change at once, also in the midst of a transaction", "leave With.Uncached, With.History and With.Grace out")
 		}
 	}
 }
