@@ -193,7 +193,7 @@ func (p place) captured() (*captured, error) {
 	topology, err := c.b.Build()
 	c.app = streams.App{
 		ID: p.ID, Topology: topology, ExactlyOnce: true, CommitInterval: 5 * time.Millisecond,
-		Transactions: &txn.Source{Topic: "bank.transaction", Value: c.value, MaxBytes: 64 << 10},
+		Transactions: &txn.Source{Topic: "bank.transaction", Value: c.value, MaxBytes: 128 << 10},
 	}
 	return c, err
 }

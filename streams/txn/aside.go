@@ -23,7 +23,7 @@ type Codec[R any] interface {
 
 // PutAside has the gate put the largest transactions into a database in dir when more is
 // held than may be in memory, up to [Source.MaxDiskBytes]. dir is the gate's own: what is
-// there is removed, now and when nothing is put aside any more.
+// there is removed, now and at the end.
 func (g *Gate[R]) PutAside(dir string, c Codec[R]) error {
 	g.aside = &aside[R]{dir: dir, codec: c, most: g.source.diskLimit()}
 	if err := os.RemoveAll(dir); err != nil {
@@ -93,8 +93,7 @@ func appendRow(dst []byte, part int, key []byte) []byte {
 // apart.
 const keyless = ^uint32(0)
 
-// aside keeps transactions on the disk, in a database that is there only as long as there
-// are any. Its keys are the transaction (8 bytes) and in it the number of the event (8
+// aside keeps transactions on the disk, in a database of its own. Its keys are the transaction (8 bytes) and in it the number of the event (8
 // bytes) or, in a snapshot, the name of the row; all numbers have the most significant
 // byte first.
 type aside[R any] struct {
@@ -104,6 +103,8 @@ type aside[R any] struct {
 	bytes  int64 // of all keys and values
 	users  int   // transactions that are here
 	ever   int64 // events that were
+	// written is how many bytes were, since the database was made.
+	written int64
 	doomed []*gathering[R]
 
 	db     *state.Disk
@@ -115,8 +116,12 @@ type aside[R any] struct {
 	key, value []byte // scratch
 }
 
-// asideBatch is how many bytes are gathered before they are written.
-const asideBatch = 256 << 10
+// asideBatch is how many bytes are gathered before they are written, and asideMuch after
+// how many a database that is not needed is removed rather than kept for the next time.
+const (
+	asideBatch = 256 << 10
+	asideMuch  = 64 << 20
+)
 
 func (a *aside[R]) open() (err error) {
 	if a.db != nil {
@@ -164,7 +169,7 @@ func (a *aside[R]) add(o *gathering[R], part int, h *Held[R], key []byte) (isNew
 			Mend:    "raise MaxDiskBytes of the transactions' Source; a snapshot is held whole, too",
 		}
 	}
-	a.bytes, o.disk = a.bytes+n, o.disk+n
+	a.bytes, o.disk, a.written = a.bytes+n, o.disk+n, a.written+n
 	a.ever++
 	a.batch.Put(a.id, a.key, a.value)
 	if a.batch.Size() >= asideBatch {
@@ -255,9 +260,10 @@ func (a *aside[R]) each(o *gathering[R], list []Part, take func(*Held[R]) error)
 	return err
 }
 
-// drop removes a transaction, and all when it was the last.
+// drop removes a transaction, and the database when it was the last and much was in it:
+// that gives the room on the disk back at once.
 func (a *aside[R]) drop(o *gathering[R]) error {
-	if a.users--; a.users == 0 {
+	if a.users--; a.users == 0 && a.written > asideMuch {
 		return a.close()
 	}
 	a.bytes -= o.disk
@@ -274,7 +280,7 @@ func (a *aside[R]) close() error {
 		return nil
 	}
 	err := errors.Join(a.db.Close(), os.RemoveAll(a.dir))
-	a.db, a.batch, a.reader, a.rows, a.doomed, a.bytes, a.users = nil, nil, nil, nil, nil, 0, 0
+	a.db, a.batch, a.reader, a.rows, a.doomed, a.bytes, a.written, a.users = nil, nil, nil, nil, nil, 0, 0, 0
 	if err != nil {
 		return fmt.Errorf("removing transactions that were put aside: %w", err)
 	}
