@@ -97,15 +97,15 @@ const keyless = ^uint32(0)
 // bytes) or, in a snapshot, the name of the row; all numbers have the most significant
 // byte first.
 type aside[R any] struct {
-	dir    string
-	codec  Codec[R]
-	most   int64
-	bytes  int64 // of all keys and values
-	users  int   // transactions that are here
-	ever   int64 // events that were
+	dir   string
+	codec Codec[R]
+	most  int64
+	bytes int64 // of all keys and values
+	users int   // transactions that are here
+	ever  int64 // events that were
 	// written is how many bytes were, since the database was made.
 	written int64
-	doomed []*gathering[R]
+	doomed  []*gathering[R]
 
 	db     *state.Disk
 	id     state.ID
