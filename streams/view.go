@@ -106,8 +106,11 @@ func (v *View[K, V]) Lookup(ctx context.Context, k K) (rec Record[K, V], found b
 
 // LookupAsOf returns the row that a key had at a time, and as its time that since when it
 // had it, of a table with a History (KIP-960). A row older than the history is not found,
-// unless the key still has it.
+// unless the key still has it. At a zero time it is the row that the key has.
 func (v *View[K, V]) LookupAsOf(ctx context.Context, k K, at time.Time) (rec Record[K, V], found bool, err error) {
+	if at.IsZero() {
+		return v.Lookup(ctx, k)
+	}
 	err = v.Versions(ctx, k, at, at, func(r Record[K, V], _ time.Time) error {
 		rec, found = r, true
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/streams"
@@ -93,10 +94,17 @@ var null connect.Value
 // TestCDCTable follows a table through snapshot, insert, update, move, delete with
 // the record without value behind it, an event that comes twice, an unsent column
 // and a truncate.
-func TestCDCTable(t *testing.T) {
+func TestCDCTable(t *testing.T) { followTable(t, streams.With{Store: "customers"}) }
+
+// TestCDCTableWithHistory does the same where the rows before are kept.
+func TestCDCTableWithHistory(t *testing.T) {
+	followTable(t, streams.With{Store: "customers", History: time.Hour})
+}
+
+func followTable(t *testing.T, with streams.With) {
 	s := newShop(t)
 	b := streams.NewBuilder()
-	customers := s.cdc(false).Table(b, streams.With{Store: "customers"})
+	customers := s.cdc(false).Table(b, with)
 	counts := byCity(customers)
 	s.run(b)
 	check := func(step, want string) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/streams"
@@ -297,6 +298,9 @@ func TestTransactionsRefuse(t *testing.T) {
 		"an uncached table": {func(b *bank) {
 			b.cdc("a").Table(b.b, streams.With{Store: "a", Uncached: true})
 		}, "streams.transaction.uncached"},
+		"a table with a history": {func(b *bank) {
+			b.cdc("a").Table(b.b, streams.With{Store: "a", History: time.Hour})
+		}, "streams.transaction.history"},
 		"a topic without envelopes": {func(b *bank) {
 			streams.TableFrom(b.b, "a", serde.Text{}, serde.Int64{}, streams.With{Store: "a"})
 		}, "streams.transaction.source"},

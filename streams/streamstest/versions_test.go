@@ -91,6 +91,9 @@ func TestVersionedTable(t *testing.T) {
 				t.Errorf("%s: at %d: %v %v %v, want %s", what, ms, rec, found, err, want)
 			}
 		}
+		if rec, found, err := rows.LookupAsOf(context.Background(), "k", time.Time{}); err != nil || found {
+			t.Errorf("%s: of no time: %v %v", what, rec, err)
+		}
 		if got := fmt.Sprint(streamstest.Table(d, table), streamstest.Table(d, kinds)); got != "map[j:a8] map[a:1]" {
 			t.Errorf("%s: the rows and kinds there are: %s", what, got)
 		}
