@@ -18,6 +18,7 @@ import (
 
 const (
 	pollRecords  = 10_000 // fetched at once
+	pollWait     = 250 * time.Millisecond
 	stepRecords  = 1_000  // processed by a task before others and the clock are looked at
 	queueRecords = 20_000 // waiting in one partition before it is paused
 	queueBytes   = 4 << 20
@@ -331,8 +332,9 @@ func (r *runner) leave(ctx context.Context) error {
 
 // loop ends while rebalances are held up, so that the tasks stay what they are.
 func (r *runner) loop(ctx context.Context) error {
+	wait := pollWait
 	for {
-		fetches := r.poll(ctx)
+		fetches := r.poll(ctx, wait)
 		if len(fetches) == 0 {
 			continue // An empty poll does not hold rebalances up.
 		}
@@ -345,13 +347,21 @@ func (r *runner) loop(ctx context.Context) error {
 		if err := r.work(ctx); err != nil {
 			return err
 		}
+		wait = r.leisure()
 		r.allowRebalance()
 	}
 }
 
-// poll waits for records as long as there is nothing else to do.
-func (r *runner) poll(ctx context.Context) kgo.Fetches {
-	wait := 250 * time.Millisecond
+// poll waits for records. Tasks come and go while it does.
+func (r *runner) poll(ctx context.Context, wait time.Duration) kgo.Fetches {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	return r.cl.PollRecords(ctx, pollRecords)
+}
+
+// leisure is how long there is nothing to do but to wait for records.
+func (r *runner) leisure() time.Duration {
+	wait := pollWait
 	for _, t := range r.tasks {
 		if due := t.wallDue(); due != never {
 			wait = min(wait, max(time.Until(time.UnixMilli(due)), time.Millisecond))
@@ -369,9 +379,7 @@ func (r *runner) poll(ctx context.Context) kgo.Fetches {
 	if len(r.tables.stores) > 0 {
 		wait = min(wait, 20*time.Millisecond)
 	}
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	return r.cl.PollRecords(ctx, pollRecords)
+	return wait
 }
 
 // take puts fetched records into the queues of their tasks.

@@ -20,8 +20,8 @@ func flowing() []Mutant {
 			Breaks: "Some changes of state are not in the changelog, so that who takes a task over counts from an older state.",
 			Edits: []Edit{{
 				"streams/task.go",
-				"	if st.spec.layout.Unlogged {\n		return\n	}\n	r := t.slab.record()\n",
-				"	if st.spec.layout.Unlogged || t.streamTime%8 == 3 {\n		return\n	}\n	r := t.slab.record()\n",
+				"	if st.spec.layout.Unlogged || st.versions != nil {\n		return\n	}\n	r := t.slab.record()\n",
+				"	if st.spec.layout.Unlogged || st.versions != nil || t.streamTime%8 == 3 {\n		return\n	}\n	r := t.slab.record()\n",
 			}},
 			Hunt: Hunt{Streams: true, Faults: []string{"s.wipe", "s.away"}},
 		},
@@ -40,7 +40,7 @@ func flowing() []Mutant {
 			Breaks: "Which windows have been passed on is forgotten with the process: their results come twice.",
 			Edits: []Edit{{
 				"streams/window/clock.go",
-				"		c.emitted = int64(binary.BigEndian.Uint64(note[8:]))\n",
+				"	c.emitted = int64(binary.BigEndian.Uint64(note[8:]))\n",
 				"",
 			}},
 			Hunt: Hunt{Streams: true, Faults: []string{"s.kill", "s.away"}},
