@@ -135,13 +135,15 @@ func (r *runner) purge(ctx context.Context, tasks []*task) {
 	before := map[string]map[int32]int64{}
 	for _, t := range tasks {
 		for _, q := range t.queues {
-			if !isRepartition(q) || q.saved < 0 {
+			if !isRepartition(q) || q.saved <= 0 {
 				continue
 			}
 			if before[q.topic] == nil {
 				before[q.topic] = map[int32]int64{}
 			}
-			before[q.topic][t.id.partition] = q.saved
+			// The last one stays: the broker of development, when it starts again, knows
+			// the end of a partition by what is in it.
+			before[q.topic][t.id.partition] = q.saved - 1
 		}
 	}
 	if len(before) == 0 {

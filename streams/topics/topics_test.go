@@ -150,18 +150,18 @@ func TestCommitted(t *testing.T) {
 func TestCommittedWaitsForTransactions(t *testing.T) {
 	c, brokers, ctx := open(t)
 	no(t, c.Create(ctx, topics.Spec{Name: "t", Partitions: 1}))
-	no(t, c.SetGroupOffsets(ctx, "g", map[string]map[int32]int64{"t": {0: 3}}))
-	tx, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.TransactionalID("x"), kgo.MaxVersions(kversion.V3_6_0()))
+	no(t, c.SetGroupOffsets(ctx, "waiting", map[string]map[int32]int64{"t": {0: 3}}))
+	tx, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.TransactionalID("waiting-for"), kgo.MaxVersions(kversion.V3_6_0()))
 	no(t, err)
 	defer tx.Close()
 	id, epoch, err := tx.ProducerID(ctx)
 	no(t, err)
 	add := kmsg.NewAddOffsetsToTxnRequest()
-	add.TransactionalID, add.ProducerID, add.ProducerEpoch, add.Group = "x", id, epoch, "g"
+	add.TransactionalID, add.ProducerID, add.ProducerEpoch, add.Group = "waiting-for", id, epoch, "waiting"
 	added, err := add.RequestWith(ctx, tx)
 	no(t, errors.Join(err, kerr.ErrorForCode(added.ErrorCode)))
 	commit := kmsg.NewTxnOffsetCommitRequest()
-	commit.TransactionalID, commit.ProducerID, commit.ProducerEpoch, commit.Group = "x", id, epoch, "g"
+	commit.TransactionalID, commit.ProducerID, commit.ProducerEpoch, commit.Group = "waiting-for", id, epoch, "waiting"
 	commit.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: "t", Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{{Offset: 7, LeaderEpoch: -1}}}}
 	committed, err := commit.RequestWith(ctx, tx)
 	no(t, errors.Join(err, kerr.ErrorForCode(committed.Topics[0].Partitions[0].ErrorCode)))
@@ -169,14 +169,14 @@ func TestCommittedWaitsForTransactions(t *testing.T) {
 	asked := map[string][]int32{"t": {0}}
 	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 	defer cancel()
-	if got, err := c.Committed(short, "g", asked); !errors.Is(err, context.DeadlineExceeded) {
+	if got, err := c.Committed(short, "waiting", asked); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("before the end of the transaction: %v, %v", got, err)
 	}
 	end := kmsg.NewEndTxnRequest()
-	end.TransactionalID, end.ProducerID, end.ProducerEpoch, end.Commit = "x", id, epoch, true
+	end.TransactionalID, end.ProducerID, end.ProducerEpoch, end.Commit = "waiting-for", id, epoch, true
 	ended, err := end.RequestWith(ctx, tx)
 	no(t, errors.Join(err, kerr.ErrorForCode(ended.ErrorCode)))
-	if got, err := c.Committed(ctx, "g", asked); err != nil || got["t"][0] != 7 {
+	if got, err := c.Committed(ctx, "waiting", asked); err != nil || got["t"][0] != 7 {
 		t.Errorf("after it: %v, %v", got, err)
 	}
 }
