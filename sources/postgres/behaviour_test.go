@@ -291,35 +291,54 @@ func TestTransactionMetadataOfSnapshots(t *testing.T) {
 	}
 }
 
-// TestTransactionMetadataOfBlockingSnapshots has the log go on before the view of a
-// blocking snapshot: its end is at the position of its rows all the same.
+// TestTransactionMetadataOfBlockingSnapshots writes all the time, so that the stream comes
+// to the view of a blocking snapshot between two transactions: the end of the snapshot is
+// at the position of its rows all the same.
 func TestTransactionMetadataOfBlockingSnapshots(t *testing.T) {
 	d := newTestDB(t)
-	d.exec(`CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE aside (id int); INSERT INTO a SELECT generate_series(1, 3)`)
+	d.exec(`CREATE TABLE a (id serial PRIMARY KEY); INSERT INTO a SELECT FROM generate_series(1, 3)`)
 	c := newSignalled()
 	var offsets connecttest.Offsets
 	run := d.startSignalled(c, &offsets, "snapshot.mode", "no_data", "table.include.list", "public.a", "provide.transaction.metadata", "true", "transaction.metadata.snapshot", "true")
 	d.streaming()
-	d.exec(`INSERT INTO a VALUES (4)`)
-	run.Take(3)
-	d.exec(`INSERT INTO aside SELECT generate_series(1, 100)`)
-	c.send("execute-snapshot", `{"type":"blocking","data-collections":["public.a"]}`)
-	rows, ends, lsns := 0, 0, map[string]bool{}
-	for rows < 4 || ends < 1 {
-		r := run.Take(1)[0]
-		switch st := r.Value.Struct(); {
-		case r.Topic == "shop.transaction":
-			lsns[strings.TrimPrefix(st.Get("id").Str(), "0:")] = true
-			if st.Get("status").Str() == "END" {
-				ends++
+	writer, stop, wrote := d.session(), make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				wrote <- nil
+				return
+			default:
 			}
-		default:
-			rows++
-			lsns[source(&r, "lsn").String()] = true
+			if _, err := writer.Exec(context.Background(), `INSERT INTO a DEFAULT VALUES`); err != nil {
+				wrote <- err
+				return
+			}
+		}
+	}()
+	for range 3 {
+		c.send("execute-snapshot", `{"type":"blocking","data-collections":["public.a"]}`)
+		ends, lsns := 0, map[string]bool{}
+		for last := false; ends < 1 || !last; {
+			r := run.Take(1)[0]
+			st := r.Value.Struct()
+			if r.Topic == "shop.transaction" {
+				lsn, snapshot := strings.CutPrefix(st.Get("id").Str(), "0:")
+				if snapshot && st.Get("status").Str() == "END" {
+					ends, lsns[lsn] = ends+1, true
+				}
+			} else if mark := source(&r, "snapshot").Str(); mark != "false" {
+				lsns[source(&r, "lsn").String()] = true
+				last = mark == "last"
+			}
+		}
+		if len(lsns) != 1 {
+			t.Errorf("the snapshot is at %v", lsns)
 		}
 	}
-	if len(lsns) != 1 {
-		t.Errorf("the snapshot is at %v", lsns)
+	close(stop)
+	if err := <-wrote; err != nil {
+		t.Error(err)
 	}
 }
 
