@@ -16,11 +16,11 @@ const module = "github.com/tidemill/tidemill/"
 // packages on lower floors; neighbours on one floor do not know each other.
 var floors = []string{
 	"internal/failpoint",
-	"connect  internal/javatime  internal/kafkalog  streams/state  streams/clock",
-	"config  converters/*  transforms  registry  sources/*  sinks/*  streams/sql/functions  streams/serde  streams/fault  streams/query  streams/topics  connect/connecttest  streams/state/statetest",
+	"connect  internal/meter  internal/javatime  internal/kafkalog  streams/state  streams/clock",
+	"config  converters/*  transforms  registry  sources/*  sinks/*  streams/sql/functions  streams/serde  streams/fault  streams/query  streams/topics  streams/status  internal/emit  connect/connecttest  streams/state/statetest",
 	"streams/txn",
 	"worker  streams  streams/txn/txntest  internal/devstack  internal/testenv/*  torture/storm",
-	"streams/join  streams/window  streams/reset  streams/streamstest  torture/chaos  torture/oracle  torture/recount",
+	"streams/join  streams/window  streams/monitor  streams/reset  streams/streamstest  torture/chaos  torture/oracle  torture/recount",
 	"streams/sql  streams/cogroup  torture/fleet  bench/apps",
 	"rest  pgwire  torture/bankstorm",
 	"torture/mutants",
@@ -39,7 +39,7 @@ var owners = map[string]string{
 	"github.com/magiconair":         "config",
 	"go.yaml.in/yaml":               "config cmd/*",
 	"github.com/spf13/cobra":        "cmd/*",
-	"github.com/prometheus":         "rest worker cmd/*",
+	"github.com/prometheus":         "rest worker internal/emit streams/monitor cmd/*",
 	"go.uber.org/goleak":            "connect/connecttest",
 	"golang.org/x/sync":             "sources/* sinks/* worker streams streams/sql rest internal/* cmd/* bench bench/apps torture torture/*",
 	"google.golang.org/protobuf":    "streams/serde",

@@ -60,6 +60,11 @@ func (s *Server) routes() []route {
 			{method: "GET", path: "/is_valid_property/{name}", stream: s.validProperty},
 		}...)
 	}
+	if s.o.Streams != nil {
+		for _, method := range []string{"GET", "PUT"} {
+			list = append(list, route{method: method, path: "/streams/v1/{path...}", stream: s.o.Streams.ServeHTTP})
+		}
+	}
 	if s.o.Metrics != nil {
 		list = append(list, route{method: "GET", path: "/metrics", stream: s.o.Metrics.ServeHTTP})
 	}

@@ -36,6 +36,8 @@ type Options struct {
 	Metrics, UI http.Handler
 	// SQL answers the SQL routes; nil: there are none.
 	SQL SQL
+	// Streams answers what is asked of streams applications; nil: there are none.
+	Streams http.Handler
 	// Loggers are the levels behind /admin/loggers; nil: one of the root alone.
 	Loggers *Loggers
 	// Redactor takes known secrets out of messages; nil for none.

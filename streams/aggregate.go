@@ -87,7 +87,7 @@ type folding[K, A any] struct {
 // without key or value is dropped, and ok is false then.
 func begin[K, V, A any](n *folding[K, A], r *Record[K, V]) (key []byte, ok bool, err error) {
 	if r.NoKey || r.NoValue {
-		n.t.env.metrics.Dropped.Add(1)
+		n.t.drop()
 		return nil, false, nil
 	}
 	if key, err = n.encodeKey(r.Key); err != nil {

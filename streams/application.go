@@ -54,6 +54,8 @@ type application struct {
 	stirred chan struct{} // closed and replaced when who has what may have changed
 
 	copies atomic.Pointer[copies] // nil while no runner runs
+	board  board
+	thread threadFigures
 }
 
 func newApplication(e *Engine, a App) *application {
@@ -151,9 +153,12 @@ func (a *application) setHere(id taskID, running bool) {
 	if running {
 		a.here[id.sub][id.partition] = true
 		a.metrics.Tasks.Add(1)
+		a.thread.created.Add(1)
 	} else {
 		delete(a.here[id.sub], id.partition)
 		a.metrics.Tasks.Add(-1)
+		a.thread.closed.Add(1)
+		a.board.drop(id)
 	}
 	a.stir()
 	a.mu.Unlock()

@@ -80,7 +80,7 @@ func (n *cdcNode) receive(r *Record[connect.Value, connect.Value]) error {
 	case ok && c.Op == connect.OpTruncate:
 		return n.clear(r)
 	case !ok || r.NoKey || c.Op == connect.OpMessage:
-		n.t.env.metrics.Dropped.Add(1)
+		n.t.drop()
 		return nil
 	}
 	out := &n.in.Value
@@ -135,7 +135,7 @@ func (n *cdcNode) store(r *Record[connect.Value, Change[connect.Value]]) error {
 // clear deletes every row of the task's partition.
 func (n *cdcNode) clear(r *Record[connect.Value, connect.Value]) error {
 	if n.st == nil {
-		n.t.env.metrics.Dropped.Add(1)
+		n.t.drop()
 		return nil
 	}
 	var keys [][]byte

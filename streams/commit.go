@@ -71,6 +71,7 @@ func (r *runner) commit(ctx context.Context) error {
 	if len(tasks) == 0 {
 		return nil
 	}
+	began := time.Now()
 	if err := r.send(ctx, tasks); err != nil {
 		return err
 	}
@@ -96,6 +97,7 @@ func (r *runner) commit(ctx context.Context) error {
 		r.epochs.measure()
 	}
 	r.measure()
+	r.a.thread.commit.Add(time.Since(began).Seconds())
 	r.lastDone = time.Now()
 	if r.careful {
 		r.careful = false
@@ -109,6 +111,8 @@ func (r *runner) commit(ctx context.Context) error {
 func (r *runner) measure() {
 	var cached, lag int64
 	for _, t := range r.tasks {
+		t.note(time.Time{})
+		t.noteStores()
 		for _, st := range t.ordered {
 			cached += st.cache.Bytes()
 		}

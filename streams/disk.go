@@ -60,6 +60,9 @@ func (e *Engine) full() error {
 		return nil
 	}
 	defer e.open.RUnlock()
+	if e.shut {
+		return nil
+	}
 	if err := e.disk.Full(); err != nil {
 		return e.errFull(err)
 	}

@@ -109,6 +109,7 @@ type Engine struct {
 	disk     *state.Disk  // the DB, when it is on disk
 	open     sync.RWMutex // held for writing while the DB is closed
 	using    sync.RWMutex // held for reading by applications that run, before open
+	shut     bool         // guarded by open: the DB is closed
 	repairs  atomic.Int64 // how often the DB was damaged and replaced
 	remote
 
@@ -227,6 +228,7 @@ func (e *Engine) Close() error {
 	e.client.Close()
 	e.open.Lock()
 	defer e.open.Unlock()
+	e.shut = true
 	return e.db.Close()
 }
 

@@ -225,6 +225,8 @@ func (t *task) accept(q *queue, r *kgo.Record) error {
 		return err
 	}
 	t.streamTime = max(t.streamTime, ms)
+	t.tally.met(t.streamTime - ms)
+	t.tally.processed++
 	t.env.metrics.Processed.Add(1)
 	if err := t.take(r, q.sources); err != nil || t.streamTime < t.due {
 		return err

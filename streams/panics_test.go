@@ -116,8 +116,8 @@ func TestPanicIsPassedOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := m.Restarts.Load(); n != 1 {
-		t.Errorf("%d restarts to find out whose record it is, want 1", n)
+	if n := int(m.Restarts.Load()); n < 1 || n >= letters/2 {
+		t.Errorf("%d restarts for %d records: one is enough to find out whose they are", n, letters)
 	}
 	e.end()
 	w.checkExact()

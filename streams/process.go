@@ -131,7 +131,7 @@ func (c *Context[K, V]) lent(r *Record[K, V]) (*Record[K, V], error) {
 }
 
 // Drop counts a record that cannot be used.
-func (c *Context[K, V]) Drop() { c.t.env.metrics.Dropped.Add(1) }
+func (c *Context[K, V]) Drop() { c.t.drop() }
 
 // ApplicationID is the id of the application.
 func (c *Context[K, V]) ApplicationID() string { return c.t.env.app }

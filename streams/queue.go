@@ -19,6 +19,8 @@ type queue struct {
 	paused bool
 	// running says that the task runs. Until then next is the restoring goroutine's.
 	running bool
+	node    string // the operator that reads it
+	taken   int64  // how many records were taken out
 
 	// timer settles the times of records, one at a time: at is that of the next
 	// one once timed is set.
@@ -82,6 +84,7 @@ func (q *queue) pop() *kgo.Record {
 	r := q.records[q.head]
 	q.records[q.head] = nil
 	q.head++
+	q.taken++
 	q.timed = false
 	q.bytes -= recordBytes(r)
 	q.next = r.Offset + 1

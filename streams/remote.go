@@ -11,6 +11,7 @@ import (
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/streams/query"
 	"github.com/tidemill/tidemill/streams/state"
+	"github.com/tidemill/tidemill/streams/status"
 )
 
 // remote is the part of an Engine that asks other instances and answers them. Without
@@ -44,13 +45,23 @@ const (
 	closeWithin  = 2 * time.Second
 )
 
+// handler answers other instances, and those who ask how the applications are doing.
+func (e *Engine) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", e.cfg.Remote.Handler(e.address, e.rowsForOthers))
+	doing := e.cfg.Remote.Guard(e.address, status.Handler(func() (status.Source, error) { return e, nil }))
+	mux.Handle(status.Path, doing)
+	mux.Handle(status.Path+"/", doing)
+	return mux
+}
+
 // serve answers other instances until ctx is done.
 func (e *Engine) serve(ctx context.Context) {
 	if e.door == nil {
 		return
 	}
 	server := &http.Server{
-		Handler:           e.cfg.Remote.Handler(e.address, e.rowsForOthers),
+		Handler:           e.handler(),
 		ReadHeaderTimeout: headerWithin, ReadTimeout: idleWithin, IdleTimeout: idleWithin,
 		ErrorLog: slog.NewLogLogger(e.cfg.Logger.Handler(), slog.LevelDebug),
 	}

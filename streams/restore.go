@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -79,6 +80,7 @@ func (r *runner) activate() error {
 			q.place(q.placed, q.known)
 		}
 		r.tasks[id] = t
+		t.note(time.Time{})
 		r.a.setHere(id, true)
 	}
 	r.pending.cancel()
@@ -241,6 +243,8 @@ func (p *restoration) catchUp(ctx context.Context, a *application, tasks []*task
 			}
 			from[topic][partition], to[topic][partition] = at, spans[topic][partition].End
 			part.total = max(spans[topic][partition].End-at, 0)
+			part.st.figures.ended.Store(0)
+			part.st.figures.began.Store(time.Now().UnixNano())
 			part.report(a)
 		}
 	}
@@ -257,6 +261,7 @@ func (p *restoration) catchUp(ctx context.Context, a *application, tasks []*task
 			return false, err
 		}
 		part.read += int64(len(rs))
+		part.t.figures.restored.Add(int64(len(rs)))
 		a.metrics.Restored.Add(int64(len(rs)))
 		part.report(a)
 		return true, nil
@@ -274,6 +279,7 @@ func finish(a *application, parts map[string]map[int32]*logPart, to map[string]m
 		for partition, part := range ps {
 			part.moveTo(b, max(to[topic][partition], part.st.position))
 			part.read = part.total
+			part.st.figures.ended.Store(time.Now().UnixNano())
 			part.report(a)
 		}
 	}
@@ -305,6 +311,8 @@ func (p *logPart) moveTo(b state.Batch, offset int64) {
 }
 
 func (p *logPart) report(a *application) {
+	p.st.figures.restored.Store(p.read)
+	p.st.figures.toRestore.Store(p.total)
 	if a.e.cfg.Restoring != nil {
 		a.e.cfg.Restoring(a.ID, p.st.spec.name, p.t.id.partition, p.read, p.total)
 	}

@@ -303,6 +303,9 @@ func (r *runner) run(ctx context.Context) error {
 	for id := range r.tasks {
 		r.a.setHere(id, false)
 	}
+	for id := range r.fresh {
+		r.a.board.drop(id)
+	}
 	// One that starts anew at once keeps its place meanwhile.
 	if (ctx.Err() != nil || stops(err)) && !errors.Is(err, errCrash) {
 		err = errors.Join(err, r.leave(context.WithoutCancel(ctx)))
@@ -356,7 +359,13 @@ func (r *runner) loop(ctx context.Context) error {
 func (r *runner) poll(ctx context.Context, wait time.Duration) kgo.Fetches {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	return r.cl.PollRecords(ctx, pollRecords)
+	began := time.Now()
+	fetches := r.cl.PollRecords(ctx, pollRecords)
+	f := &r.a.thread
+	f.polls.Add(1)
+	f.poll.Add(time.Since(began).Seconds())
+	f.pollRecords.Add(float64(fetches.NumRecords()))
+	return fetches
 }
 
 // leisure is how long there is nothing to do but to wait for records.
@@ -485,10 +494,14 @@ func (r *runner) work(ctx context.Context) error {
 			if err := r.begin(); err != nil {
 				return err
 			}
+			began := time.Now()
 			n, err := t.process(stepRecords)
+			t.note(began)
 			if err != nil {
 				return err
 			}
+			r.a.thread.process.Add(time.Since(began).Seconds())
+			r.a.thread.processRecords.Add(float64(n))
 			more = more || n == stepRecords
 		}
 		if err := r.commitIfDue(); err != nil {
@@ -509,9 +522,12 @@ func (r *runner) punctuate() error {
 		if err := r.begin(); err != nil {
 			return err
 		}
+		began := time.Now()
 		if err := t.punctuate(clock.WallClock, now); err != nil {
 			return err
 		}
+		r.a.thread.punctuations.Add(1)
+		r.a.thread.punctuate.Add(time.Since(began).Seconds())
 	}
 	return nil
 }
@@ -565,6 +581,7 @@ func (r *runner) assigned(_ context.Context, _ *kgo.Client, parts map[string][]i
 				return
 			}
 			r.fresh[id] = t
+			r.a.board.put(t.measured().figures)
 		}
 	}
 	r.a.e.cfg.Logger.Debug("partitions assigned", "app", r.a.ID, "partitions", parts)
@@ -612,6 +629,7 @@ func (r *runner) drop(parts map[string][]int32) {
 				r.a.setHere(id, false)
 			}
 			delete(r.fresh, id)
+			r.a.board.drop(id)
 		}
 	}
 	// The client remembers what is paused; a task that comes back begins with nothing.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -98,6 +99,7 @@ func (r *runner) assignedEpochs(parts map[string][]int32) {
 				return
 			}
 			r.fresh[id], e.tasks[id] = t, t
+			r.a.board.put(t.measured().figures)
 		}
 	}
 	r.a.e.cfg.Logger.Debug("all partitions assigned", "app", r.a.ID)
@@ -113,6 +115,9 @@ func (r *runner) dropEpochs(parts map[string][]int32) {
 	}
 	for id := range r.tasks {
 		r.a.setHere(id, false)
+	}
+	for id := range r.fresh {
+		r.a.board.drop(id)
 	}
 	clear(r.tasks)
 	clear(r.fresh)
@@ -193,10 +198,12 @@ func (r *runner) workEpochs(ctx context.Context) error {
 	e := r.epochs
 	whole := len(r.tasks) > 0 && len(r.tasks) == len(e.tasks)
 	for more := whole && !r.a.paused.Load(); more && ctx.Err() == nil; {
+		began := time.Now()
 		var err error
 		if more, err = e.step(stepRecords); err != nil {
 			return err
 		}
+		r.a.thread.process.Add(time.Since(began).Seconds())
 		if err := r.commitIfDue(); err != nil {
 			return err
 		}

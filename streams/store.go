@@ -11,6 +11,7 @@ import (
 // taskStore is one store of one task: a write-back cache over the store's part
 // of the instance's DB, and the changelog partition that repeats it.
 type taskStore struct {
+	figures   *storeFigures
 	spec      *storeSpec
 	id        state.ID
 	cache     *state.Cache

@@ -95,7 +95,7 @@ type upsertNode[K, V any] struct {
 
 func (n *upsertNode[K, V]) receive(r *Record[K, V]) error {
 	if r.NoKey {
-		n.t.env.metrics.Dropped.Add(1)
+		n.t.drop()
 		return nil
 	}
 	n.in = Record[K, Change[V]]{Key: r.Key, Time: r.Time, Headers: r.Headers}

@@ -66,6 +66,9 @@ type task struct {
 	dirty      bool      // something was processed since the last commit
 	wantCommit bool      // a processor asked for one
 
+	figures *taskFigures // nil where nobody reads them
+	tally   tally
+
 	current  *kgo.Record     // the record that is being processed, nil between records
 	punctual [2]punctuations // by Clock
 	due      int64           // the stream time of the next punctuation
@@ -119,7 +122,7 @@ func (t *task) openStore(spec *storeSpec) error {
 	if err != nil {
 		return fmt.Errorf("opening store %s of task %s: %w", spec.name, t.id, err)
 	}
-	st := &taskStore{spec: spec, id: id, changelog: changelogName(t.env.app, spec.name), prefix: spec.layout.Prefix()}
+	st := &taskStore{figures: &storeFigures{name: spec.name}, spec: spec, id: id, changelog: changelogName(t.env.app, spec.name), prefix: spec.layout.Prefix()}
 	st.cache = state.NewCache(t.env.db.Reader(id), t.env.cacheBytes)
 	st.promise = func(r *kgo.Record, err error) {
 		if err != nil {
@@ -145,6 +148,7 @@ func (t *task) read(topic string, src sourceNode, tm timer) {
 			if q.name == topic {
 				q.sources = append(q.sources, src)
 				q.timer = tm
+				q.node = t.building.name
 			}
 		}
 	}
@@ -177,6 +181,7 @@ func (t *task) process(limit int) (n int, err error) {
 			break
 		}
 		t.streamTime = max(t.streamTime, q.at)
+		t.tally.met(t.streamTime - q.at)
 		if err := t.take(q.pop(), q.sources); err != nil {
 			return n, err
 		}
@@ -188,6 +193,7 @@ func (t *task) process(limit int) (n int, err error) {
 		}
 	}
 	t.env.metrics.Processed.Add(int64(n))
+	t.tally.processed += int64(n)
 	return n, nil
 }
 
@@ -231,6 +237,7 @@ func (t *task) choose() (*queue, error) {
 		return nil, nil
 	}
 	t.env.metrics.Enforced.Add(1)
+	t.tally.enforced++
 	for _, q := range t.queues {
 		q.giveUp()
 	}

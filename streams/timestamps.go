@@ -75,7 +75,7 @@ func (tm *timer) settle(t *task, r *kgo.Record) (ms int64, ok bool, err error) {
 	if ms < 0 {
 		switch {
 		case tm.how == clock.SkipInvalid:
-			t.env.metrics.Dropped.Add(1)
+			t.drop()
 			return 0, false, nil
 		case tm.how == clock.PartitionTime && tm.high >= 0:
 			ms = tm.high

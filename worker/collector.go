@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tidemill/tidemill/internal/emit"
 )
 
 // collector gives Prometheus the worker's figures, under the names that exporters of
@@ -20,7 +22,7 @@ func (c *collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
-	e := emitter{out: out}
+	e := emit.Emitter{Out: out}
 	c.worker(e)
 	for _, name := range c.h.Connectors() {
 		c.connector(e, name)
@@ -37,54 +39,61 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-func (c *collector) worker(e emitter) {
+func (c *collector) worker(e emit.Emitter) {
 	m := c.h.rt.metrics
 	c.h.mu.Lock()
 	share := c.h.share
 	c.h.mu.Unlock()
 	const worker = "kafka_connect_worker_"
-	e.gauge(worker+"connector_count", "Connectors run by this worker.", float64(len(share.connectors)))
-	e.gauge(worker+"task_count", "Tasks run by this worker.", float64(len(share.tasks)))
-	e.gauge("kafka_connect_coordinator_assigned_connectors", "Connectors assigned to this worker.", float64(len(share.connectors)))
-	e.gauge("kafka_connect_coordinator_assigned_tasks", "Tasks assigned to this worker.", float64(len(share.tasks)))
+	e.Gauge(worker+"connector_count", "Connectors run by this worker.", float64(len(share.connectors)))
+	e.Gauge(worker+"task_count", "Tasks run by this worker.", float64(len(share.tasks)))
+	e.Gauge("kafka_connect_coordinator_assigned_connectors", "Connectors assigned to this worker.", float64(len(share.connectors)))
+	e.Gauge("kafka_connect_coordinator_assigned_tasks", "Tasks assigned to this worker.", float64(len(share.tasks)))
 	for kind, n := range map[string][2]int64{
 		"connector": {m.attempts.connector.Load(), m.failures.connector.Load()},
 		"task":      {m.attempts.task.Load(), m.failures.task.Load()},
 	} {
 		attempts, failures := n[0], n[1]
-		e.count(worker+kind+"_startup_attempts_total", "Starts attempted.", attempts)
-		e.count(worker+kind+"_startup_success_total", "Starts that went well.", attempts-failures)
-		e.count(worker+kind+"_startup_failure_total", "Starts that failed.", failures)
-		e.gauge(worker+kind+"_startup_success_percentage", "Share of starts that went well.", percent(attempts-failures, failures))
-		e.gauge(worker+kind+"_startup_failure_percentage", "Share of starts that failed.", percent(failures, attempts-failures))
+		e.Count(worker+kind+"_startup_attempts_total", "Starts attempted.", attempts)
+		e.Count(worker+kind+"_startup_success_total", "Starts that went well.", attempts-failures)
+		e.Count(worker+kind+"_startup_failure_total", "Starts that failed.", failures)
+		e.Gauge(worker+kind+"_startup_success_percentage", "Share of starts that went well.", percent(attempts-failures, failures))
+		e.Gauge(worker+kind+"_startup_failure_percentage", "Share of starts that failed.", percent(failures, attempts-failures))
 	}
 	const rebalance = "kafka_connect_worker_rebalance_"
-	e.gauge(rebalance+"rebalancing", "Whether work is being divided anew.", 0)
-	e.gauge(rebalance+"epoch", "Generation of the group.", 1)
-	e.count(rebalance+"completed_rebalances_total", "Divisions of work.", 1)
+	e.Gauge(rebalance+"rebalancing", "Whether work is being divided anew.", 0)
+	e.Gauge(rebalance+"epoch", "Generation of the group.", 1)
+	e.Count(rebalance+"completed_rebalances_total", "Divisions of work.", 1)
 }
 
-func (c *collector) connector(e emitter, name string) {
+func (c *collector) connector(e emit.Emitter, name string) {
 	status, err := c.h.Status(name)
 	if err != nil {
 		return
 	}
-	e = e.with("connector", name)
-	e.with("status", strings.ToLower(status.Connector.State)).gauge("kafka_connect_connector_status", "State of the connector, as a label.", 1)
-	e.with("connector_type", status.Type).gauge("kafka_connect_connector_connector_type", "Type of the connector, as a label.", 1)
+	e = e.With("connector", name)
+	e.With("status", strings.ToLower(status.Connector.State)).Gauge("kafka_connect_connector_status", "State of the connector, as a label.", 1)
+	e.With("connector_type", status.Type).Gauge("kafka_connect_connector_connector_type", "Type of the connector, as a label.", 1)
 	if d, ok := c.h.desired(name); ok {
-		e.with("connector_class", d.config["connector.class"]).gauge("kafka_connect_connector_connector_class", "Class of the connector, as a label.", 1)
+		e.With("connector_class", d.config["connector.class"]).Gauge("kafka_connect_connector_connector_class", "Class of the connector, as a label.", 1)
 	}
-	e.with("connector_version", status.Connector.Version).gauge("kafka_connect_connector_connector_version", "Version of the connector, as a label.", 1)
+	e.With("connector_version", status.Connector.Version).Gauge("kafka_connect_connector_connector_version", "Version of the connector, as a label.", 1)
 	counts := map[string]int{}
 	for _, t := range status.Tasks {
 		counts[t.State]++
-		e.with("task", strconv.Itoa(t.ID), "status", strings.ToLower(t.State)).
-			gauge("kafka_connect_connector_task_status", "State of the task, as a label.", 1)
+		e.With("task", strconv.Itoa(t.ID), "status", strings.ToLower(t.State)).
+			Gauge("kafka_connect_connector_task_status", "State of the task, as a label.", 1)
 	}
 	const worker = "kafka_connect_worker_connector_"
-	e.gauge(worker+"total_task_count", "Tasks of the connector.", float64(len(status.Tasks)))
+	e.Gauge(worker+"total_task_count", "Tasks of the connector.", float64(len(status.Tasks)))
 	for _, state := range []string{stateRunning, statePaused, stateFailed, stateUnassigned, stateRestarting, "DESTROYED"} {
-		e.gauge(worker+strings.ToLower(state)+"_task_count", "Tasks of the connector in this state.", float64(counts[state]))
+		e.Gauge(worker+strings.ToLower(state)+"_task_count", "Tasks of the connector in this state.", float64(counts[state]))
 	}
+}
+
+func percent(good, bad int64) float64 {
+	if good+bad == 0 {
+		return 0
+	}
+	return float64(good) / float64(good+bad)
 }

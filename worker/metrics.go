@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tidemill/tidemill/internal/meter"
 )
 
 // taskMetrics are one task's figures. Counters are atomic: they are moved by the
@@ -23,8 +25,8 @@ type taskMetrics struct {
 	commits, commitFailures          atomic.Int64
 	commitSkips, commitSeq, restarts atomic.Int64
 
-	pollTime, putTime, commitTime, batchSize, txnSize window
-	runningTime, pausedTime                           window
+	pollTime, putTime, commitTime, batchSize, txnSize meter.Window
+	runningTime, pausedTime                           meter.Window
 
 	// plugin holds the figures of the plugin's own, by name.
 	plugin sync.Map // string → *pluginFigure

@@ -71,7 +71,7 @@ func (t *sinkTask) commitPartitions(states map[connect.TopicPartition]*partition
 		return nil
 	}
 	t.metrics.commits.Add(1)
-	t.metrics.commitTime.since(began)
+	t.metrics.commitTime.Since(began)
 	failpoint.At("worker.sink.committed")
 	for tp, offset := range offsets {
 		states[tp].committed = offset

@@ -89,8 +89,8 @@ func (t *sinkTask) put(ctx context.Context) error {
 			failpoint.At("worker.sink.written")
 			t.metrics.sent.Add(int64(len(t.batch)))
 			if len(t.batch) > 0 {
-				t.metrics.putTime.since(began)
-				t.metrics.batchSize.add(float64(len(t.batch)))
+				t.metrics.putTime.Since(began)
+				t.metrics.batchSize.Add(float64(len(t.batch)))
 			}
 			break
 		}

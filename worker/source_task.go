@@ -207,8 +207,8 @@ func (t *sourceTask) poll(ctx context.Context) ([]connect.SourceRecord, error) {
 	}
 	if len(records) > 0 {
 		t.metrics.polled.Add(int64(len(records)))
-		t.metrics.pollTime.since(began)
-		t.metrics.batchSize.add(float64(len(records)))
+		t.metrics.pollTime.Since(began)
+		t.metrics.batchSize.Add(float64(len(records)))
 	}
 	return records, nil
 }

@@ -68,8 +68,8 @@ func (x *transactions) end(life context.Context, tx *transaction) (err error) {
 		return x.lost(tx, "committed", err)
 	}
 	failpoint.At("worker.transaction.committed")
-	t.metrics.txnSize.add(float64(tx.records))
-	t.metrics.commitTime.since(began)
+	t.metrics.txnSize.Add(float64(tx.records))
+	t.metrics.commitTime.Since(began)
 	t.metrics.active.Add(-int64(tx.taken))
 	for _, r := range tx.told {
 		t.tell(r)

@@ -15,6 +15,7 @@ import (
 	"github.com/tidemill/tidemill/config"
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/rest"
+	"github.com/tidemill/tidemill/streams/status"
 	"github.com/tidemill/tidemill/worker"
 )
 
@@ -92,7 +93,8 @@ func newNode(o nodeOptions) (*node, error) {
 		Settings: restSettings, Herder: n.worker.Herder(), Metrics: metricsHandler(metrics), Loggers: loggers, Redactor: redactor, Log: n.log,
 	}
 	if n.sql != nil {
-		options.SQL = n.sql
+		options.SQL, options.Streams = n.sql, status.Handler(n.sql.applications)
+		metrics.MustRegister(n.sql)
 	}
 	n.server, err = rest.New(options)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
@@ -19,8 +20,10 @@ import (
 	"github.com/tidemill/tidemill/converters/json"
 	"github.com/tidemill/tidemill/internal/kafkalog"
 	"github.com/tidemill/tidemill/streams"
+	"github.com/tidemill/tidemill/streams/monitor"
 	"github.com/tidemill/tidemill/streams/query"
 	"github.com/tidemill/tidemill/streams/sql"
+	"github.com/tidemill/tidemill/streams/status"
 	"github.com/tidemill/tidemill/streams/topics"
 	"github.com/tidemill/tidemill/worker"
 )
@@ -75,8 +78,9 @@ type sqlNode struct {
 	connectors sql.Connectors
 	log        *slog.Logger
 
-	mu     sync.Mutex // Guards engine.
+	mu     sync.Mutex // Guards the following.
 	engine *sql.Engine
+	runner *streams.Engine // Nil before the queries run.
 }
 
 // newSQLNode returns nil when the settings ask for no SQL engine.
@@ -107,6 +111,9 @@ func (n *sqlNode) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.mu.Lock()
+	n.runner = runner
+	n.mu.Unlock()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return runner.Run(ctx) })
 	group.Go(func() error { return n.serve(ctx, runner, client) })
@@ -229,6 +236,26 @@ func (s schemaSource) Schema(ctx context.Context, topic string, key bool) (*conn
 	}
 	return schema, err == nil, err
 }
+
+// applications returns what runs the queries, which are streams applications.
+func (n *sqlNode) applications() (status.Source, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.runner == nil {
+		return nil, &connect.Error{Code: "sql.starting", Class: connect.ClassRetriable, Message: "the queries do not run yet", Mend: "try again in a moment"}
+	}
+	return n.runner, nil
+}
+
+// Collect implements prometheus.Collector, for whatever runs by then.
+func (n *sqlNode) Collect(out chan<- prometheus.Metric) {
+	if s, err := n.applications(); err == nil {
+		(&monitor.Collector{Source: s}).Collect(out)
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (n *sqlNode) Describe(chan<- *prometheus.Desc) {}
 
 // ready returns the engine, or an error while it is still starting.
 func (n *sqlNode) ready() (*sql.Engine, error) {

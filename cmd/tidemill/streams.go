@@ -17,11 +17,12 @@ func (a *app) streamsCommand() *cobra.Command {
 		Short: "Look after applications of the streams library",
 		Long:  "Looks after applications that are made with the library github.com/tidemill/tidemill/streams.",
 		Example: `  tidemill streams reset orders --brokers 127.0.0.1:9092 --dry-run
-  tidemill streams reset orders --state-dir /var/lib/orders`,
+  tidemill streams reset orders --state-dir /var/lib/orders
+  tidemill streams status orders --url http://127.0.0.1:8083`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.streamsResetCommand())
+	cmd.AddCommand(a.streamsResetCommand(), a.streamsStatusCommand())
 	return cmd
 }
 

@@ -47,15 +47,17 @@ const signature = "Tidemill-Signature"
 // skew is how far the clocks of two instances may be apart.
 const skew = 5 * time.Minute
 
-func (o *Remote) sign(ms string, body []byte) []byte {
+// sign returns the signature of what is asked: for rows the path, for anything else the
+// method, a space, and path and query as they are sent.
+func (o *Remote) sign(what, ms string, body []byte) []byte {
 	mac := hmac.New(sha256.New, []byte(o.Secret))
-	mac.Write([]byte(path + "\n" + ms + "\n"))
+	mac.Write([]byte(what + "\n" + ms + "\n"))
 	mac.Write(body)
 	return mac.Sum(nil)
 }
 
 // signed tells whether a question comes from who knows the secret.
-func (o *Remote) signed(header string, body []byte, now time.Time) bool {
+func (o *Remote) signed(what, header string, body []byte, now time.Time) bool {
 	if o.Secret == "" {
 		return true
 	}
@@ -65,7 +67,7 @@ func (o *Remote) signed(header string, body []byte, now time.Time) bool {
 		return false
 	}
 	mac, err := hex.DecodeString(digits)
-	return err == nil && hmac.Equal(mac, o.sign(ms, body))
+	return err == nil && hmac.Equal(mac, o.sign(what, ms, body))
 }
 
 // Open listens. Others reach the process at the address it returns.
@@ -192,7 +194,7 @@ func (p *Peers) send(ctx context.Context, address string, body []byte) (*http.Re
 	req.Header.Set("Content-Type", questionType)
 	if p.remote.Secret != "" {
 		ms := strconv.FormatInt(time.Now().UnixMilli(), 10)
-		req.Header.Set(signature, ms+":"+hex.EncodeToString(p.remote.sign(ms, body)))
+		req.Header.Set(signature, ms+":"+hex.EncodeToString(p.remote.sign(path, ms, body)))
 	}
 	return p.client.Do(req)
 }

@@ -152,7 +152,7 @@ func TestOthersAreRefused(t *testing.T) {
 	}
 	ms := strconv.FormatInt(time.Now().UnixMilli(), 10)
 	old := strconv.FormatInt(time.Now().Add(-time.Hour).UnixMilli(), 10)
-	sign := func(ms string, body []byte) string { return ms + ":" + hex.EncodeToString(remote.sign(ms, body)) }
+	sign := func(ms string, body []byte) string { return ms + ":" + hex.EncodeToString(remote.sign(path, ms, body)) }
 	for name, c := range map[string]struct {
 		host, kind, sign string
 		body             []byte

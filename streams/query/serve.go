@@ -2,11 +2,13 @@ package query
 
 import (
 	"bufio"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"time"
 )
 
@@ -44,7 +46,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the question is too large or was cut off", http.StatusBadRequest)
 		return
 	}
-	if !h.remote.signed(r.Header.Get(signature), body, time.Now()) {
+	if !h.remote.signed(path, r.Header.Get(signature), body, time.Now()) {
 		http.Error(w, "the question is not signed with the secret of this instance", http.StatusUnauthorized)
 		return
 	}
@@ -85,4 +87,32 @@ func (p patient) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	return p.Writer.Write(b)
+}
+
+// Guard lets those through to next who may ask for rows too: by the process's address or
+// own name, and signed where there is a secret. Whoever changes something says that the
+// body is JSON, which a page of another site cannot.
+func (o *Remote) Guard(address string, next http.Handler) http.Handler {
+	host, _, _ := net.SplitHostPort(address)
+	h := &handler{remote: o, host: host}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asks := r.Method == http.MethodGet || r.Method == http.MethodHead
+		switch {
+		case !h.knows(r.Host) || !asks && r.Header.Get("Content-Type") != "application/json":
+			http.Error(w, "this address answers programs that say whom they ask, and with a body of JSON where they change something", http.StatusUnsupportedMediaType)
+		case !o.signed(r.Method+" "+r.URL.RequestURI(), r.Header.Get(signature), nil, time.Now()):
+			http.Error(w, "the request is not signed with the secret of this instance", http.StatusUnauthorized)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// Sign signs a request without a body for who is behind a Guard; without a secret it does
+// nothing.
+func (o *Remote) Sign(r *http.Request) {
+	if o.Secret != "" {
+		ms := strconv.FormatInt(time.Now().UnixMilli(), 10)
+		r.Header.Set(signature, ms+":"+hex.EncodeToString(o.sign(r.Method+" "+r.URL.RequestURI(), ms, nil)))
+	}
 }

@@ -59,6 +59,8 @@ type Cache struct {
 	spare   []*entry  // forgotten ones, whose memory is used again
 	idle    int64     // what they hold
 	read    []byte    // scratch
+
+	reads, misses int64
 }
 
 // NewCache returns a cache over base that keeps about limit bytes. Dirty
@@ -82,6 +84,9 @@ func (c *Cache) DirtyBytes() int64 { return c.dirt }
 // Bytes is the size of everything cached.
 func (c *Cache) Bytes() int64 { return c.bytes }
 
+// Reads is how many keys were asked for, and how many of them were cached.
+func (c *Cache) Reads() (all, hits int64) { return c.reads, c.reads - c.misses }
+
 // Get implements Reader.
 func (c *Cache) Get(dst, key []byte) (value []byte, found bool, err error) {
 	e, err := c.load(key)
@@ -96,12 +101,14 @@ func (c *Cache) Get(dst, key []byte) (value []byte, found bool, err error) {
 
 // load returns the entry of key and reads it from below when it is not here.
 func (c *Cache) load(key []byte) (*entry, error) {
+	c.reads++
 	if e := c.entries[string(key)]; e != nil {
 		if !e.dirty {
 			c.touch(e)
 		}
 		return e, nil
 	}
+	c.misses++
 	val, found, err := c.base.Get(c.read[:0], key)
 	if err != nil {
 		return nil, err

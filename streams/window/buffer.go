@@ -60,6 +60,7 @@ func (b *buffer[K, V]) recall(note []byte) error {
 
 // save appends a note.
 func (b *buffer[K, V]) save(dst []byte) []byte {
+	b.rows.Buffered(b.count, b.bytes)
 	for _, n := range [...]int64{b.observed, b.oldest, b.count, b.bytes} {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(n))
 	}

@@ -1,13 +1,13 @@
-package worker
+package meter
 
 import (
 	"sync"
 	"time"
 )
 
-// window keeps mean, maximum and rate of a figure over the last while, as Kafka's
+// Window keeps mean, maximum and rate of a figure over the last while, as Kafka's
 // own metrics do: two samples of thirty seconds, of which the older is dropped.
-type window struct {
+type Window struct {
 	mu      sync.Mutex
 	samples [2]sample
 }
@@ -21,8 +21,8 @@ type sample struct {
 // sampleLength is metrics.sample.window.ms by default.
 const sampleLength = 30 * time.Second
 
-// add takes note of one measurement.
-func (w *window) add(v float64) {
+// Add takes note of one measurement.
+func (w *Window) Add(v float64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.roll(time.Now())
@@ -33,13 +33,13 @@ func (w *window) add(v float64) {
 	s.sum += v
 }
 
-// since adds the milliseconds since start.
-func (w *window) since(start time.Time) {
-	w.add(float64(time.Since(start)) / float64(time.Millisecond))
+// Since adds the milliseconds since start.
+func (w *Window) Since(start time.Time) {
+	w.Add(float64(time.Since(start)) / float64(time.Millisecond))
 }
 
 // roll returns the current sample. The caller holds mu.
-func (w *window) roll(now time.Time) *sample {
+func (w *Window) roll(now time.Time) *sample {
 	if now.Sub(w.samples[0].start) >= sampleLength {
 		w.samples[1] = w.samples[0]
 		if now.Sub(w.samples[0].start) >= 2*sampleLength {
@@ -50,37 +50,39 @@ func (w *window) roll(now time.Time) *sample {
 	return &w.samples[0]
 }
 
-// figures are what a window holds.
-type figures struct {
-	avg, max, rate, sum float64
-	count               int64
+// Figures are what a Window holds: of the values that were added, the mean, the highest,
+// the sum, the sum by second, and how many there were.
+type Figures struct {
+	Avg, Max, Rate, Sum float64
+	Count               int64
 }
 
-func (w *window) read() figures {
+// Read returns the figures of the last while.
+func (w *Window) Read() Figures {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
 	w.roll(now)
-	var f figures
+	var f Figures
 	start := now
 	for i, s := range w.samples {
 		if s.start.IsZero() {
 			continue
 		}
-		if s.count > 0 && (f.count == 0 || s.max > f.max) {
-			f.max = s.max
+		if s.count > 0 && (f.Count == 0 || s.max > f.Max) {
+			f.Max = s.max
 		}
-		f.count += s.count
-		f.sum += s.sum
+		f.Count += s.count
+		f.Sum += s.sum
 		if i == 0 || s.start.Before(start) {
 			start = s.start
 		}
 	}
-	if f.count > 0 {
-		f.avg = f.sum / float64(f.count)
+	if f.Count > 0 {
+		f.Avg = f.Sum / float64(f.Count)
 	}
 	if elapsed := now.Sub(start).Seconds(); elapsed > 0 {
-		f.rate = f.sum / max(elapsed, 1)
+		f.Rate = f.Sum / max(elapsed, 1)
 	}
 	return f
 }
