@@ -53,7 +53,7 @@ func openJoins(brokers []string, dir string) (*streams.Engine, error) {
 	join.StreamTable(facts, prices, left(), text{}, streams.With{Name: "gt", Grace: 9 * time.Millisecond}).To("gt-out", text{}, text{})
 	join.Global(facts, streams.GlobalFrom(b, "world", text{}, text{}, streams.With{Store: "world"}), after, left(), streams.With{Name: "sg"}).To("sg-out", text{}, text{})
 	join.Streams(facts, streams.From(b, "others", text{}, text{}), join.Within[string, string, string]{
-		Before: 5 * time.Millisecond, After: 5 * time.Millisecond, Grace: time.Hour, Key: text{}, Left: text{}, Right: text{},
+		Before: 5 * time.Millisecond, After: 5 * time.Millisecond, Grace: 5 * time.Minute, Key: text{}, Left: text{}, Right: text{},
 	}, left(), streams.With{Name: "ss"}).To("ss-out", text{}, text{})
 	moving := streams.TableFrom(b, "moving", text{}, text{}, streams.With{Name: "moving"})
 	join.Tables(rows, moving, join.Outer(glue), text{}, streams.With{Name: "tt"}).ToStream().To("tt-out", text{}, text{})
@@ -82,6 +82,9 @@ type joinWorld struct {
 	prices  []seen                       // the versions of a table with a history
 	rows    map[string]map[string]string // of tables, by topic
 	brokers []string
+	// base is the time from which on all times count. It is not long ago, or the brokers
+	// would compact versions away before their time.
+	base int64
 }
 
 func newJoinWorld(t *testing.T) *joinWorld {
@@ -90,6 +93,7 @@ func newJoinWorld(t *testing.T) *joinWorld {
 	w := &joinWorld{
 		t: t, ctx: ctx, brokers: devstack.TestKafka(t), rnd: rand.New(rand.NewPCG(5, 6)),
 		rows: map[string]map[string]string{"rows": {}, "moving": {}, "referred": {}, "world": {}},
+		base: time.Now().Add(-30 * time.Minute).UnixMilli(),
 	}
 	var err error
 	if w.client, err = topics.Open(w.brokers); err != nil {
@@ -120,7 +124,7 @@ func newJoinWorld(t *testing.T) *joinWorld {
 
 func (w *joinWorld) write(topic, key, value string, ms int64) *kgo.Record {
 	w.t.Helper()
-	r := &kgo.Record{Topic: topic, Key: []byte(key), Value: []byte(value), Timestamp: time.UnixMilli(ms)}
+	r := &kgo.Record{Topic: topic, Key: []byte(key), Value: []byte(value), Timestamp: time.UnixMilli(w.base + ms)}
 	if value == "" {
 		r.Value = nil
 	}
@@ -163,7 +167,7 @@ func (w *joinWorld) put(n int) {
 func (w *joinWorld) expected() map[string][]string {
 	want := map[string][]string{}
 	for _, f := range w.facts {
-		key, value, ms := string(f.Key), string(f.Value), f.Timestamp.UnixMilli()
+		key, value, ms := string(f.Key), string(f.Value), f.Timestamp.UnixMilli()-w.base
 		p := pair{Left: value, HasLeft: true}
 		p.Right, p.HasRight = w.rows["rows"][key]
 		want["st-out"] = append(want["st-out"], fmt.Sprintf("%s=%s@%d", key, glue("", p), ms))
@@ -173,7 +177,7 @@ func (w *joinWorld) expected() map[string][]string {
 		want["sg-out"] = append(want["sg-out"], fmt.Sprintf("%s=%s@%d", key, glue("", p), ms))
 		met := false
 		for _, o := range w.others {
-			oms := o.Timestamp.UnixMilli()
+			oms := o.Timestamp.UnixMilli() - w.base
 			if string(o.Key) == key && oms >= ms-5 && oms <= ms+5 {
 				met = true
 				want["ss-out"] = append(want["ss-out"], fmt.Sprintf("%s=%s+%s@%d", key, value, o.Value, max(ms, oms)))
@@ -205,7 +209,7 @@ func (w *joinWorld) output(topic string) (all []string, last map[string]string) 
 		if strings.HasPrefix(string(r.Key), "end") {
 			return true, nil
 		}
-		all = append(all, fmt.Sprintf("%s=%s@%d", r.Key, r.Value, r.Timestamp.UnixMilli()))
+		all = append(all, fmt.Sprintf("%s=%s@%d", r.Key, r.Value, r.Timestamp.UnixMilli()-w.base))
 		if last[string(r.Key)] = string(r.Value); r.Value == nil {
 			delete(last, string(r.Key))
 		}
@@ -285,7 +289,7 @@ func (w *joinWorld) checkStreams() {
 			for i := range 8 {
 				if ends != "" {
 					w.next++
-					w.write(ends, fmt.Sprint("end", i), "x", 100*3600_000+int64(w.next)*10)
+					w.write(ends, fmt.Sprint("end", i), "x", 600_000+int64(w.next)*10)
 				}
 			}
 			got, _ = w.output(topic)

@@ -83,12 +83,20 @@ type fold[K, V, A any] struct {
 	input   func(v V) int
 }
 
+// apart is how far, in milliseconds, the times of streams that are grouped together may be
+// from each other: the store goes by the latest of them, and must still have the windows of
+// the one that is behind. In Kafka Streams it is the least length of a segment.
+const apart = 60_000
+
 // derive adds the operator for w.
 func derive[K, V, A any](g *streams.Grouped[K, V], w Windows, f fold[K, V, A], value serde.Serde[A], opts []streams.With) *streams.Table[Windowed[K], A] {
 	s, key, _ := g.Stream()
 	w.check(s.Builder(), s.Name())
 	if w.kind == session && f.merge == nil {
 		s.Builder().Fault("streams.window.merge", s.Name(), "the aggregate of sessions has no Merge", "tell how two sessions become one")
+	}
+	if f.input != nil {
+		w.keep = max(w.keep, w.need()+apart)
 	}
 	opts = append([]streams.With{{Op: "window", Uncached: w.onClose}}, opts...)
 	return streams.Derive(s, func(rows *streams.Rows[Windowed[K], A]) (func(*streams.Record[K, V]) error, error) {
