@@ -55,8 +55,9 @@ func TestCollector(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- e.Run(running) }()
 	const n = 100
+	began := time.Now() // One time, so that one window holds them all.
 	for i := range n {
-		r := &topics.Record{Topic: "words", Key: fmt.Append(nil, "word", i%10), Value: []byte("x"), Timestamp: time.UnixMilli(1_000_000)}
+		r := &topics.Record{Topic: "words", Key: fmt.Append(nil, "word", i%10), Value: []byte("x"), Timestamp: began}
 		if i == 0 {
 			r.Key = nil // It is dropped.
 		}
