@@ -65,8 +65,9 @@ func lookupInOrder(t *testing.T, eos bool) {
 			rs = rs[100:]
 		}
 	}
-	backlog("orders", orders, time.UnixMilli(10_000_000))
-	backlog("customers", customers, time.UnixMilli(1_000))
+	now := time.Now()
+	backlog("orders", orders, now.Add(-10*time.Minute))
+	backlog("customers", customers, now.Add(-30*time.Minute))
 
 	b := NewBuilder()
 	table := TableFrom(b, "customers", serde.Text{}, serde.Text{})
