@@ -17,9 +17,9 @@ const module = "github.com/tidemill/tidemill/"
 var floors = []string{
 	"internal/failpoint",
 	"connect  internal/meter  internal/javatime  internal/kafkalog  streams/state  streams/clock",
-	"config  converters/*  transforms  registry  sources/*  sinks/*  streams/sql/functions  streams/serde  streams/fault  streams/query  streams/topics  streams/status  internal/emit  connect/connecttest  streams/state/statetest",
+	"config  converters/*  transforms  registry  sources/*  sinks/*  streams/sql/functions  streams/serde  streams/fault  streams/query  streams/topics  streams/status  internal/emit  connect/connecttest  streams/state/statetest  plugin/internal/*",
 	"streams/txn",
-	"worker  streams  streams/txn/txntest  internal/devstack  internal/testenv/*  torture/storm",
+	"worker  streams  streams/txn/txntest  internal/devstack  internal/testenv/*  torture/storm  plugin  plugin/host",
 	"streams/join  streams/window  streams/monitor  streams/reset  streams/streamstest  torture/chaos  torture/oracle  torture/recount",
 	"streams/sql  streams/cogroup  torture/fleet  bench/apps",
 	"rest  pgwire  torture/bankstorm",
@@ -41,7 +41,9 @@ var owners = map[string]string{
 	"github.com/spf13/cobra":        "cmd/*",
 	"github.com/prometheus":         "rest worker internal/emit streams/monitor cmd/*",
 	"go.uber.org/goleak":            "connect/connecttest",
-	"golang.org/x/sync":             "sources/* sinks/* worker streams streams/sql rest internal/* cmd/* bench bench/apps torture torture/*",
+	"golang.org/x/sync":             "sources/* sinks/* plugin/host worker streams streams/sql rest internal/* cmd/* bench bench/apps torture torture/*",
+	"github.com/hashicorp":          "plugin plugin/host plugin/internal/line",
+	"google.golang.org/grpc":        "plugin plugin/host plugin/internal/line",
 	"google.golang.org/protobuf":    "streams/serde",
 	"golang.org/x/term":             "cmd/*",
 }

@@ -103,11 +103,17 @@ func (d *ConfigDef) OpenTo(accept func(name string) bool) *ConfigDef {
 // With returns a table of the settings of both; those of other come last.
 func (d *ConfigDef) With(other *ConfigDef) *ConfigDef {
 	both := NewConfigDef(append(slices.Clone(d.keys), other.keys...)...)
+	if !d.Open() && !other.Open() {
+		return both
+	}
 	both.open = func(name string) bool {
 		return d.open != nil && d.open(name) || other.open != nil && other.open(name)
 	}
 	return both
 }
+
+// Open tells whether the table takes settings it does not declare.
+func (d *ConfigDef) Open() bool { return d.open != nil }
 
 // Keys returns the declared settings in order, shared: do not write.
 func (d *ConfigDef) Keys() []ConfigKey { return d.keys }

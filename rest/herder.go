@@ -65,7 +65,7 @@ type host interface {
 	Info() worker.ServerInfo
 	Health(ctx context.Context) worker.Health
 	Plugins() []worker.PluginInfo
-	PluginConfig(class string) ([]connect.ConfigKey, error)
+	PluginConfig(class, version string) ([]connect.ConfigKey, error)
 	Validate(ctx context.Context, class string, config connect.Config) (worker.Validation, error)
 }
 

@@ -13,7 +13,7 @@ func (s *Server) shown(settings connect.Config) connect.Config {
 	if !s.mask {
 		return settings
 	}
-	return config.Mask(settings, s.secretsOf(settings["connector.class"]))
+	return config.Mask(settings, s.secretsOf(settings))
 }
 
 // unmasked replaces masked settings by those the connector has now: a mask that is
@@ -23,7 +23,7 @@ func (s *Server) unmasked(name string, settings connect.Config) (connect.Config,
 	if err != nil {
 		info.Config = nil // There is none yet, which Unmask has a word for.
 	}
-	settings, err = config.Unmask(settings, info.Config, s.secretsOf(info.Config["connector.class"]))
+	settings, err = config.Unmask(settings, info.Config, s.secretsOf(info.Config))
 	s.learn(settings)
 	return settings, err
 }
@@ -32,17 +32,15 @@ func (s *Server) unmasked(name string, settings connect.Config) (connect.Config,
 // no error can quote one.
 func (s *Server) learn(settings connect.Config) {
 	if s.o.Redactor != nil {
-		s.o.Redactor.AddConfig(settings, s.secretsOf(settings["connector.class"]))
+		s.o.Redactor.AddConfig(settings, s.secretsOf(settings))
 	}
 }
 
-// secretsOf returns a table of the PASSWORD settings of a plugin, nil when it is not
-// known. Plugins do not change, so that a table is made once.
-func (s *Server) secretsOf(class string) *connect.ConfigDef {
-	if table, known := s.tables.Load(class); known {
-		return table.(*connect.ConfigDef)
-	}
-	keys, err := s.o.Herder.PluginConfig(class)
+// secretsOf returns a table of the PASSWORD settings of the plugin that settings name, nil
+// when it is not known. It is made each time, since a plugin may have come with other
+// settings than it had.
+func (s *Server) secretsOf(settings connect.Config) *connect.ConfigDef {
+	keys, err := s.o.Herder.PluginConfig(settings["connector.class"], settings["connector.plugin.version"])
 	if err != nil {
 		return nil
 	}
@@ -59,7 +57,5 @@ func (s *Server) secretsOf(class string) *connect.ConfigDef {
 			}
 		}
 	}
-	table := connect.NewConfigDef(secrets...)
-	s.tables.Store(class, table)
-	return table
+	return connect.NewConfigDef(secrets...)
 }

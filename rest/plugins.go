@@ -91,7 +91,7 @@ func (o orders) define(k connect.ConfigKey) definition {
 }
 
 func (s *Server) pluginConfig(r *http.Request) (answer, error) {
-	keys, err := s.o.Herder.PluginConfig(r.PathValue("plugin"))
+	keys, err := s.o.Herder.PluginConfig(r.PathValue("plugin"), r.URL.Query().Get("version"))
 	if err != nil {
 		if connect.AsError(err).Code == "plugin.unknown" {
 			return answer{}, fail(http.StatusNotFound, "Unknown plugin "+r.PathValue("plugin")+".")

@@ -58,8 +58,6 @@ type Server struct {
 	users       users
 	headers     []header
 	tls         *tls.Config
-	// tables are the secrets of each plugin class, filled in as they are asked for.
-	tables sync.Map
 	// queries are the ends of the running queries, by their names.
 	queries sync.Map
 

@@ -290,7 +290,7 @@ func keys() []connect.ConfigKey {
 	}
 }
 
-func (h *standIn) PluginConfig(class string) ([]connect.ConfigKey, error) {
+func (h *standIn) PluginConfig(class, _ string) ([]connect.ConfigKey, error) {
 	if class != "FileSource" {
 		return nil, coded("plugin.unknown", "no")
 	}

@@ -32,7 +32,7 @@ func startConnector(ctx context.Context, rt *runtime, env connect.ConnectorEnv, 
 	if err != nil {
 		return nil, fmt.Errorf("resolve secrets: %w", err)
 	}
-	plugin, source, version, err := connectorPlugin(rt.plugins, values["connector.class"])
+	plugin, source, version, err := connectorPlugin(rt, values)
 	if err != nil {
 		return nil, err
 	}

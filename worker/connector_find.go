@@ -2,31 +2,19 @@ package worker
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tidemill/tidemill/connect"
 )
 
-// connectorPlugin finds the plugin a configuration names.
-func connectorPlugin(plugins connect.Plugins, class string) (plugin connect.Connector, source bool, version string, err error) {
-	p, err := connect.FindPlugin(plugins.Sources, class)
-	if err == nil {
-		return p.New(), true, p.Version, nil
-	}
-	s, sinkErr := connect.FindPlugin(plugins.Sinks, class)
-	if sinkErr != nil {
-		return nil, false, "", unknownConnector(plugins, class)
-	}
-	return s.New(), false, s.Version, nil
-}
-
 // unknownConnector says what there is instead.
-func unknownConnector(plugins connect.Plugins, class string) error {
+func unknownConnector(own, external connect.Plugins, class string) error {
 	var known []string
-	for _, p := range plugins.Sinks {
+	for _, p := range oneOfEach(slices.Concat(own.Sinks, external.Sinks)) {
 		known = append(known, p.Class)
 	}
-	for _, p := range plugins.Sources {
+	for _, p := range oneOfEach(slices.Concat(own.Sources, external.Sources)) {
 		known = append(known, p.Class)
 	}
 	e := &connect.Error{

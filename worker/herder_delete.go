@@ -111,7 +111,7 @@ func (h *Herder) deleteHalted(ctx context.Context, name string) (message string,
 
 // retire asks a connector's plugin, if it has a say, what is left behind.
 func (h *Herder) retire(ctx context.Context, config connect.Config, drop bool, limit time.Duration) (string, error) {
-	plugin, _, _, err := connectorPlugin(h.rt.plugins, config["connector.class"])
+	plugin, _, _, err := connectorPlugin(h.rt, config)
 	if err != nil {
 		return "", err
 	}

@@ -85,7 +85,7 @@ func (h *Herder) Remedy(ctx context.Context, name, remedy string) (message strin
 	if !ok {
 		return "", notFound(name)
 	}
-	plugin, source, _, err := connectorPlugin(h.rt.plugins, d.config["connector.class"])
+	plugin, source, _, err := connectorPlugin(h.rt, d.config)
 	if err != nil {
 		return "", err
 	}

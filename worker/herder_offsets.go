@@ -94,7 +94,7 @@ func (h *Herder) modifyOffsets(ctx context.Context, name string, entries []Offse
 		return "", err
 	}
 	defer h.stages.enter("modifying offsets for connector " + name)()
-	plugin, source, _, err := connectorPlugin(h.rt.plugins, d.config["connector.class"])
+	plugin, source, _, err := connectorPlugin(h.rt, d.config)
 	if err != nil {
 		return "", err
 	}

@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"slices"
+
 	"github.com/tidemill/tidemill/connect"
 )
 
@@ -8,8 +10,12 @@ import (
 // header converters.
 func (h *Herder) Plugins() []PluginInfo {
 	p := h.rt.plugins
-	list := infos(nil, "sink", p.Sinks)
-	list = infos(list, "source", p.Sources)
+	var external connect.Plugins
+	if h.rt.external != nil {
+		external = h.rt.external(true)
+	}
+	list := infos(nil, "sink", slices.Concat(p.Sinks, external.Sinks))
+	list = infos(list, "source", slices.Concat(p.Sources, external.Sources))
 	list = infos(list, "transformation", p.Transforms)
 	list = infos(list, "predicate", p.Predicates)
 	list = infos(list, "converter", p.Converters)
@@ -24,14 +30,14 @@ func infos[T any](list []PluginInfo, kind string, plugins []connect.Plugin[T]) [
 }
 
 // PluginConfig returns the settings of a plugin, for connectors followed by those
-// of the worker's own that apply to it.
-func (h *Herder) PluginConfig(class string) ([]connect.ConfigKey, error) {
+// of the worker's own that apply to it. version chooses among several, as
+// connector.plugin.version does; empty takes the newest.
+func (h *Herder) PluginConfig(class, version string) ([]connect.ConfigKey, error) {
 	p := h.rt.plugins
-	if s, err := connect.FindPlugin(p.Sources, class); err == nil {
-		return append(keysOf(s.Config), without(frameworkKeys(true), s.Config)...), nil
-	}
-	if s, err := connect.FindPlugin(p.Sinks, class); err == nil {
-		return append(keysOf(s.Config), without(frameworkKeys(false), s.Config)...), nil
+	named := connect.Config{"connector.class": class, "connector.plugin.version": version}
+	l, missing := h.rt.locate(named, false)
+	if missing == nil {
+		return connectorKeys(l), nil
 	}
 	if t, err := connect.FindPlugin(p.Transforms, class); err == nil {
 		return keysOf(t.Config), nil
@@ -45,7 +51,17 @@ func (h *Herder) PluginConfig(class string) ([]connect.ConfigKey, error) {
 	if c, err := connect.FindPlugin(p.HeaderConverters, class); err == nil {
 		return keysOf(c.Config), nil
 	}
+	if l, missing = h.rt.locate(named, true); missing == nil {
+		return connectorKeys(l), nil
+	}
+	if connect.AsError(missing).Code != "plugin.unknown" {
+		return nil, missing
+	}
 	return nil, &connect.Error{Code: "connector.not_found", Message: "Unknown plugin " + class + "."}
+}
+
+func connectorKeys(l located) []connect.ConfigKey {
+	return append(keysOf(l.config), without(frameworkKeys(l.source != nil), l.config)...)
 }
 
 func keysOf(def *connect.ConfigDef) []connect.ConfigKey {

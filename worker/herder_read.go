@@ -66,14 +66,13 @@ func (h *Herder) Connector(name string) (ConnectorInfo, error) {
 
 // kind returns "source", "sink" or "unknown".
 func (h *Herder) kind(config connect.Config) string {
-	class := config["connector.class"]
-	if _, err := connect.FindPlugin(h.rt.plugins.Sources, class); err == nil {
+	switch l, err := h.rt.locate(config, false); {
+	case err != nil:
+		return "unknown"
+	case l.source != nil:
 		return "source"
 	}
-	if _, err := connect.FindPlugin(h.rt.plugins.Sinks, class); err == nil {
-		return "sink"
-	}
-	return "unknown"
+	return "sink"
 }
 
 // Status returns the states of a connector and its tasks.

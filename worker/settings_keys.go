@@ -103,8 +103,8 @@ func clientKeys() []connect.ConfigKey {
 func ignoredKeys() []connect.ConfigKey {
 	doc := "Accepted. It speaks of the Java machine and has no effect."
 	return []connect.ConfigKey{
-		key("plugin.path", connect.TypeList, "", "Accepted. Plugins are part of the program, so nothing is looked for."),
-		key("plugin.discovery", connect.TypeString, "hybrid_warn", "Accepted. Plugins are part of the program."),
+		key("plugin.path", connect.TypeList, "", "Directories with external plugins: executables made with package plugin. They are found while the worker runs. Others than root and the worker's user must not be able to write there."),
+		key("plugin.discovery", connect.TypeString, "hybrid_warn", "Accepted. Executables in plugin.path say themselves what they hold."),
 		key("rest.extension.classes", connect.TypeList, "", "Java classes that extend the REST interface. Known ones are understood by the REST room."),
 		key("metric.reporters", connect.TypeList, "", doc),
 		key("metrics.num.samples", connect.TypeInt, "2", "Number of windows over which rates and means are taken."),

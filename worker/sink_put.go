@@ -96,7 +96,7 @@ func (t *sinkTask) put(ctx context.Context) error {
 		}
 		t.metrics.fail()
 		e := connect.AsError(err)
-		if e.Class != connect.ClassRetriable {
+		if e.Class != connect.ClassRetriable || taskGone(e) {
 			return err
 		}
 		t.metrics.retries.Add(1)

@@ -193,7 +193,7 @@ func (t *sourceTask) poll(ctx context.Context) ([]connect.SourceRecord, error) {
 		}
 		t.metrics.fail()
 		e := connect.AsError(err)
-		if e.Class != connect.ClassRetriable {
+		if e.Class != connect.ClassRetriable || taskGone(e) {
 			return nil, err
 		}
 		t.metrics.retries.Add(1)

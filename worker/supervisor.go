@@ -116,19 +116,14 @@ func (r *taskRun) once(ctx, life context.Context) error {
 			setup.refresh = r.taskConfig
 		}
 	}
-	class := config["connector.class"]
-	if !r.source {
-		p, err := connect.FindPlugin(r.rt.plugins.Sinks, class)
-		if err != nil {
-			return err
-		}
-		return newSinkTask(setup, p.New().NewTask(), r.log).run(ctx, life)
-	}
-	p, err := connect.FindPlugin(r.rt.plugins.Sources, class)
+	plugin, err := r.rt.locate(config, true)
 	if err != nil {
 		return err
 	}
-	connector := p.New()
+	if plugin.sink != nil {
+		return newSinkTask(setup, plugin.sink().NewTask(), r.log).run(ctx, life)
+	}
+	connector := plugin.source()
 	t := &sourceTask{taskSetup: setup, plugin: connector.NewTask(), log: r.log}
 	if x, ok := connector.(connect.ExactlyOnceSource); ok {
 		t.boundaries = x.DefinesBoundaries(config)

@@ -13,6 +13,7 @@ type runtime struct {
 	settings     connect.Settings
 	raw          connect.Config
 	plugins      connect.Plugins
+	external     func(look bool) connect.Plugins // Nil for none.
 	resolve      func(connect.Config) (connect.Config, error)
 	log          *slog.Logger
 	dial         func(ctx context.Context, network, address string) (net.Conn, error)

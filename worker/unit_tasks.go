@@ -60,7 +60,7 @@ func (u *unit) running() map[int]*taskRun {
 }
 
 func (u *unit) startTask(id TaskID, config connect.Config, d desired) {
-	_, source, _, err := connectorPlugin(u.rt.plugins, d.applied["connector.class"])
+	_, source, _, err := connectorPlugin(u.rt, d.applied)
 	if err != nil {
 		u.rt.statuses.putTask(id, stateFailed, trace(err), "")
 		return

@@ -33,15 +33,15 @@ func (h *Herder) Validate(ctx context.Context, class string, config connect.Conf
 		resolved = config
 		v.resolving = err
 	}
-	plugin, source, _, err := connectorPlugin(h.rt.plugins, given)
+	plugin, err := h.rt.locate(config, true)
 	if err != nil {
 		e := connect.AsError(err)
 		e.Code = "config.invalid"
 		return Validation{}, e
 	}
 	defer h.stages.enter("performing multi-property validation for the connector")()
-	v.config, v.source = resolved, source
-	v.run(ctx, plugin, given)
+	v.config, v.source = resolved, plugin.source != nil
+	v.run(ctx, plugin.make(), plugin.config)
 	if ctx.Err() != nil {
 		// What was not asked in time says nothing of the configuration.
 		return Validation{}, h.timeout()
@@ -67,15 +67,7 @@ type validator struct {
 	declared  map[string]bool
 }
 
-func (v *validator) run(ctx context.Context, plugin connect.Connector, class string) {
-	var own *connect.ConfigDef
-	if v.source {
-		p, _ := connect.FindPlugin(v.rt.plugins.Sources, class)
-		own = p.Config
-	} else {
-		p, _ := connect.FindPlugin(v.rt.plugins.Sinks, class)
-		own = p.Config
-	}
+func (v *validator) run(ctx context.Context, plugin connect.Connector, own *connect.ConfigDef) {
 	v.framework(own)
 	v.plugin(ctx, plugin, own)
 	for _, setting := range []string{"key.converter", "value.converter", "header.converter"} {

@@ -28,6 +28,10 @@ type Options struct {
 	// Connectors are created at the start of a standalone worker.
 	Connectors []CreateRequest
 	Plugins    connect.Plugins
+	// External returns connectors that are no part of the program: those known, or with
+	// look those there are now. It is called from any goroutine; nil for none. A class has
+	// an entry for each of its versions. Other plugins in it are not looked at.
+	External func(look bool) connect.Plugins
 	// Resolve turns references to secrets into their values, as late as possible;
 	// nil leaves configurations as they are.
 	Resolve func(connect.Config) (connect.Config, error)
@@ -77,7 +81,7 @@ func New(o Options) (*Worker, error) {
 		id = workerID(o.Config)
 	}
 	rt := &runtime{
-		settings: o.Config, raw: raw, plugins: o.Plugins, resolve: o.Resolve, log: o.Log, dial: o.Dial,
+		settings: o.Config, raw: raw, plugins: o.Plugins, external: o.External, resolve: o.Resolve, log: o.Log, dial: o.Dial,
 		offsets: newOffsetStore(), statuses: newStatusStore(id, o.Log), metrics: newWorkerMetrics(),
 		exactlyOnce: exactlyOnce(o.Config) && !o.Standalone, groupID: o.Config.String("group.id"),
 		offsetsTopic: o.Config.String("offset.storage.topic"), commitRecords: o.Config.Int("offset.flush.records"),

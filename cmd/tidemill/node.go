@@ -14,6 +14,7 @@ import (
 
 	"github.com/tidemill/tidemill/config"
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/plugin/host"
 	"github.com/tidemill/tidemill/rest"
 	"github.com/tidemill/tidemill/streams/status"
 	"github.com/tidemill/tidemill/worker"
@@ -43,10 +44,11 @@ type nodeOptions struct {
 // node is a worker with its REST interface and, when its settings ask for it, its SQL
 // engine, in this process.
 type node struct {
-	worker *worker.Worker
-	server *rest.Server
-	sql    *sqlNode
-	log    *slog.Logger
+	worker  *worker.Worker
+	plugins *host.Host // Those that are no part of the program.
+	server  *rest.Server
+	sql     *sqlNode
+	log     *slog.Logger
 }
 
 // newNode puts the rooms together. Its errors list all faults of the settings.
@@ -75,9 +77,10 @@ func newNode(o nodeOptions) (*node, error) {
 	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.plugins = host.New(host.Options{Dirs: splitPaths(resolved["plugin.path"]), Log: loggers.Logger("tidemill.plugins", redactor.Handler(o.log))})
 	n.worker, err = worker.New(worker.Options{
 		Config: settings, Raw: resolved, Standalone: o.standalone, Connectors: o.connectors, Plugins: plugins(splitPaths(resolved[settingFileDirs])),
-		Resolve: resolver.Resolve, Log: loggers.Logger("tidemill.worker", redactor.Handler(o.log)), Metrics: metrics, Version: version, Commit: commit(),
+		External: n.plugins.Plugins, Resolve: resolver.Resolve, Log: loggers.Logger("tidemill.worker", redactor.Handler(o.log)), Metrics: metrics, Version: version, Commit: commit(),
 	})
 	if err != nil {
 		return nil, badInput(err)
@@ -131,6 +134,10 @@ func (n *node) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.server.Run(ctx) })
 	group.Go(func() error { return n.worker.Run(ctx) })
+	group.Go(func() error {
+		n.plugins.Plugins(true) // What is found is logged now, and known when it is wanted.
+		return nil
+	})
 	if n.sql != nil {
 		group.Go(func() error { return n.sql.Run(ctx) })
 	}

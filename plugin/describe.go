@@ -1,0 +1,94 @@
+package plugin
+
+import (
+	"fmt"
+
+	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/plugin/internal/line"
+)
+
+// describe says what there is, and what of it cannot be served.
+func describe(plugins connect.Plugins) line.Description {
+	d := line.Description{Classes: []line.Class{}}
+	for _, p := range plugins.Sources {
+		task := p.New().NewTask()
+		if _, wants := task.(connect.RecordCommitter); wants {
+			d.Refused = append(d.Refused, p.Class+": its tasks want to be told of each record that was written (connect.RecordCommitter), which works in the worker's own process only")
+			continue
+		}
+		c := classOf(p)
+		_, c.Commits = task.(connect.Committer)
+		d.Classes = append(d.Classes, c)
+	}
+	for _, p := range plugins.Sinks {
+		task := p.New().NewTask()
+		c := classOf(p)
+		c.Sink = true
+		_, c.Answers = task.(connect.PreCommitter)
+		_, c.Opens = task.(connect.PartitionOpener)
+		d.Classes = append(d.Classes, c)
+	}
+	d.Refused = append(d.Refused, refused("transform", plugins.Transforms)...)
+	d.Refused = append(d.Refused, refused("predicate", plugins.Predicates)...)
+	d.Refused = append(d.Refused, refused("converter", plugins.Converters)...)
+	d.Refused = append(d.Refused, refused("header converter", plugins.HeaderConverters)...)
+	return d
+}
+
+func refused[T any](kind string, list []connect.Plugin[T]) (reasons []string) {
+	for _, p := range list {
+		reasons = append(reasons, fmt.Sprintf("%s: a %s works in the worker's own process only", p.Class, kind))
+	}
+	return reasons
+}
+
+func classOf[T any](p connect.Plugin[T]) line.Class {
+	c := line.Class{Class: p.Class, Aliases: p.Aliases, Version: p.Version, Doc: p.Doc}
+	if p.Config == nil {
+		return c
+	}
+	c.Settings, c.Open = []line.Setting{}, p.Config.Open()
+	for _, k := range p.Config.Keys() {
+		c.Settings = append(c.Settings, line.Setting{
+			Name: k.Name, Type: k.Type, Default: k.Default, Optional: k.Optional, Required: k.Required, Importance: k.Importance, Doc: k.Doc,
+			Group: k.Group, DisplayName: k.DisplayName, Dependents: k.Dependents, Aliases: k.Aliases,
+		})
+	}
+	return c
+}
+
+// target is what a [line.Target] means.
+type target struct {
+	source connect.SourceConnector
+	sink   connect.SinkConnector
+	config *connect.ConfigDef
+}
+
+// connector returns the connector, of either kind.
+func (t target) connector() connect.Connector {
+	if t.source != nil {
+		return t.source
+	}
+	return t.sink
+}
+
+// find makes the connector a target names.
+func find(plugins connect.Plugins, t line.Target) (target, error) {
+	if t.Sink {
+		for _, p := range plugins.Sinks {
+			if p.Class == t.Class && p.Version == t.Version {
+				return target{sink: p.New(), config: p.Config}, nil
+			}
+		}
+	} else {
+		for _, p := range plugins.Sources {
+			if p.Class == t.Class && p.Version == t.Version {
+				return target{source: p.New(), config: p.Config}, nil
+			}
+		}
+	}
+	return target{}, &connect.Error{
+		Code: "plugin.changed", Class: connect.ClassRetriable, Place: t.Class, Message: "the file does not hold version " + t.Version + " of this class any more",
+		Mend: "GET /connector-plugins looks at plugin.path again",
+	}
+}
