@@ -20,11 +20,15 @@ import (
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/plugin"
 	"github.com/tidemill/tidemill/plugin/internal/line"
+	"github.com/tidemill/tidemill/sources/datagen"
 )
 
 // TestMain lets the test binary be a plugin: put into a directory under the name
 // "<name>-<version>", it holds the plugins of that name in that version.
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(workerVariable); dir != "" {
+		beWorker(dir)
+	}
 	if os.Getenv(line.Handshake().MagicCookieKey) == "" {
 		os.Exit(m.Run())
 	}
@@ -35,10 +39,32 @@ func TestMain(m *testing.M) {
 	plugin.Serve(held(name, version))
 }
 
+// workerVariable is the variable by which the test binary is told to be a worker, for the
+// plugins of a directory.
+const workerVariable = "TIDEMILL_TEST_PLUGIN_WORKER"
+
+// beWorker starts a task, says so by the task's pidfile, and waits to be killed.
+func beWorker(dir string) {
+	found := New(Options{Dirs: []string{dir}}).Plugins(true)
+	task := found.Sources[0].New().NewTask()
+	err := task.Start(context.Background(), connect.SourceTaskEnv{
+		Config: connect.Config{"topic": "t", "pidfile": filepath.Join(dir, "pid")}, Log: slog.New(slog.DiscardHandler),
+		StoredOffset: func(context.Context, connect.SourcePartition) ([]byte, error) { return nil, nil },
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	select {}
+}
+
 // held are the plugins of a file.
 func held(name, version string) connect.Plugins {
 	if name == "odd" {
 		return connect.Plugins{Transforms: []connect.Plugin[connect.Transform]{{Class: "test.Odd"}}}
+	}
+	if name == "datagen" {
+		return connect.Plugins{Sources: []connect.Plugin[connect.SourceConnector]{datagen.Plugin()}}
 	}
 	return connect.Plugins{
 		Sources: []connect.Plugin[connect.SourceConnector]{{
@@ -121,6 +147,15 @@ func (c *counter) Retire(_ context.Context, _ connect.Config, drop bool) (string
 	return fmt.Sprint("nothing is left, drop ", drop), nil
 }
 
+// writePid says which process this is, in a file that is there whole or not at all.
+func writePid(path string) error {
+	part := fmt.Sprint(path, ".", os.Getpid())
+	if err := os.WriteFile(part, []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(part, path)
+}
+
 // position is an offset of a type of the plugin's own, which Commit must get back.
 type position struct{ n int64 }
 
@@ -142,7 +177,7 @@ func (t *counterTask) Start(ctx context.Context, env connect.SourceTaskEnv) (err
 		return err
 	}
 	if path := t.s.String("pidfile"); path != "" {
-		if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+		if err := writePid(path); err != nil {
 			return err
 		}
 	}
@@ -170,8 +205,6 @@ func (t *counterTask) Poll(ctx context.Context) ([]connect.SourceRecord, error) 
 		panic("the plugin's own fault")
 	case "background panic":
 		go func() { panic("in the background") }()
-	case "deaf":
-		time.Sleep(time.Hour)
 	case "retriable":
 		return nil, connect.Retry(errors.New("not now"), 3*time.Millisecond)
 	case "environment":
@@ -270,6 +303,9 @@ func (t *linesTask) Start(_ context.Context, env connect.SinkTaskEnv) (err error
 	if env.Config["path"] == "" {
 		return connect.ConfigError("path", "there is none")
 	}
+	if err := writePid(env.Config["path"] + ".pid"); err != nil {
+		return err
+	}
 	old, err := os.ReadFile(env.Config["path"])
 	if err != nil && !os.IsNotExist(err) {
 		return err
@@ -294,6 +330,9 @@ func (t *linesTask) Close(_ context.Context, partitions []connect.TopicPartition
 func (t *linesTask) Put(ctx context.Context, records []connect.SinkRecord) error {
 	if ctx.Err() != nil {
 		return connect.Retry(ctx.Err(), 0)
+	}
+	if t.env.Config["trouble"] == "ignore" {
+		return nil
 	}
 	for i := range records {
 		r := &records[i]
