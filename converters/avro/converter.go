@@ -26,6 +26,7 @@ type Converter struct {
 	readers map[int32]*schemaReader
 	recent  *schemaReader
 	slab    slab
+	lent    lent
 }
 
 // written is what a writer is made for.
@@ -190,6 +191,16 @@ func unwritable(key written, cause error) error {
 
 // ToConnect implements [connect.Converter]. Strings and bytes share data.
 func (c *Converter) ToConnect(ctx context.Context, topic string, data []byte) (*connect.Schema, connect.Value, error) {
+	return c.toValue(ctx, topic, data, &c.slab)
+}
+
+// ToConnectLent is ToConnect for those who copy the value at once: it is valid until the
+// next call, and so are the structs and arrays in it. It is not called beside ToConnect.
+func (c *Converter) ToConnectLent(ctx context.Context, topic string, data []byte) (*connect.Schema, connect.Value, error) {
+	return c.toValue(ctx, topic, data, c.lent.again())
+}
+
+func (c *Converter) toValue(ctx context.Context, topic string, data []byte, room *slab) (*connect.Schema, connect.Value, error) {
 	if data == nil {
 		return nil, connect.Value{}, nil
 	}
@@ -205,7 +216,7 @@ func (c *Converter) ToConnect(ctx context.Context, topic string, data []byte) (*
 		}
 		c.recent = r
 	}
-	v, err := c.slab.read(r.dec, data[headerSize:])
+	v, err := room.read(r.dec, data[headerSize:])
 	if err != nil {
 		return nil, connect.Value{}, malformed(topic, fmt.Errorf("with schema id %d: %w", id, err))
 	}

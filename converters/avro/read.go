@@ -28,9 +28,33 @@ type slab struct {
 	values  []connect.Value
 	entries []connect.MapEntry
 	structs []connect.Struct
+	more    bool // whether values come from another piece than the first
 }
 
 const slabSize = 256
+
+// lent is a slab that gives out the same memory again.
+type lent struct {
+	slab
+	whole slab // what it began with
+}
+
+// again takes back everything that was given out.
+func (l *lent) again() *slab {
+	if l.whole.values == nil {
+		l.whole = slab{
+			values: make([]connect.Value, slabSize), entries: make([]connect.MapEntry, slabSize/2), structs: make([]connect.Struct, slabSize/8),
+		}
+	}
+	// Values are given out empty. When they did not do, all of them were given out.
+	used := len(l.whole.values) - len(l.values)
+	if l.more || used < 0 {
+		used = len(l.whole.values)
+	}
+	clear(l.whole.values[:used])
+	l.slab = l.whole
+	return &l.slab
+}
 
 var (
 	errShort  = errors.New("it ends in the middle of a value")
@@ -43,7 +67,7 @@ func (s *slab) cutValues(n int) []connect.Value {
 		if n > slabSize/4 {
 			return make([]connect.Value, n)
 		}
-		s.values = make([]connect.Value, slabSize)
+		s.values, s.more = make([]connect.Value, slabSize), true
 	}
 	v := s.values[:n:n]
 	s.values = s.values[n:]

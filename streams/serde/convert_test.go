@@ -2,6 +2,7 @@ package serde_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -142,6 +143,7 @@ func TestStructsOfAllFormats(t *testing.T) {
 			writer, reader := structOf[everything](t, converter()), structOf[everything](t, converter())
 			topic := "all-" + strings.ReplaceAll(name, " ", "-")
 			in, out := serde.Bind(writer, topic, false), serde.Bind(reader, topic, false)
+			var before, wanted everything // The last one: what is read next leaves it alone.
 			rapid.Check(t, func(t *rapid.T) {
 				want := randomEverything(t)
 				b, err := in.Append([]byte("before"), want)
@@ -157,7 +159,52 @@ func TestStructsOfAllFormats(t *testing.T) {
 				if err != nil || !reflect.DeepEqual(got, want) {
 					t.Fatalf("%+v\ncame back as\n%+v, %v", want, got, err)
 				}
+				if !reflect.DeepEqual(before, wanted) {
+					t.Fatalf("%+v\nbecame\n%+v when the next was read", wanted, before)
+				}
+				before, wanted = got, want
 			})
+		})
+	}
+}
+
+// TestStructsOfManyValues goes beyond what there is room for at first, and back.
+func TestStructsOfManyValues(t *testing.T) {
+	type numbers struct {
+		Rows [][]int64 `connect:"rows"`
+		Last *float64  `connect:"last"`
+	}
+	for name, converter := range converters(t) {
+		t.Run(name, func(t *testing.T) {
+			s := serde.Bind(structOf[numbers](t, converter()), "many-"+strings.ReplaceAll(name, " ", "-"), false)
+			random := rand.New(rand.NewPCG(1, 2))
+			var before, wanted numbers
+			for range 300 {
+				want := numbers{Rows: make([][]int64, random.IntN(3)*random.IntN(100))}
+				for i := range want.Rows {
+					want.Rows[i] = make([]int64, random.IntN(70))
+					for j := range want.Rows[i] {
+						want.Rows[i][j] = random.Int64N(100)
+					}
+				}
+				if random.IntN(2) == 0 {
+					last := random.Float64()
+					want.Last = &last
+				}
+				b, err := s.Append(nil, want)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := s.Decode(b)
+				clear(b)
+				if err != nil || !reflect.DeepEqual(got, want) {
+					t.Fatalf("%+v\ncame back as\n%+v, %v", want, got, err)
+				}
+				if !reflect.DeepEqual(before, wanted) {
+					t.Fatalf("%+v\nbecame\n%+v when the next was read", wanted, before)
+				}
+				before, wanted = got, want
+			}
 		})
 	}
 }

@@ -52,7 +52,7 @@ func presentReader(typ reflect.Type, s *connect.Schema) (readFunc, error) {
 	switch {
 	case typ == timeType && kind == connect.KindInt64 && s.Name() == timestampName:
 		return func(dst reflect.Value, v connect.Value) error {
-			dst.Set(reflect.ValueOf(time.UnixMilli(v.Int()).UTC()))
+			*dst.Addr().Interface().(*time.Time) = time.UnixMilli(v.Int()).UTC()
 			return nil
 		}, nil
 	case typ == bytesType && kind == connect.KindBytes:

@@ -1,10 +1,11 @@
 package serde
 
 import (
+	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
@@ -38,55 +39,117 @@ func Struct[T any](c connect.Converter) (Serde[T], error) {
 	if err != nil {
 		return nil, fmt.Errorf("serde: %s: %w", typ, err)
 	}
-	return &structSerde[T]{values: Of(c, schema), write: write}, nil
+	lent, _ := c.(lender)
+	base := &structSerde[T]{
+		converterTopic: converterTopic{shared: &converterShared{c: c}, schema: schema},
+		write:          write, lent: lent, aliases: holdsText(typ, nil),
+	}
+	return base.Bind("", false), nil
+}
+
+// lender is the ability of a converter to read data into memory that the next reading
+// uses again, which is most of the work of making values that are copied at once.
+type lender interface {
+	// ToConnectLent is ToConnect, but the value is valid until the next call only.
+	ToConnectLent(ctx context.Context, topic string, data []byte) (*connect.Schema, connect.Value, error)
 }
 
 type structSerde[T any] struct {
-	values Serde[connect.Value]
-	write  writeFunc
-	read   atomic.Pointer[structReader]
-}
+	converterTopic
+	write   writeFunc
+	lent    lender // nil when the converter is none
+	aliases bool   // whether T shares the bytes it is read from
 
-// structReader reads data of one schema.
-type structReader struct {
-	schema *connect.Schema
-	read   readFunc
+	// What a value goes through, so that reflection makes no memory for each; guarded by
+	// the locks of writing and reading.
+	in, out       *T
+	inRef, outRef reflect.Value
+	room          arena
+	schemaIn      *connect.Schema // that read is for
+	read          readFunc
 }
 
 // Bind implements Binder.
-func (s *structSerde[T]) Bind(topic string, key bool) Serde[T] {
-	return &structSerde[T]{values: Bind(s.values, topic, key), write: s.write}
+func (s *structSerde[T]) Bind(topic string, _ bool) Serde[T] {
+	bound := &structSerde[T]{converterTopic: s.converterTopic, write: s.write, lent: s.lent, aliases: s.aliases, in: new(T), out: new(T)}
+	bound.topic = topic
+	bound.inRef, bound.outRef = reflect.ValueOf(bound.in).Elem(), reflect.ValueOf(bound.out).Elem()
+	return bound
 }
 
 // Append implements Serde.
 func (s *structSerde[T]) Append(dst []byte, v T) ([]byte, error) {
-	return s.values.Append(dst, s.write(reflect.ValueOf(&v).Elem()))
+	if dst == nil {
+		dst = []byte{}
+	}
+	s.shared.writing.Lock()
+	defer s.shared.writing.Unlock()
+	*s.out = v
+	dst, err := s.shared.c.FromConnect(context.Background(), dst, s.topic, s.schema, s.write(&s.room, s.outRef))
+	var none T
+	*s.out = none // Nothing of it is kept.
+	s.room.again()
+	return dst, err
 }
 
 // Decode implements Serde.
 func (s *structSerde[T]) Decode(b []byte) (v T, err error) {
-	in, err := s.values.Decode(b)
+	s.shared.reading.Lock()
+	defer s.shared.reading.Unlock()
+	in, err := s.value(b)
 	if err != nil {
 		return v, err
 	}
 	if in.Kind() != connect.KindStruct {
 		return v, fmt.Errorf("the data is %v and no struct", in.Kind())
 	}
-	schema := in.Struct().Schema()
-	r := s.read.Load()
-	if r == nil || r.schema != schema {
+	if schema := in.Struct().Schema(); s.schemaIn != schema {
 		read, err := reader(reflect.TypeFor[T](), schema)
 		if err != nil {
 			return v, err
 		}
-		r = &structReader{schema: schema, read: read}
-		s.read.Store(r)
+		s.schemaIn, s.read = schema, read
 	}
-	return v, r.read(reflect.ValueOf(&v).Elem(), in)
+	if err := s.read(s.inRef, in); err != nil {
+		*s.in = v // What was read so far.
+		return v, err
+	}
+	v, *s.in = *s.in, v
+	return v, nil
+}
+
+// value reads data into a value that is used at once.
+func (s *structSerde[T]) value(b []byte) (v connect.Value, err error) {
+	if s.aliases || s.lent == nil {
+		b = append([]byte{}, b...)
+	}
+	if s.lent != nil {
+		_, v, err = s.lent.ToConnectLent(context.Background(), s.topic, b)
+	} else {
+		_, v, err = s.shared.c.ToConnect(context.Background(), s.topic, b)
+	}
+	return v, err
+}
+
+// holdsText tells whether a value of the type shares the bytes of strings it is read from.
+// path holds the structs around it.
+func holdsText(typ reflect.Type, path []reflect.Type) bool {
+	switch typ.Kind() {
+	case reflect.String, reflect.Map:
+		return true
+	case reflect.Pointer, reflect.Slice:
+		return holdsText(typ.Elem(), path)
+	case reflect.Struct:
+		if typ == timeType || slices.Contains(path, typ) {
+			return false
+		}
+		return slices.ContainsFunc(fieldsOf(typ), func(f structField) bool { return holdsText(f.typ, append(path, typ)) })
+	}
+	return false
 }
 
 type (
-	writeFunc func(v reflect.Value) connect.Value
+	writeFunc func(room *arena, v reflect.Value) connect.Value
 	readFunc  func(dst reflect.Value, v connect.Value) error
 )
 
@@ -97,6 +160,12 @@ var (
 
 // timestampName is the name of Connect's logical type of points in time.
 const timestampName = "org.apache.kafka.connect.data.Timestamp"
+
+// momentOf returns the time in v.
+func momentOf(v reflect.Value) time.Time {
+	at, _ := reflect.TypeAssert[time.Time](v)
+	return at
+}
 
 // intKinds are the kinds of integers; unsigned ones need the next larger.
 var intKinds = map[reflect.Kind]connect.Kind{
@@ -110,10 +179,10 @@ var scalars = map[reflect.Kind]struct {
 	kind  connect.Kind
 	write writeFunc
 }{
-	reflect.Bool:    {connect.KindBool, func(v reflect.Value) connect.Value { return connect.Bool(v.Bool()) }},
-	reflect.Float32: {connect.KindFloat32, func(v reflect.Value) connect.Value { return connect.Float32(float32(v.Float())) }},
-	reflect.Float64: {connect.KindFloat64, func(v reflect.Value) connect.Value { return connect.Float64(v.Float()) }},
-	reflect.String:  {connect.KindString, func(v reflect.Value) connect.Value { return connect.String(v.String()) }},
+	reflect.Bool:    {connect.KindBool, func(_ *arena, v reflect.Value) connect.Value { return connect.Bool(v.Bool()) }},
+	reflect.Float32: {connect.KindFloat32, func(_ *arena, v reflect.Value) connect.Value { return connect.Float32(float32(v.Float())) }},
+	reflect.Float64: {connect.KindFloat64, func(_ *arena, v reflect.Value) connect.Value { return connect.Float64(v.Float()) }},
+	reflect.String:  {connect.KindString, func(_ *arena, v reflect.Value) connect.Value { return connect.String(v.String()) }},
 }
 
 // writer makes the schema of a type and the function that turns its values into
@@ -123,12 +192,12 @@ func writer(typ reflect.Type, path []reflect.Type) (*connect.Schema, writeFunc, 
 	switch {
 	case typ == timeType:
 		schema := connect.SchemaDef{Kind: connect.KindInt64, Name: timestampName, Version: 1}.MustBuild()
-		return schema, func(v reflect.Value) connect.Value {
-			return connect.Int64(v.Interface().(time.Time).UnixMilli())
+		return schema, func(room *arena, v reflect.Value) connect.Value {
+			return connect.Int64(momentOf(v).UnixMilli())
 		}, nil
 	case typ == bytesType:
-		return connect.Of(connect.KindBytes), func(v reflect.Value) connect.Value {
-			return connect.Bytes(append([]byte{}, v.Bytes()...))
+		return connect.Of(connect.KindBytes), func(room *arena, v reflect.Value) connect.Value {
+			return connect.Bytes(v.Bytes())
 		}, nil
 	}
 	if s, ok := scalars[typ.Kind()]; ok {
@@ -136,9 +205,9 @@ func writer(typ reflect.Type, path []reflect.Type) (*connect.Schema, writeFunc, 
 	}
 	if kind, ok := intKinds[typ.Kind()]; ok {
 		if typ.Kind() >= reflect.Uint8 && typ.Kind() <= reflect.Uint32 {
-			return connect.Of(kind), func(v reflect.Value) connect.Value { return connect.IntOf(kind, int64(v.Uint())) }, nil
+			return connect.Of(kind), func(_ *arena, v reflect.Value) connect.Value { return connect.IntOf(kind, int64(v.Uint())) }, nil
 		}
-		return connect.Of(kind), func(v reflect.Value) connect.Value { return connect.IntOf(kind, v.Int()) }, nil
+		return connect.Of(kind), func(_ *arena, v reflect.Value) connect.Value { return connect.IntOf(kind, v.Int()) }, nil
 	}
 	switch typ.Kind() {
 	case reflect.Pointer:
@@ -146,11 +215,11 @@ func writer(typ reflect.Type, path []reflect.Type) (*connect.Schema, writeFunc, 
 		if err != nil {
 			return nil, nil, err
 		}
-		return schema.AsOptional(), func(v reflect.Value) connect.Value {
+		return schema.AsOptional(), func(room *arena, v reflect.Value) connect.Value {
 			if v.IsNil() {
 				return connect.Value{}
 			}
-			return write(v.Elem())
+			return write(room, v.Elem())
 		}, nil
 	case reflect.Slice, reflect.Map:
 		return manyWriter(typ, path)
@@ -168,10 +237,10 @@ func manyWriter(typ reflect.Type, path []reflect.Type) (*connect.Schema, writeFu
 	}
 	if typ.Kind() == reflect.Slice {
 		schema, err := connect.SchemaDef{Kind: connect.KindArray, Elem: elem}.Build()
-		return schema, func(v reflect.Value) connect.Value {
-			elems := make([]connect.Value, v.Len())
+		return schema, func(room *arena, v reflect.Value) connect.Value {
+			elems := room.cut(v.Len())
 			for i := range elems {
-				elems[i] = write(v.Index(i))
+				elems[i] = write(room, v.Index(i))
 			}
 			return connect.Array(elems)
 		}, err
@@ -180,10 +249,10 @@ func manyWriter(typ reflect.Type, path []reflect.Type) (*connect.Schema, writeFu
 		return nil, nil, fmt.Errorf("%s has keys that are no strings", typ)
 	}
 	schema, err := connect.SchemaDef{Kind: connect.KindMap, Key: connect.Of(connect.KindString), Elem: elem}.Build()
-	return schema, func(v reflect.Value) connect.Value {
+	return schema, func(room *arena, v reflect.Value) connect.Value {
 		entries := make([]connect.MapEntry, 0, v.Len())
 		for it := v.MapRange(); it.Next(); {
-			entries = append(entries, connect.MapEntry{Key: connect.String(it.Key().String()), Value: write(it.Value())})
+			entries = append(entries, connect.MapEntry{Key: connect.String(it.Key().String()), Value: write(room, it.Value())})
 		}
 		sortEntries(entries)
 		return connect.Map(entries)
@@ -209,12 +278,12 @@ func structWriter(typ reflect.Type, path []reflect.Type) (*connect.Schema, write
 		writes, index = append(writes, write), append(index, f.index)
 	}
 	schema, err := def.Build()
-	return schema, func(v reflect.Value) connect.Value {
-		values := make([]connect.Value, len(writes))
+	return schema, func(room *arena, v reflect.Value) connect.Value {
+		values := room.cut(len(writes))
 		for i, write := range writes {
-			values[i] = write(v.Field(index[i]))
+			values[i] = write(room, v.Field(index[i]))
 		}
-		return connect.StructValue(schema.StructOf(values))
+		return room.row(schema, values)
 	}, err
 }
 
