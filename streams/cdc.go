@@ -21,7 +21,8 @@ type CDC struct {
 	// Row is the schema of the table's rows. Columns are found by name; one the
 	// event does not have is null.
 	Row *connect.Schema
-	// StoredKey writes keys to the store; Key when nil.
+	// StoredKey writes keys to the store; Key when nil. See Table.Dealt about what it
+	// means for joins by foreign key.
 	StoredKey serde.Serde[connect.Value]
 	// TrustBefore takes the old row from the event when it is there, and keeps
 	// no store for it. This needs REPLICA IDENTITY FULL, and a record that is
@@ -46,7 +47,7 @@ func (c CDC) Table(b *Builder, opts ...With) *Table[connect.Value, connect.Value
 	}
 	t := &Table[connect.Value, connect.Value]{b: b, key: key, value: value}
 	in := source(b, c.Topic, c.Key, c.Envelope, With{Name: b.free(name + "-source")})
-	in.envelopes = true
+	in.envelopes, in.otherKey = true, c.StoredKey != nil
 	t.node = b.add(&node{op: "table", parents: []*node{in}}, With{Name: name})
 	if s.Store != "" || s.History != 0 {
 		b.keep(t.node, s, layoutOf(key))

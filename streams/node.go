@@ -28,6 +28,7 @@ type node struct {
 	envelopes  bool             // a source of change events
 
 	stores []*storeSpec // the stores it reads or writes
+	otherKey   bool             // a source whose keys are written with another Serde from there on
 	// together says that the topics its task reads must have as many partitions as
 	// each other.
 	together bool

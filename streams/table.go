@@ -11,6 +11,7 @@ type Table[K, V any] struct {
 	value serde.Serde[V]
 	// keeper keeps the rows for operators that look them up, when no other does.
 	keeper *Table[K, V]
+	dealt  *Table[K, V] // what Dealt has made of it
 }
 
 // Name returns the name of the operator the table comes out of.

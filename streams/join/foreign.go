@@ -29,7 +29,8 @@ func On[K, V, FK, W any](t *streams.Table[FK, W], key func(K, V) (fk FK, ok bool
 //
 // The tables need not lie in equally many partitions. The other table lies in its own by
 // the bytes of its keys, as Kafka's own producers cut topics: that is how what is asked
-// finds its way, and the answer goes to the partition that asked. Each row of the left
+// finds its way, and the answer goes to the partition that asked. One with a
+// CDC.StoredKey is dealt out anew for that (see [streams.Table.Dealt]). Each row of the left
 // table subscribes at the partition of its foreign key, through the topic
 // <application>-<name>-subscription-registration-topic, and is told about that key's
 // row, at once and whenever it changes, through the topic
@@ -42,7 +43,7 @@ func On[K, V, FK, W any](t *streams.Table[FK, W], key func(K, V) (fk FK, ok bool
 // a result stays that has lost its row while its own side was changing.
 func ForeignKey[K, V, FK, W, R any](l *streams.Table[K, V], on Reference[K, V, FK, W], how Joiner[K, V, W, R], value serde.Serde[R], opts ...streams.With) *streams.Table[K, R] {
 	set := options(opts)
-	l, r := l.Stored(), on.table.Stored()
+	l, r := l.Stored(), on.table.Dealt().Stored()
 	key, _ := l.Serdes()
 	foreign, row := r.Serdes()
 	f := &foreignKey[K, V, FK, W, R]{left: l, right: r, key: on.key, how: how}
