@@ -53,6 +53,8 @@ type application struct {
 	fleet   *fleet        // nil until the group has given out its tasks
 	stirred chan struct{} // closed and replaced when who has what may have changed
 
+	renewed bool // the next runner reads other topics than the last one; of the goroutine of run
+
 	copies atomic.Pointer[copies] // nil while no runner runs
 	board  board
 	thread threadFigures
@@ -182,6 +184,9 @@ func (a *application) run(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil || errors.Is(err, errCrash):
 			return
+		case errors.Is(err, errRematched):
+			a.e.cfg.Logger.Info("other topics match, and the application reads those", "app", a.ID)
+			a.renewed, wait = true, 0
 		case stops(err):
 			a.e.cfg.Logger.Error("application failed", "app", a.ID, "error", err)
 			select {
@@ -216,6 +221,9 @@ func (a *application) run(ctx context.Context) {
 // or a setting at fault, or lost data.
 func stops(err error) bool {
 	e, ok := errors.AsType[*connect.Error](err)
+	if errors.Is(err, state.ErrFailing) && ok && e.Code != failingCode {
+		return false // It is not what the error seems to be.
+	}
 	return ok && e.Class != connect.ClassRetriable && !errors.Is(err, state.ErrDamaged)
 }
 
@@ -224,6 +232,9 @@ func (a *application) once(ctx context.Context) error {
 	a.e.using.RLock()
 	defer a.e.using.RUnlock()
 	a.set(Starting, nil)
+	if err := a.e.kept(a.Topology); err != nil {
+		return err
+	}
 	plan, err := a.prepare(ctx)
 	if err != nil {
 		return err
@@ -242,6 +253,7 @@ func (a *application) once(ctx context.Context) error {
 		return err
 	}
 	tables.follow(ctx)
+	r.renewed, a.renewed = a.renewed, false
 	return r.run(ctx)
 }
 
@@ -250,6 +262,16 @@ func (a *application) prepare(ctx context.Context) (*partitionPlan, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	sources := a.Topology.Sources()
+	matched, err := a.match(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, topics := range matched {
+		sources = append(sources, topics...)
+	}
+	if len(sources) == 0 {
+		return nil, a.errUnmatched()
+	}
 	counts, err := a.e.client.PartitionsOf(ctx, sources...)
 	if err != nil {
 		return nil, err
@@ -266,9 +288,14 @@ func (a *application) prepare(ctx context.Context) (*partitionPlan, error) {
 	if err := a.checkMetadata(ctx); err != nil {
 		return nil, err
 	}
-	plan, err := planPartitions(a.Topology, counts)
+	plan, err := planPartitions(a.Topology, counts, matched)
 	if err != nil {
 		return nil, err
+	}
+	for _, n := range a.Topology.nodes {
+		if n.isSource && n.internal && plan.topics[n.topic] == 0 {
+			return nil, a.errUnmatched()
+		}
 	}
 	if err := a.makeTopics(ctx, plan); err != nil {
 		return nil, err
@@ -334,7 +361,7 @@ func (a *application) internalTopics(plan *partitionPlan) (specs []topics.Spec) 
 	}
 	for _, sub := range a.Topology.subs {
 		for _, s := range sub.stores {
-			if s.layout.Unlogged {
+			if s.layout.Unlogged || plan.tasks[sub.index] == 0 {
 				continue
 			}
 			specs = append(specs, topics.Spec{

@@ -53,6 +53,9 @@ type With struct {
 	// Topic ends the name of a repartition topic, after the application's id and
 	// a dash; the operator's name and "-repartition" when unset.
 	Topic string
+	// Pattern makes From read all topics whose whole names match its topic, which then is
+	// a regular expression. See Topics by pattern in the package's documentation.
+	Pattern bool
 	// Timestamps says which time the records of a source have.
 	Timestamps clock.Timestamps
 	// FixedKey makes the records that a FlatMap or a Process passes on keep the key of
@@ -91,6 +94,7 @@ func gather(opts []With) (s With) {
 		if o.Topic != "" {
 			s.Topic = o.Topic
 		}
+		s.Pattern = s.Pattern || o.Pattern
 		s.Timestamps = max(s.Timestamps, o.Timestamps)
 		s.FixedKey = s.FixedKey || o.FixedKey
 		if o.Op != "" {
@@ -120,6 +124,8 @@ func (b *Builder) add(n *node, s With) *node {
 		b.fault("streams.name.taken", s.Name, "two operators have this name", "give each its own with With{Name: …}")
 	case s.Name != "":
 		n.name = s.Name
+	case n.pattern != nil:
+		n.name = b.free(plainPattern(n.topic))
 	case n.isSource:
 		n.name = b.free(n.topic)
 	default:
@@ -181,6 +187,7 @@ func (b *Builder) Build() (*Topology, error) {
 	}
 	b.checkPlacings()
 	b.checkTimestamps()
+	b.checkPatterns()
 	if err := b.faults.OrNil(); err != nil {
 		return nil, err
 	}

@@ -37,6 +37,7 @@ type CDC struct {
 // events come twice; see CDC.TrustBefore.
 func (c CDC) Table(b *Builder, opts ...With) *Table[connect.Value, connect.Value] {
 	s := gather(opts)
+	b.onlyTopic(s, c.Topic, "a table")
 	name := s.Name
 	if name == "" {
 		name = b.free(c.Topic)

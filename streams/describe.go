@@ -34,6 +34,9 @@ func (t *Topology) describe(out *strings.Builder, n *node) {
 	switch {
 	case n.isSource:
 		kind, detail = "Source", fmt.Sprintf("(topics: [%s])", n.plainTopic())
+		if n.pattern != nil {
+			detail = fmt.Sprintf("(topics: %s)", n.plainTopic())
+		}
 	case n.isSink:
 		kind, detail = "Sink", fmt.Sprintf("(topic: %s)", n.plainTopic())
 	}
@@ -51,7 +54,7 @@ func (n *node) plainTopic() string {
 	if n.routed {
 		return "chosen by each record"
 	}
-	return strings.TrimPrefix(topicName("", n.topic), "-")
+	return strings.TrimPrefix(strings.TrimPrefix(topicName("", n.topic), "-"), patternMark)
 }
 
 func (n *node) storeNames() (names []string) {

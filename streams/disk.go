@@ -21,8 +21,11 @@ func (e *Engine) openDisk(tune func(*state.DiskOptions)) (err error) {
 		e.db = e.disk
 		return nil
 	}
-	if errors.Is(err, state.ErrFull) {
+	switch {
+	case errors.Is(err, state.ErrFull):
 		return e.errFull(err)
+	case errors.Is(err, state.ErrFailing):
+		return e.errFailing(err, connect.ClassFatal)
 	}
 	return &connect.Error{
 		Code: "streams.dir", Class: connect.ClassConfig, Place: e.cfg.Dir,
@@ -45,6 +48,24 @@ func (e *Engine) errDamaged(cause error) error {
 		Message: "the database with the state is damaged, and is replaced by what the changelogs have", Cause: cause,
 		Mend: "nothing now; check the disk",
 	}
+}
+
+const failingCode = "streams.state.failing"
+
+func (e *Engine) errFailing(cause error, class connect.Class) error {
+	return &connect.Error{
+		Code: failingCode, Class: class, Place: e.cfg.Dir,
+		Message: "the disk with the state cannot be read or written, and nothing that is kept there is processed", Cause: cause,
+		Mend: "see what the system's log says about the disk, mend or replace it, and start the process again: what its state lacks then is restored from changelogs",
+	}
+}
+
+// kept is an error for an application with stores whose disk fails. It holds using.
+func (e *Engine) kept(t *Topology) error {
+	if e.failing == nil || len(t.Stores()) == 0 {
+		return nil
+	}
+	return e.errFailing(e.failing, connect.ClassFatal)
 }
 
 // setAside tells of a damaged database that was moved away.
@@ -75,7 +96,10 @@ func (e *Engine) intact() error {
 	if e.disk == nil {
 		return nil
 	}
-	if err := e.disk.Damage(); err != nil {
+	switch err := e.disk.Damage(); {
+	case errors.Is(err, state.ErrFailing):
+		return e.errFailing(err, connect.ClassRetriable) // Once all have let go it is settled who can go on.
+	case err != nil:
 		return e.errDamaged(err)
 	}
 	return nil
@@ -98,7 +122,8 @@ func (e *Engine) watchDisk(ctx context.Context) {
 }
 
 // renew replaces the database once all applications and readers have let go of it. The
-// applications start anew then and restore their stores.
+// applications start anew then and restore their stores. Where the disk fails, those fail
+// that have some, and the others go on: the few positions they keep are in memory.
 func (e *Engine) renew(ctx context.Context) {
 	cause := e.disk.Damage()
 	e.using.Lock()
@@ -107,6 +132,10 @@ func (e *Engine) renew(ctx context.Context) {
 	defer e.open.Unlock()
 	for ctx.Err() == nil {
 		aside, err := e.disk.Renew()
+		if err == nil && errors.Is(cause, state.ErrFailing) {
+			e.failing = cause
+			return
+		}
 		if err == nil {
 			e.setAside(cause, aside)
 			return

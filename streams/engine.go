@@ -53,6 +53,10 @@ type Config struct {
 	// that each can be asked for those of all. Where an instance answers and what it
 	// has travels in the applications' groups.
 	Remote *query.Remote
+	// CountOperators counts the records of each operator for Status and for metrics, as
+	// Kafka Streams does at the recording level DEBUG. It costs about a nanosecond for each
+	// record at each operator; without it nothing.
+	CountOperators bool
 	// Logger hears about starts, rebalances and errors; none when nil.
 	Logger *slog.Logger
 }
@@ -110,6 +114,7 @@ type Engine struct {
 	open     sync.RWMutex // held for writing while the DB is closed
 	using    sync.RWMutex // held for reading by applications that run, before open
 	shut     bool         // guarded by open: the DB is closed
+	failing  error        // guarded by using and open, one to read: the disk fails, and the DB is in memory
 	repairs  atomic.Int64 // how often the DB was damaged and replaced
 	remote
 
@@ -131,7 +136,9 @@ type Engine struct {
 // A database that turns out to be damaged, then or later, is set aside in the state
 // directory, where at most one is kept, and the stores are restored from their changelogs;
 // those that are Unlogged begin empty. When the disk is full, commits wait until there is
-// room, and State tells so.
+// room, and State tells so. When it fails, applications with stores fail with the code
+// streams.state.failing, those without go on, and nothing is written to the directory any
+// more: it is as of an earlier commit, for the next Engine on it.
 func OpenEngine(cfg Config) (*Engine, error) { return openEngine(cfg, nil) }
 
 // openEngine is OpenEngine with a say in how the database is opened.

@@ -135,7 +135,7 @@ func (j *judge) log(f *fault.Fault) {
 // fault decides on an error at one operator. Those that are nobody's records' fault,
 // such as of the store, and those decided on already go up.
 func (t *task) fault(node string, err error) error {
-	if _, done := errors.AsType[judged](err); done || errors.Is(err, state.ErrDamaged) {
+	if _, done := errors.AsType[judged](err); done || errors.Is(err, state.ErrDamaged) || errors.Is(err, state.ErrFailing) {
 		return err
 	}
 	stage := fault.Writing

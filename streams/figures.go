@@ -23,6 +23,7 @@ type taskFigures struct {
 	busy, records, lateMean, lateMax       meter.Window
 	inputs                                 []*inputFigures
 	stores                                 []*storeFigures
+	operators                              []*operatorFigures
 }
 
 type inputFigures struct {
@@ -65,6 +66,7 @@ func (t *task) note(began time.Time) {
 	if f == nil {
 		return
 	}
+	t.noteOperators()
 	f.dropped.Add(n.dropped)
 	f.enforced.Add(n.enforced)
 	if n.processed > 0 {
@@ -108,6 +110,9 @@ func (t *task) measured() *task {
 	}
 	for _, st := range t.ordered {
 		t.figures.stores = append(t.figures.stores, st.figures)
+	}
+	for _, o := range t.operators {
+		t.figures.operators = append(t.figures.operators, &operatorFigures{name: o.node.name})
 	}
 	return t
 }

@@ -23,6 +23,7 @@ type GlobalTable[K, V any] struct {
 // topic is best a compacted one. With.Store, or else With.Name, names the store.
 func GlobalFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Serde[V], opts ...With) *GlobalTable[K, V] {
 	s := gather(opts)
+	b.onlyTopic(s, topic, "a global table")
 	name := s.Store
 	if name == "" {
 		name = s.Name

@@ -419,7 +419,7 @@ func TestPlanPartitions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := planPartitions(topology, map[string]int{"l": 3, "r": 5, "w": 2})
+	plan, err := planPartitions(topology, map[string]int{"l": 3, "r": 5, "w": 2}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -433,7 +433,7 @@ func TestPlanPartitions(t *testing.T) {
 	if topology, err = b.Build(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = planPartitions(topology, map[string]int{"l": 3, "r": 5}); err == nil {
+	if _, err = planPartitions(topology, map[string]int{"l": 3, "r": 5}, nil); err == nil {
 		t.Error("a join of topics with 3 and 5 partitions was planned")
 	}
 }

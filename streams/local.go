@@ -29,6 +29,7 @@ type Local struct {
 	offsets  map[string]int64
 	pending  []*kgo.Record
 	out      map[string][]*kgo.Record
+	met      map[string]bool // the topics that were compared with patterns
 	err      error
 	hub      *query.Hub
 	open     sync.RWMutex
@@ -116,6 +117,7 @@ func (l *Local) produce(r *kgo.Record, promise func(*kgo.Record, error)) {
 func (l *Local) failed(_ *kgo.Record, err error) { l.err = err }
 
 func (l *Local) reads(topic string) bool {
+	l.learn(topic)
 	if l.env.epochs != nil && topic == l.env.epochs.source.Topic {
 		return true
 	}
@@ -129,10 +131,36 @@ func (l *Local) reads(topic string) bool {
 	return slices.ContainsFunc(l.topology.globals, func(s *storeSpec) bool { return s.topic == topic })
 }
 
+// learn has the tasks read a topic that matches a pattern, when it is first met.
+func (l *Local) learn(topic string) {
+	patterns := l.topology.patterns()
+	if len(patterns) == 0 || l.met[topic] {
+		return
+	}
+	if l.met == nil {
+		l.met, l.env.matched = map[string]bool{}, map[string][]string{}
+	}
+	l.met[topic] = true
+	matched, err := l.topology.match(l.env.app, []string{topic})
+	if err != nil {
+		l.err = err
+		return
+	}
+	for pattern := range matched {
+		l.env.matched[pattern] = append(l.env.matched[pattern], topic)
+		for _, t := range l.tasks {
+			t.reads(pattern, topic)
+		}
+	}
+}
+
 // Put appends a record to a topic; a nil key or value is null. Nothing is
 // processed yet.
 func (l *Local) Put(topic string, key, value []byte, ms int64, headers ...Header) error {
 	if !l.reads(topic) {
+		if l.err != nil {
+			return l.err // It matches two patterns.
+		}
 		return fmt.Errorf("streams: the topology does not read topic %q, only %s", topic, strings.Join(l.topology.Sources(), ", "))
 	}
 	r := &kgo.Record{Topic: topic, Key: key, Value: value, Timestamp: time.UnixMilli(ms), Headers: headers, Offset: l.offsets[topic]}

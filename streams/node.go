@@ -2,6 +2,7 @@ package streams
 
 import (
 	"fmt"
+	"regexp"
 
 	"github.com/tidemill/tidemill/streams/clock"
 	"github.com/tidemill/tidemill/streams/serde"
@@ -20,15 +21,16 @@ type node struct {
 	// end of the name of a repartition topic, and partitions is how many the
 	// user wants, 0 for as many as its input has.
 	topic      string
+	pattern    *regexp.Regexp // of a source of all topics that match; topic has its text then
 	internal   bool
 	partitions int
 	timestamps clock.Timestamps // of a source
 	timedBy    any              // of a source: func(Record[K, V], int64) int64, or nil
 	routed     bool             // a sink to topics that the records choose
 	envelopes  bool             // a source of change events
+	otherKey   bool             // a source whose keys are written with another Serde from there on
 
 	stores []*storeSpec // the stores it reads or writes
-	otherKey   bool             // a source whose keys are written with another Serde from there on
 	// together says that the topics its task reads must have as many partitions as
 	// each other.
 	together bool

@@ -119,6 +119,7 @@ type guard[K, V any] struct {
 
 // guarded returns what takes in records for to, the instance of n.
 func guarded[K, V any](t *task, n *node, to receiver[K, V]) receiver[K, V] {
+	to = counted(t, n, to)
 	if !t.env.guarded {
 		return to
 	}

@@ -10,17 +10,25 @@ import (
 type partitionPlan struct {
 	topics map[string]int // by the name nodes use
 	tasks  []int          // of each sub-topology
+	// matched are the topics that match patterns, by what nodes call these.
+	matched map[string][]string
 }
 
 // planPartitions works out the partitions of repartition topics and the tasks of
 // sub-topologies from those of the topics of others, which counts has. A
 // repartition topic has as many as its user wants, or as the other topics of those
-// who read it, or as those who write it have tasks.
-func planPartitions(t *Topology, counts map[string]int) (*partitionPlan, error) {
-	p := &partitionPlan{topics: map[string]int{}, tasks: make([]int, len(t.subs))}
+// who read it, or as those who write it have tasks. A pattern, of which matched has the
+// topics, counts as one with as many as the largest of these.
+func planPartitions(t *Topology, counts map[string]int, matched map[string][]string) (*partitionPlan, error) {
+	p := &partitionPlan{topics: map[string]int{}, tasks: make([]int, len(t.subs)), matched: matched}
 	writers := map[string]int{}
 	for _, n := range t.nodes {
 		switch {
+		case n.pattern != nil:
+			for _, topic := range matched[n.topic] {
+				p.topics[topic] = counts[topic]
+				p.topics[n.topic] = max(p.topics[n.topic], counts[topic])
+			}
 		case n.isSource && !n.internal:
 			p.topics[n.topic] = counts[n.topic]
 		case n.isSource && n.partitions > 0:
@@ -35,7 +43,7 @@ func planPartitions(t *Topology, counts map[string]int) (*partitionPlan, error) 
 			p.count(sub)
 		}
 		for _, n := range t.nodes {
-			if !n.isSource || p.topics[n.topic] > 0 {
+			if !n.isSource || n.pattern != nil || p.topics[n.topic] > 0 {
 				continue
 			}
 			want := p.tasks[n.sub]
@@ -67,7 +75,8 @@ func (p *partitionPlan) check(t *Topology) error {
 				joins = n.name
 			}
 		}
-		for _, topic := range sub.sources {
+		for _, in := range sub.inputs(p.matched) {
+			topic := in.topic
 			if joins == "" || p.topics[topic] == p.tasks[sub.index] {
 				continue
 			}

@@ -167,8 +167,14 @@ func (a *application) reached(store string, from func(state.ID) state.Reader, p 
 	if !inputs {
 		return at, nil
 	}
-	for _, source := range a.Topology.subs[a.subOf(store)].sources {
-		topic := topicName(a.ID, source)
+	a.mu.Lock()
+	var matched map[string][]string
+	if a.plan != nil {
+		matched = a.plan.matched
+	}
+	a.mu.Unlock()
+	for _, in := range a.Topology.subs[a.subOf(store)].inputs(matched) {
+		topic := topicName(a.ID, in.topic)
 		if err := note('s', topic, topic); err != nil {
 			return nil, err
 		}

@@ -65,6 +65,11 @@ type runner struct {
 	lastDone  time.Time
 	lastPurge time.Time
 
+	// rematched says that other topics match the patterns, and renewed that this runner is
+	// here because of that and the group has not been asked to look again.
+	rematched atomic.Bool
+	renewed   bool
+
 	// asking is told to the group when this member wants it to look again, asked is when
 	// it last did, and askAgain after which time it may do so again.
 	asking   atomic.Uint64
@@ -89,19 +94,19 @@ func newRunner(ctx context.Context, a *application, plan *partitionPlan, tables 
 	for _, sub := range a.Topology.subs {
 		stores += len(sub.stores) * plan.tasks[sub.index]
 		var group []string
-		for _, topic := range sub.sources {
-			if a.Transactions != nil && a.Topology.internalTopic(topic) {
+		for _, in := range sub.inputs(plan.matched) {
+			if a.Transactions != nil && a.Topology.internalTopic(in.topic) {
 				continue
 			}
-			group = append(group, topicName(a.ID, topic))
-			r.bySource[topicName(a.ID, topic)] = sub
+			group = append(group, topicName(a.ID, in.topic))
+			r.bySource[topicName(a.ID, in.topic)] = sub
 		}
 		groups = append(groups, group)
 	}
 	r.env = &taskEnv{
 		app: a.ID, db: a.e.db, out: r, metrics: &a.metrics,
 		cacheBytes: a.e.cfg.CacheBytes / int64(max(stores, 1)), idle: a.MaxIdle, now: time.Now,
-		globals: tables.stores, guarded: a.guarded.Load(),
+		globals: tables.stores, guarded: a.guarded.Load(), matched: plan.matched, counting: a.e.cfg.CountOperators,
 	}
 	for _, g := range tables.stores {
 		g.st.cache.SetLimit(r.env.cacheBytes)
@@ -292,6 +297,7 @@ func (r *runner) run(ctx context.Context) error {
 	r.sending = sending
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastCommit, stop) })()
 	defer r.startCopies(ctx)()
+	defer r.watchTopics(ctx)()
 	err := r.a.shield(func() error { return r.loop(ctx) })
 	if ctx.Err() != nil && err == nil && !r.mustAbort {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastCommit)
@@ -482,6 +488,9 @@ func (r *runner) work(ctx context.Context) error {
 		return r.workEpochs(ctx)
 	}
 	r.keepUp()
+	if err := r.rematch(); err != nil {
+		return err
+	}
 	for more := !r.a.paused.Load(); more && ctx.Err() == nil; {
 		more = false
 		if err := r.punctuate(); err != nil {
@@ -569,6 +578,11 @@ func (r *runner) assigned(_ context.Context, _ *kgo.Client, parts map[string][]i
 	}
 	for topic, ps := range parts {
 		sub := r.bySource[topic]
+		if sub == nil {
+			// Who leads the group knows of a topic that matches, and this member not yet.
+			r.rematched.Store(true)
+			continue
+		}
 		for _, p := range ps {
 			id := taskID{sub.index, p}
 			if r.tasks[id] != nil || r.fresh[id] != nil || r.broken != nil {
@@ -622,8 +636,12 @@ func (r *runner) drop(parts map[string][]int32) {
 		return
 	}
 	for topic, ps := range parts {
+		sub := r.bySource[topic]
 		for _, p := range ps {
-			id := taskID{r.bySource[topic].index, p}
+			if sub == nil {
+				break
+			}
+			id := taskID{sub.index, p}
 			if t := r.tasks[id]; t != nil {
 				delete(r.tasks, id)
 				r.a.setHere(id, false)

@@ -33,6 +33,7 @@ type streamSource[K, V any] struct {
 // decode reads r into s.rec and reports whether it could be read. What cannot be
 // read goes the way the application has chosen.
 func (s *streamSource[K, V]) decode(r *kgo.Record) (ok bool, err error) {
+	s.ahead = nil // What was read ahead is written over.
 	s.rec = Record[K, V]{NoKey: r.Key == nil, NoValue: r.Value == nil, Time: r.Timestamp.UnixMilli(), Headers: r.Headers}
 	if !s.rec.NoKey {
 		if s.rec.Key, err = s.key.Decode(r.Key); err != nil {
@@ -97,7 +98,8 @@ func (t *task) unreadable(n *node, r *kgo.Record, part string, cause error) erro
 	return t.env.judge.decide(f, true)
 }
 
-// From reads a topic as a stream: every record for itself.
+// From reads a topic as a stream: every record for itself. With.Pattern it reads all that
+// match.
 func From[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Serde[V], opts ...With) *Stream[K, V] {
 	n := source(b, topic, key, value, gather(opts))
 	return &Stream[K, V]{b: b, node: n}
@@ -105,8 +107,15 @@ func From[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Se
 
 // source adds the node of a stream source.
 func source[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Serde[V], s With) *node {
-	n := b.add(&node{op: "source", topic: topic, isSource: true, timestamps: s.Timestamps}, s)
+	n := &node{op: "source", topic: topic, isSource: true, timestamps: s.Timestamps}
+	b.patternNode(n, s)
+	b.add(n, s)
 	n.build = func(t *task) (any, error) {
+		if n.pattern != nil {
+			src := &streamSource[K, V]{t: t, node: n}
+			t.readMatched(n.topic, func(topic string) (sourceNode, timer) { return matchedOf(src, topic, key, value) })
+			return src, nil
+		}
 		kafka := topicName(t.env.app, topic)
 		src := &streamSource[K, V]{t: t, node: n, key: serde.Bind(key, kafka, true), value: serde.Bind(value, kafka, false)}
 		t.read(topic, src, timer{how: n.timestamps, of: src.timed(n.timedBy), high: -1})

@@ -26,7 +26,7 @@ func (e *Engine) Status(ctx context.Context, id string) (*status.Application, er
 	s, why := e.State(id)
 	out := &status.Application{
 		ID: id, Instance: e.instance, State: string(s), Error: status.NewError(why), Guarantee: "at_least_once",
-		Transactions: a.Transactions != nil, Tasks: []status.Task{}, Standbys: a.standbys(), Thread: a.threadStatus(),
+		Transactions: a.Transactions != nil, CountsOperators: e.cfg.CountOperators, Tasks: []status.Task{}, Standbys: a.standbys(), Thread: a.threadStatus(),
 	}
 	if a.ExactlyOnce {
 		out.Guarantee = "exactly_once_v2"
@@ -95,6 +95,9 @@ func (a *application) taskStatus(f *taskFigures, ends map[string]map[int32]topic
 		p.Lag = max(p.End-from, 0)
 		t.Partitions = append(t.Partitions, p)
 	}
+	for _, o := range f.operators {
+		t.Operators = append(t.Operators, status.Operator{Name: o.name, Processed: o.taken.Load(), Records: o.rate.Read()})
+	}
 	for _, st := range f.stores {
 		t.Stores = append(t.Stores, st.status())
 	}
@@ -156,7 +159,10 @@ func (e *Engine) measureDisk(a *application, out *status.Application) {
 	if e.shut {
 		return
 	}
-	out.Disk = &status.Disk{Dir: e.cfg.Dir, Repairs: e.repairs.Load()}
+	out.Disk = &status.Disk{Dir: e.cfg.Dir, Repairs: e.repairs.Load(), Failing: e.failing != nil}
+	if e.failing != nil {
+		return
+	}
 	if out.Disk.Full = e.disk.Full() != nil; out.Disk.Full {
 		return // Whoever asks the database may have to wait for it.
 	}

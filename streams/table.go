@@ -31,6 +31,7 @@ func (t *Table[K, V]) StoreName() string {
 // when Materialized says so or an operator needs them.
 func TableFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Serde[V], opts ...With) *Table[K, V] {
 	s := gather(opts)
+	b.onlyTopic(s, topic, "a table")
 	name := s.Name
 	if name == "" {
 		name = b.free(topic)

@@ -40,8 +40,10 @@ type taskEnv struct {
 	idle       time.Duration
 	globals    map[*storeSpec]*globalStore
 	now        func() time.Time
-	epochs     *epochs // nil but in transaction mode
-	guarded    bool    // the panics of each operator are caught there
+	epochs     *epochs             // nil but in transaction mode
+	matched    map[string][]string // the topics that match patterns
+	counting   bool                // what each operator takes in is counted
+	guarded    bool                // the panics of each operator are caught there
 }
 
 // task runs one partition of one sub-topology. It is used by one goroutine at a
@@ -54,8 +56,9 @@ type task struct {
 	stores     map[*storeSpec]*taskStore
 	ordered    []*taskStore // parents before children, the order of flushing
 	instances  map[*node]any
-	building   *node            // the operator whose instance is being made
-	holds      map[*node]holder // in transaction mode
+	building   *node                     // the operator whose instance is being made
+	holds      map[*node]holder          // in transaction mode
+	matching   map[string][]func(*queue) // the sources by pattern, by what nodes call these
 	slab       slab
 	streamTime int64
 	savedTime  int64 // streamTime as of the last commit
@@ -66,8 +69,9 @@ type task struct {
 	dirty      bool      // something was processed since the last commit
 	wantCommit bool      // a processor asked for one
 
-	figures *taskFigures // nil where nobody reads them
-	tally   tally
+	figures   *taskFigures // nil where nobody reads them
+	tally     tally
+	operators []*operatorTally // with counting
 
 	current  *kgo.Record     // the record that is being processed, nil between records
 	punctual [2]punctuations // by Clock
@@ -101,8 +105,8 @@ func openStores(env *taskEnv, sub *subTopology, partition int32) (*task, error) 
 	if t.meta, err = env.db.Open(metaStore(env.app), partition); err != nil {
 		return nil, fmt.Errorf("opening the positions of task %s: %w", t.id, err)
 	}
-	for _, topic := range sub.sources {
-		q := &queue{topic: topicName(env.app, topic), name: topic, first: -1}
+	for _, in := range sub.inputs(env.matched) {
+		q := &queue{topic: topicName(env.app, in.topic), name: in.name, first: -1}
 		if env.epochs != nil && isRepartition(q) {
 			t.loops = append(t.loops, q)
 		} else {
@@ -139,19 +143,23 @@ func (t *task) openStore(spec *storeSpec) error {
 
 // read binds a source operator to its queue.
 func (t *task) read(topic string, src sourceNode, tm timer) {
-	if t.env.guarded {
-		g := &guardedSource{sourceNode: src, t: t, n: t.building}
-		src, tm = g, g.timed(tm)
-	}
 	for _, qs := range [][]*queue{t.queues, t.loops} {
 		for _, q := range qs {
 			if q.name == topic {
-				q.sources = append(q.sources, src)
-				q.timer = tm
-				q.node = t.building.name
+				t.bind(t.building, q, src, tm)
 			}
 		}
 	}
+}
+
+// bind has an operator take in the records of a queue.
+func (t *task) bind(n *node, q *queue, src sourceNode, tm timer) {
+	if t.env.guarded {
+		g := &guardedSource{sourceNode: src, t: t, n: n}
+		src, tm = g, g.timed(tm)
+	}
+	q.sources = append(q.sources, src)
+	q.timer, q.node = tm, n.name
 }
 
 // outgoing returns a record to be sent.

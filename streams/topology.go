@@ -108,8 +108,8 @@ func topicName(app, topic string) string {
 // changelogName returns the changelog topic of a store.
 func changelogName(app, store string) string { return app + "-" + store + changelogSuffix }
 
-// Sources lists the topics of others that the topology reads, those of global
-// tables included, sorted.
+// Sources lists the topics of others that the topology reads by their names, those of
+// global tables included, sorted.
 func (t *Topology) Sources() []string {
 	topics := t.topics(func(n *node) bool { return n.isSource })
 	for _, s := range t.globals {
@@ -127,7 +127,7 @@ func (t *Topology) Sinks() []string { return t.topics(func(n *node) bool { retur
 
 func (t *Topology) topics(which func(*node) bool) (topics []string) {
 	for _, n := range t.nodes {
-		if which(n) && !n.internal && !n.routed && !slices.Contains(topics, n.topic) {
+		if which(n) && !n.internal && !n.routed && n.pattern == nil && !slices.Contains(topics, n.topic) {
 			topics = append(topics, n.topic)
 		}
 	}

@@ -66,6 +66,8 @@ func checkSettling(n *node, fault func(code, place, message, mend string)) {
 	case n.op == "table" && !slices.ContainsFunc(n.stores, own):
 		fault("streams.transaction.unkept", n.name, "the table is not kept, and would pass on what rows are in the midst of a transaction",
 			"keep it, with With{Store: …}")
+	case n.pattern != nil:
+		fault("streams.transaction.pattern", n.name, "topics by pattern come and go, and transactions need all of theirs", "name the topics, and bring streams of several together with Stream.Merge")
 	case n.isSource && !n.internal && !n.envelopes:
 		fault("streams.transaction.source", n.name, "topic "+n.topic+" is not read as change events", "read it with CDC")
 	}

@@ -42,6 +42,7 @@ const (
 	settingSecret      = "ksql.internal.secret"
 	settingStale       = "ksql.query.pull.enable.standby.reads"
 	settingStaleLag    = "ksql.query.pull.max.allowed.offset.lag"
+	settingRecording   = "ksql.streams.metrics.recording.level"
 )
 
 func sqlConfigDef() *connect.ConfigDef {
@@ -68,6 +69,8 @@ func sqlConfigDef() *connect.ConfigDef {
 			Doc: "Whether copies of a table may answer pull queries when the worker that has it does not."},
 		connect.ConfigKey{Name: settingStaleLag, Type: connect.TypeLong, Default: "9223372036854775807", Importance: connect.Low, Group: "SQL",
 			Doc: "How many changes a copy that answers pull queries may lack."},
+		connect.ConfigKey{Name: settingRecording, Default: "INFO", Check: connect.OneOf("INFO", "DEBUG", "TRACE"), Importance: connect.Low, Group: "SQL",
+			Doc: "With DEBUG, or TRACE, each operator of a query counts its records for the metrics."},
 	).OpenTo(func(string) bool { return true })
 }
 
@@ -107,6 +110,7 @@ func (n *sqlNode) Run(ctx context.Context) error {
 	runner, err := streams.OpenEngine(streams.Config{
 		Brokers: brokers, Client: options, Dir: n.settings.String(settingStateDir),
 		CacheBytes: n.settings.Int64(settingCache), Replication: n.settings.Int(settingReplication), Logger: n.log, Remote: n.remote(),
+		CountOperators: !strings.EqualFold(n.settings.String(settingRecording), "INFO"),
 	})
 	if err != nil {
 		return err

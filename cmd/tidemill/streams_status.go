@@ -155,6 +155,9 @@ func printApplication(w io.Writer, one *status.Application) error {
 		if d.Full {
 			room = ", the disk is full"
 		}
+		if d.Failing {
+			room = ", the disk fails"
+		}
 		fmt.Fprintf(w, "  state in %s, %d bytes, repaired %d times%s\n", d.Dir, d.Bytes, d.Repairs, room)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

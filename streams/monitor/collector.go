@@ -51,6 +51,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		e := emit.Emitter{Out: out}
 		e.Gauge("tidemill_streams_state_bytes", "Bytes of the state directory.", float64(disk.Bytes))
 		e.Gauge("tidemill_streams_state_full", "Whether there is no room for the state.", truth(disk.Full))
+		e.Gauge("tidemill_streams_state_failing", "Whether the disk with the state fails.", truth(disk.Failing))
 		e.Count("tidemill_streams_state_repairs_total", "How often damaged state was set aside and restored.", disk.Repairs)
 	}
 }
@@ -77,7 +78,7 @@ func (c *Collector) client(e emit.Emitter, a *status.Application) {
 	alive := a.State != "FAILED" && a.State != "STOPPED"
 	e.Gauge(client+"alive_stream_threads", "Threads that are alive.", truth(alive))
 	e.Count(client+"failed_stream_threads", "How often processing ended with an error.", a.Thread.Restarts+int64(truth(a.State == "FAILED")))
-	e.Gauge(client+"recording_level", "The recording level: everything is recorded.", 2)
+	e.Gauge(client+"recording_level", "The recording level: 1, DEBUG, where each operator counts, else 0, INFO.", truth(a.CountsOperators))
 	if text, err := c.Source.Drawn(a.ID, false); err == nil {
 		e.With("topology_description", text).Gauge(client+"topology_description", "The topology, as a label.", 1)
 	}
@@ -158,7 +159,13 @@ func task(e emit.Emitter, a *status.Application, t *status.Task) {
 		buffered += p.Buffered
 		at := e.With("topic", p.Topic, "partition", strconv.Itoa(int(p.Partition)))
 		at.Gauge("tidemill_streams_lag_records", "Records of the partition that are not processed yet.", float64(p.Lag))
-		e.With("processor_node_id", p.Node, "topic", p.Topic).Count("kafka_streams_stream_processor_node_metrics_process_total", "Records that a source has taken in.", p.Processed)
+		e.With("processor_node_id", p.Node, "topic", p.Topic).Count("kafka_streams_stream_processor_node_metrics_process_total", "Records that an operator has taken in.", p.Processed)
+	}
+	for _, o := range t.Operators {
+		const node = "kafka_streams_stream_processor_node_metrics_"
+		at := e.With("processor_node_id", o.Name)
+		at.Count(node+"process_total", "Records that an operator has taken in.", o.Processed)
+		at.Gauge(node+"process_rate", "Records taken in in a second.", o.Records.Rate)
 	}
 	e.Gauge(task+"active_buffer_count", "Records that wait to be processed.", float64(buffered))
 }

@@ -64,7 +64,8 @@ type Disk struct {
 // creates it when it is missing.
 //
 // A full disk is no error of an open DB: commits wait until there is room, and Full tells
-// so meanwhile.
+// so meanwhile. Neither is one that fails: what is committed from then on is in memory, and
+// Damaged tells so.
 func OpenDisk(dir string, o DiskOptions) (*Disk, error) {
 	if o.CacheBytes == 0 {
 		o.CacheBytes = 64 << 20
@@ -98,12 +99,13 @@ func OpenDisk(dir string, o DiskOptions) (*Disk, error) {
 func (d *Disk) open() (err error) {
 	d.health = &health{hurt: make(chan struct{})}
 	d.ids, d.taken = map[string]uint32{}, map[uint32]bool{catalogue: true}
-	d.room = newRoom(d.base, d.tellRoom)
+	health := d.health
+	d.room = newRoom(d.base, d.tellRoom, func(err error) { d.tellFailing(health.note(err)) })
 	if err := d.base.MkdirAll(d.dir, 0o755); err != nil {
-		return fmt.Errorf("making the state directory %s: %w", d.dir, err)
+		return failing(fmt.Errorf("making the state directory %s: %w", d.dir, err))
 	}
 	if d.lock, err = pebble.LockDirectory(d.dir, d.base); err != nil {
-		return fmt.Errorf("opening the state directory %s, which one process at a time may use: %w", d.dir, err)
+		return failing(fmt.Errorf("opening the state directory %s, which one process at a time may use: %w", d.dir, err))
 	}
 	if err = d.openEngine(); err == nil {
 		if err = d.load(); err != nil {
@@ -115,6 +117,8 @@ func (d *Disk) open() (err error) {
 		d.room.waits.Store(true)
 	case isFull(err):
 		err = fmt.Errorf("%w: %w", ErrFull, err)
+	case isFailing(err):
+		err = failing(err)
 	case !refused(err) && !errors.Is(err, ErrDamaged):
 		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
@@ -176,6 +180,12 @@ func (d *Disk) tellRoom(err error) {
 		d.options.Logger.Error("state store: nothing is committed until there is room on the disk", "dir", d.dir, "error", err)
 	default:
 		d.options.Logger.Info("state store: there is room on the disk again", "dir", d.dir)
+	}
+}
+
+func (d *Disk) tellFailing(err error) {
+	if d.options.Logger != nil {
+		d.options.Logger.Error("state store: the disk fails, and nothing is written to it any more", "dir", d.dir, "error", err)
 	}
 }
 
@@ -460,8 +470,9 @@ func (l engineLogger) Errorf(format string, args ...any) {
 }
 
 // Fatalf is called when the engine can no longer keep what it promised, for
-// example when a disk that is not full refuses to be written. Going on would lose state
-// without a word; the process ends and recovers from what is on disk.
+// example when its log cannot be written for a reason that is neither a full nor a failing
+// disk. Going on would lose state without a word; the process ends and recovers from what is
+// on disk.
 func (l engineLogger) Fatalf(format string, args ...any) {
 	l.Errorf(format, args...)
 	panic("state store: " + fmt.Sprintf(format, args...))

@@ -26,7 +26,8 @@
 // A full disk is no error of a DB on disk: commits wait until there is room, and [Disk.Full]
 // tells so. Every block is read with its checksum, so a file that is not what it was gives
 // [ErrDamaged] and never another value; [Disk.Renew], and DiskOptions.Damaged when it is
-// opened, set the DB aside and go on with an empty one, to be filled from elsewhere.
+// opened, set the DB aside and go on with an empty one, to be filled from elsewhere. Of a
+// disk that fails, which is [ErrFailing], nothing is asked any more.
 //
 // Window and session stores are wrappers ([Windows], [Sessions]) that order
 // time after the key, so that the windows of one key lie side by side.

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // ErrDamaged says that files of a DB are missing or not what they were.
@@ -24,12 +25,18 @@ type health struct {
 	err  error         // set before that
 }
 
-// note takes down damage, and says so in the error.
+// note takes down damage and that the disk fails, and says so in the error.
 func (h *health) note(err error) error {
-	if err == nil || !damage(err) {
+	switch {
+	case err == nil:
+		return nil
+	case isFailing(err):
+		err = failing(err)
+	case damage(err):
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	default:
 		return err
 	}
-	err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	h.once.Do(func() {
 		h.err = err
 		close(h.hurt)
@@ -65,11 +72,12 @@ func refused(err error) bool {
 	return is && number != syscall.ENOENT || isFull(err)
 }
 
-// Damaged is closed when files of the DB turn out to be missing or not what they were.
-// Reads may give errors from then on, which are ErrDamaged; Renew makes the DB usable.
+// Damaged is closed when files of the DB turn out to be missing or not what they were, or
+// when the disk fails. Reads may give errors from then on, which are ErrDamaged or
+// ErrFailing, and nothing is written to a disk that fails; Renew makes the DB usable.
 func (d *Disk) Damaged() <-chan struct{} { return d.health.hurt }
 
-// Damage is what is wrong with the files of the DB, nil when nothing is.
+// Damage is what is wrong with the files of the DB or with the disk, nil when nothing is.
 func (d *Disk) Damage() error {
 	select {
 	case <-d.health.hurt:
@@ -82,7 +90,13 @@ func (d *Disk) Damage() error {
 // Renew sets a damaged DB aside, where the one before it is removed, and goes on with an
 // empty one. Nobody uses the DB meanwhile, and nothing that it gave out is used after
 // that: IDs, Readers, Batches and Snapshots. After an error it can be called again.
+//
+// Where the disk fails, the empty one is in memory, and the one on the disk is left as it
+// is, for a process that opens it when the disk does its work again.
 func (d *Disk) Renew() (aside string, err error) {
+	if errors.Is(d.Damage(), ErrFailing) {
+		return "", d.renewInMemory()
+	}
 	if d.db != nil {
 		// It is not known what state the engine is in; what it has to say about its end
 		// is of no use.
@@ -102,6 +116,16 @@ func (d *Disk) Renew() (aside string, err error) {
 	}
 	aside, d.aside = d.aside, ""
 	return aside, nil
+}
+
+// renewInMemory leaves the disk alone from now on.
+func (d *Disk) renewInMemory() error {
+	d.room.lost.Store(true)
+	d.room.end()
+	// What a failing disk says about the end of its use changes nothing.
+	_, _ = d.closeEngine(), d.unlock()
+	d.db, d.aside, d.base = nil, "", vfs.NewMem()
+	return d.open()
 }
 
 // closeEngine closes the engine, whatever state it is in.

@@ -12,8 +12,12 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// ErrFull says that there is no room on the disk.
-var ErrFull = errors.New("state: the disk is full")
+// ErrFull says that there is no room on the disk, and ErrFailing that the disk does not do
+// what it is asked any more, or is read-only all at once.
+var (
+	ErrFull    = errors.New("state: the disk is full")
+	ErrFailing = errors.New("state: the disk fails")
+)
 
 // tryRoomEvery is how often a write that found no room is tried again.
 const tryRoomEvery = 250 * time.Millisecond
@@ -24,10 +28,12 @@ const tryRoomEvery = 250 * time.Millisecond
 // A DB that is closed while the disk is full does not wait. From then on nothing reaches
 // the disk any more, neither writes nor removals, as if the process had been killed at
 // that moment, and the engine is told that all went well. What it finds when it is opened
-// again is the state as of an earlier commit, whole.
+// again is the state as of an earlier commit, whole. So it is too from the first write on
+// that a failing disk refuses.
 type room struct {
 	vfs.FS
-	told func(err error) // of a full disk, and with nil of room again
+	told   func(err error) // of a full disk, and with nil of room again
+	failed func(err error) // of a failing one
 
 	waits  atomic.Bool   // writes may wait
 	over   chan struct{} // closed: nobody waits any more
@@ -40,12 +46,31 @@ type room struct {
 	err     error      // what they met
 }
 
-func newRoom(fs vfs.FS, told func(error)) *room {
-	return &room{FS: fs, told: told, over: make(chan struct{}), void: vfs.NewMem()}
+func newRoom(fs vfs.FS, told, failed func(error)) *room {
+	return &room{FS: fs, told: told, failed: failed, over: make(chan struct{}), void: vfs.NewMem()}
 }
 
 func isFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// isFailing tells whether an error is one of the disk, or of what lies between: nothing
+// that the one who asked has done. A file system whose disk fails becomes read-only.
+func isFailing(err error) bool {
+	for _, number := range []syscall.Errno{syscall.EIO, syscall.EROFS, syscall.ENXIO, syscall.ENODEV, syscall.ESTALE} {
+		if errors.Is(err, number) {
+			return true
+		}
+	}
+	return false
+}
+
+// failing says in an error that the disk fails, if that is it.
+func failing(err error) error {
+	if isFailing(err) {
+		err = fmt.Errorf("%w: %w", ErrFailing, err)
+	}
+	return err
 }
 
 // full tells what writes wait for, nil when none does.
@@ -63,7 +88,7 @@ func (s *room) try(do func() error) error {
 	if s.lost.Load() {
 		return nil
 	}
-	err := do()
+	err := s.once(do)
 	if !isFull(err) || !s.waits.Load() {
 		return err
 	}
@@ -74,13 +99,25 @@ func (s *room) try(do func() error) error {
 	for isFull(err) {
 		select {
 		case <-tick.C:
-			err = do()
+			err = s.once(do)
 		case <-s.over:
 			s.lost.Store(true)
 			return nil
 		}
 	}
 	return err
+}
+
+// once does something that needs a disk. Of an open DB whose disk fails nothing reaches it
+// from then on.
+func (s *room) once(do func() error) error {
+	err := do()
+	if err == nil || !isFailing(err) || !s.waits.Load() {
+		return err
+	}
+	s.lost.Store(true)
+	s.failed(err)
+	return nil
 }
 
 func (s *room) begin(err error) {

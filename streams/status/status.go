@@ -16,11 +16,13 @@ type Application struct {
 	Error *Error `json:"error,omitempty"`
 	// Guarantee is at_least_once or exactly_once_v2, and Transactions tells that the
 	// transactions of the source are kept together.
-	Guarantee    string    `json:"processingGuarantee"`
-	Transactions bool      `json:"transactions,omitempty"`
-	Tasks        []Task    `json:"tasks"`
-	Standbys     []Standby `json:"standbys"`
-	Thread       Thread    `json:"thread"`
+	Guarantee    string `json:"processingGuarantee"`
+	Transactions bool   `json:"transactions,omitempty"`
+	// CountsOperators tells that tasks have Operators.
+	CountsOperators bool      `json:"countsOperators,omitempty"`
+	Tasks           []Task    `json:"tasks"`
+	Standbys        []Standby `json:"standbys"`
+	Thread          Thread    `json:"thread"`
 	// Disk is the state directory, which the applications of a process share; nil when
 	// state is kept in memory.
 	Disk *Disk `json:"disk,omitempty"`
@@ -66,6 +68,8 @@ type Disk struct {
 	// replaced since the process started.
 	Full    bool  `json:"full"`
 	Repairs int64 `json:"repairs"`
+	// Failing tells that the disk fails and is not used any more.
+	Failing bool `json:"failing"`
 }
 
 // Thread counts what all tasks of an application do, which take turns in one thread, and
@@ -97,6 +101,9 @@ type Task struct {
 	State      string      `json:"state"` // RUNNING or RESTORING
 	Partitions []Partition `json:"partitions"`
 	Stores     []Store     `json:"stores"`
+	// Operators count what each operator but the sources has taken in, where that is asked
+	// for.
+	Operators []Operator `json:"operators,omitempty"`
 
 	Processed int64 `json:"processed"`
 	Dropped   int64 `json:"dropped"`
@@ -115,6 +122,14 @@ func (t *Task) Lag() (n int64) {
 		n += p.Lag
 	}
 	return n
+}
+
+// Operator counts the records of one operator of a task.
+type Operator struct {
+	Name      string `json:"name"`
+	Processed int64  `json:"processed"`
+
+	Records meter.Figures `json:"-"`
 }
 
 // Partition is one that a task reads.
