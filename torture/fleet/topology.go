@@ -157,9 +157,22 @@ func joins(moves *streams.Stream[string, string], accounts *streams.Table[string
 	join.Streams(debits, others, near, join.Left(func(_ string, p join.Pair[string, string]) string {
 		return recount.Paired(p.Left, or(p.Right, p.HasRight))
 	}), streams.With{Name: "pairs"}).To(recount.Pairs, text, text)
+	lately(moves, or)
 	join.StreamTable(debits, accounts, join.Left(func(_ string, p join.Pair[string, string]) string {
 		return recount.Look(p.Left, or(p.Right, p.HasRight))
 	}), text, streams.With{Name: "enriched"}).To(recount.Enriched, text, text)
+}
+
+// lately joins debits with the last credit of their account at their time: they wait for
+// those that come late, and credits are kept for a while. Ticks wait too, and move the time
+// of those on that wait before them.
+func lately(moves *streams.Stream[string, string], or func(string, bool) string) {
+	credits := moves.Filter(func(_, v string) bool { return v[0] == recount.Credit }, streams.With{Name: "credits"}).
+		ToTable(text, text, streams.With{Name: "credited", Store: "credited", History: recount.History})
+	patient := moves.Filter(func(_, v string) bool { return v[0] != recount.Credit }, streams.With{Name: "patient"})
+	join.StreamTable(patient, credits, join.Left(func(_ string, p join.Pair[string, string]) string {
+		return recount.Late(p.Left, or(p.Right, p.HasRight))
+	}), text, streams.With{Name: "lately", Grace: recount.Patience}).To(recount.Lately, text, text)
 }
 
 // sums add all accounts up, and join each with the size of its group.

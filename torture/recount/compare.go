@@ -76,6 +76,7 @@ func (e *Expected) Compare(list []Result) (all []Anomaly) {
 	add(Windows, sequences(e.windows, got[Windows]))
 	add(Closed, sequences(closed, got[Closed]))
 	add(Pairs, multiples(e.pairs, got[Pairs]))
+	add(Lately, sequences(e.lately, got[Lately]))
 	add(Enriched, e.lookups(got[Enriched]))
 	add(Total, finals(map[string]string{AllAccounts: e.total}, got[Total]))
 	add(Members, finals(e.members, got[Members]))

@@ -10,6 +10,7 @@
 //	ticks                ─┘                        ├─ windows   their number and sum in each second, every change
 //	                                               ├─ closed    the same, once, when the second is over
 //	                                               ├─ pairs     debits with the credits near them, or alone
+//	                                               ├─ lately    debits, which wait for that, with the last credit before them
 //	                                               ├─ enriched  debits with the account as it was
 //	changes of accounts ─── accounts, 4 partitions ┴─┬─ total    the sum of all
 //	                                                 └─ members  each with the number of accounts in its group
@@ -22,6 +23,7 @@
 // # What is compared
 //
 //	counts, windows   every result of every key, in order
+//	lately            the same
 //	closed            one result of each window
 //	pairs             each result as often as it must be there
 //	enriched          every result in order, and the accounts never go back

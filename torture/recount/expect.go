@@ -40,6 +40,7 @@ type Expected struct {
 	windows  map[string][]string       // By key and start.
 	pairs    map[string]map[string]int // By key.
 	enriched map[string][]string       // The debits of each account, in order.
+	lately   map[string][]string       // By key.
 	total    string
 	members  map[string]string
 }
@@ -57,7 +58,7 @@ func Paired(debit, credit string) string { return debit + "+" + credit }
 
 // Expect works the results out.
 func (in *Inputs) Expect() *Expected {
-	e := &Expected{in: in, counts: map[string]int{}, enriched: map[string][]string{}, windows: map[string][]string{}, pairs: map[string]map[string]int{}}
+	e := &Expected{in: in, counts: map[string]int{}, enriched: map[string][]string{}, lately: map[string][]string{}, windows: map[string][]string{}, pairs: map[string]map[string]int{}}
 	var parts [Partitions][]Move
 	for _, m := range in.Moves {
 		e.counts[m.Key]++
@@ -70,6 +71,7 @@ func (in *Inputs) Expect() *Expected {
 	for _, moves := range parts {
 		e.aggregate(moves)
 		e.join(moves)
+		e.late(moves)
 	}
 	e.accounts()
 	return e

@@ -48,6 +48,11 @@ func faithful(in *Inputs) (list []Result) {
 			}
 		}
 	}
+	for key, values := range e.lately {
+		for _, v := range values {
+			add(Lately, key, v)
+		}
+	}
 	for key, debits := range e.enriched {
 		states := in.Accounts[key]
 		for i, d := range debits {
@@ -93,6 +98,27 @@ func TestFaithful(t *testing.T) {
 				together++
 			}
 		}
+	}
+	early, met, waited := 0, 0, 0
+	for key, values := range e.lately {
+		for i, v := range values {
+			debit, credit, _ := strings.Cut(v, "<-")
+			switch {
+			case credit == Gone:
+				early++
+			default:
+				met++
+			}
+			if i < len(e.enriched[key]) && e.enriched[key][i] != debit {
+				waited++ // They leave in another order than they came in.
+			}
+		}
+		if len(values) != len(e.enriched[key]) {
+			t.Errorf("%d of %d debits of %s leave", len(values), len(e.enriched[key]), key)
+		}
+	}
+	if early == 0 || met == 0 || waited == 0 {
+		t.Errorf("%d debits find nothing, %d a credit, and %d are in another order", early, met, waited)
 	}
 	if late == 0 || alone == 0 || together == 0 || e.members["3"] != "" {
 		t.Errorf("%d are late, %d alone, %d together", late, alone, together)

@@ -20,6 +20,7 @@ const (
 	Closed   = "fleet.closed"
 	Pairs    = "fleet.pairs"
 	Enriched = "fleet.enriched"
+	Lately   = "fleet.lately"
 	Total    = "fleet.total"
 	Members  = "fleet.members"
 	Beats    = "fleet.beats"
@@ -27,7 +28,7 @@ const (
 
 // Results are the topics that the application writes.
 func Results() []string {
-	return []string{Counts, Windows, Closed, Pairs, Enriched, Total, Members, Beats}
+	return []string{Counts, Windows, Closed, Pairs, Enriched, Lately, Total, Members, Beats}
 }
 
 // Partitions is the number of partitions of the results, and of what the application
@@ -35,12 +36,15 @@ func Results() []string {
 const Partitions = 4
 
 // The windows: those of the aggregates are tumbling ones, and those of the join reach
-// equally far before and after.
+// equally far before and after. Credits are kept as a table with a history, for which
+// debits wait: both are less than the time by which some are late.
 const (
 	WindowSize  = time.Second
 	WindowGrace = 2 * time.Second
 	JoinReach   = 40 * time.Millisecond
 	JoinGrace   = 2 * time.Second
+	History     = 1200 * time.Millisecond
+	Patience    = 800 * time.Millisecond
 )
 
 // Groups is the number of groups of accounts.
