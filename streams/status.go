@@ -23,9 +23,8 @@ func (e *Engine) Status(ctx context.Context, id string) (*status.Application, er
 	if err != nil {
 		return nil, err
 	}
-	s, why := e.State(id)
 	out := &status.Application{
-		ID: id, Instance: e.instance, State: string(s), Error: status.NewError(why), Guarantee: "at_least_once",
+		ID: id, Instance: e.instance, Guarantee: "at_least_once",
 		Transactions: a.Transactions != nil, CountsOperators: e.cfg.CountOperators, Tasks: []status.Task{}, Standbys: a.standbys(), Thread: a.threadStatus(),
 	}
 	if a.ExactlyOnce {
@@ -38,6 +37,10 @@ func (e *Engine) Status(ctx context.Context, id string) (*status.Application, er
 		out.Tasks = append(out.Tasks, a.taskStatus(f, ends))
 	}
 	e.measureDisk(a, out)
+	// The brokers may have taken their time: what tasks have done meanwhile they have not done
+	// in the state from before that.
+	s, why := e.State(id)
+	out.State, out.Error = string(s), status.NewError(why)
 	return out, nil
 }
 

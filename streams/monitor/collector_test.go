@@ -44,7 +44,7 @@ func TestCollector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := streams.OpenEngine(streams.Config{Brokers: brokers, Dir: t.TempDir(), Instance: "one"})
+	e, err := streams.OpenEngine(streams.Config{Brokers: brokers, Dir: t.TempDir(), Instance: "one", CountOperators: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,9 @@ func TestCollector(t *testing.T) {
 		"stream_task_metrics_dropped_records_total":            {thread, task},
 		"stream_task_metrics_enforced_processing_total":        {thread, task},
 		"stream_task_metrics_restore_remaining_records_total":  {thread, task},
-		"stream_processor_node_metrics_process_total":          {thread, task, `processor_node_id="source"`},
+		"stream_processor_node_metrics_process_total":          {thread, task, "processor_node_id="},
+		"stream_processor_node_metrics_process_rate":           {thread, task, "processor_node_id="},
+		"stream_metrics_recording_level":                       nil,
 		"stream_state_metrics_suppression_buffer_size_current": {thread, task, "persistent_state_id="},
 		"stream_record_cache_metrics_hit_ratio_avg":            {thread, task, "record_cache_id="},
 	} {
