@@ -55,7 +55,7 @@ func (s *Sessions) EndBy(last int64) { s.last = last }
 func (s *Sessions) Latest() (last int64, err error) {
 	it := s.seg.store.Scan(Range{Hi: noSegment, Reverse: true})
 	last = -1
-	if it.Next() && len(it.Key()) > SegmentPrefix {
+	if it.Next() && len(it.Key()) > segmentPrefix {
 		n, length := int64(binary.BigEndian.Uint64(it.Key())), s.seg.spec.length()
 		if last = math.MaxInt64; n < last/length {
 			last = (n+1)*length - 1
@@ -92,7 +92,7 @@ func (s *Sessions) Find(key []byte, from, to int64, visit func(Session) error) e
 		s.lo = AppendSessionKey(append(s.lo[:0], segment...), key, 0, max(from, 0))
 		s.hi = append(AppendSessionKey(append(s.hi[:0], segment...), key, math.MaxInt64, math.MaxInt64), 0)
 		return walk(s.seg.store, Range{Lo: s.lo, Hi: s.hi}, func(local, value []byte) error {
-			k, start, end, ok := SplitSessionKey(local[SegmentPrefix:])
+			k, start, end, ok := SplitSessionKey(local[segmentPrefix:])
 			if !ok || start > to || !bytes.Equal(k, key) {
 				return nil
 			}
@@ -107,7 +107,7 @@ func (s *Sessions) Find(key []byte, from, to int64, visit func(Session) error) e
 func (s *Sessions) FindAll(from, to int64, visit func(Session) error) error {
 	return s.seg.each(from, to, func(segment []byte) error {
 		return walk(s.seg.store, Range{Lo: segment, Hi: PrefixEnd(segment)}, func(local, value []byte) error {
-			k, start, end, ok := SplitSessionKey(local[SegmentPrefix:])
+			k, start, end, ok := SplitSessionKey(local[segmentPrefix:])
 			if !ok || end < from || end > to {
 				return nil
 			}

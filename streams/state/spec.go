@@ -40,9 +40,9 @@ type Spec struct {
 	Unlogged bool
 }
 
-// SegmentPrefix is how many bytes a local key of a store with segments has in front
+// segmentPrefix is how many bytes a local key of a store with segments has in front
 // of the key as the changelog has it.
-const SegmentPrefix = 8
+const segmentPrefix = 8
 
 // Segmented tells whether keys have the number of their segment in front. What has
 // expired then lies side by side, and goes in one step.
@@ -52,7 +52,7 @@ func (s *Spec) Segmented() bool { return s.Retention > 0 && s.Form != Plain }
 func (s *Spec) Prefix() int {
 	switch {
 	case s.Segmented():
-		return SegmentPrefix
+		return segmentPrefix
 	case s.History > 0:
 		return 1
 	}
@@ -132,8 +132,8 @@ func (s *Spec) Locate(local []byte) {
 		return
 	}
 	n := uint64(math.MaxUint64)
-	if len(local) > SegmentPrefix {
-		n = uint64(s.segment(s.Time(local[SegmentPrefix:])))
+	if len(local) > segmentPrefix {
+		n = uint64(s.segment(s.Time(local[segmentPrefix:])))
 	}
 	binary.BigEndian.PutUint64(local, n)
 }

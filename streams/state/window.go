@@ -88,7 +88,7 @@ func (w *Windows) Fetch(key []byte, from, to int64, visit func(Window) error) er
 		w.lo = AppendWindowKey(append(w.lo[:0], segment...), key, max(from, 0), 0)
 		w.hi = append(AppendWindowKey(append(w.hi[:0], segment...), key, to, math.MaxUint32), 0)
 		return walk(w.seg.store, Range{Lo: w.lo, Hi: w.hi}, func(local, value []byte) error {
-			k, start, seq, ok := SplitWindowKey(local[SegmentPrefix:])
+			k, start, seq, ok := SplitWindowKey(local[segmentPrefix:])
 			// A longer key that begins like this one can lie between.
 			if !ok || !bytes.Equal(k, key) {
 				return nil
@@ -103,7 +103,7 @@ func (w *Windows) Fetch(key []byte, from, to int64, visit func(Window) error) er
 func (w *Windows) FetchAll(from, to int64, visit func(Window) error) error {
 	return w.seg.each(from, to, func(segment []byte) error {
 		return walk(w.seg.store, Range{Lo: segment, Hi: PrefixEnd(segment)}, func(local, value []byte) error {
-			k, start, seq, ok := SplitWindowKey(local[SegmentPrefix:])
+			k, start, seq, ok := SplitWindowKey(local[segmentPrefix:])
 			if !ok || start < from || start > to {
 				return nil
 			}
@@ -145,7 +145,7 @@ func (s *segments) each(from, to int64, visit func(segment []byte) error) error 
 func (s *segments) eachOf(first, last int64, visit func(segment []byte) error) error {
 	at := s.at
 	if s.walking || at == nil {
-		at = make([]byte, SegmentPrefix) // The scratch is that of a walk around this one.
+		at = make([]byte, segmentPrefix) // The scratch is that of a walk around this one.
 	}
 	if !s.walking {
 		s.at, s.walking = at, true
@@ -163,8 +163,8 @@ func (s *segments) eachOf(first, last int64, visit func(segment []byte) error) e
 // next returns the first used segment in lo…hi.
 func (s *segments) next(lo, hi []byte) (segment []byte, err error) {
 	it := s.store.Scan(Range{Lo: lo, Hi: hi})
-	if it.Next() && len(it.Key()) >= SegmentPrefix {
-		segment = bytes.Clone(it.Key()[:SegmentPrefix])
+	if it.Next() && len(it.Key()) >= segmentPrefix {
+		segment = bytes.Clone(it.Key()[:segmentPrefix])
 	}
 	return segment, it.Close()
 }
