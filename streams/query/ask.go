@@ -17,6 +17,8 @@ const (
 	opScan     = "scan"
 	opSpan     = "span"
 	opVersions = "versions"
+	// opGets asks for several rows, each of its own partition, for several callers.
+	opGets = "gets"
 )
 
 // question is what one instance asks another, or itself, of one partition of a store.
@@ -33,6 +35,7 @@ type question struct {
 	MaxLag    int64    `json:"max_lag,omitempty"`
 	AtLeast   Position `json:"at_least,omitempty"`
 	Report    bool     `json:"report,omitempty"` // whether seen is wanted
+	Gets      []single `json:"gets,omitempty"`   // of opGets
 
 	seen Position // how far the answer was, set by who answers
 }

@@ -9,12 +9,12 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
@@ -110,6 +110,12 @@ func (o *Remote) Open(ctx context.Context) (l net.Listener, address string, err 
 type Peers struct {
 	remote *Remote
 	client *http.Client
+
+	ctx    context.Context // of requests for several callers
+	stop   context.CancelFunc
+	asking sync.WaitGroup // those who serve a line
+	mu     sync.Mutex
+	lines  map[lineKey]*line
 }
 
 // The times after which an instance counts as unreachable: until it begins to answer, and
@@ -121,7 +127,8 @@ const (
 
 // Peers returns what asks others.
 func (o *Remote) Peers() *Peers {
-	return &Peers{remote: o, client: &http.Client{
+	ctx, stop := context.WithCancel(context.Background())
+	return &Peers{remote: o, ctx: ctx, stop: stop, lines: map[lineKey]*line{}, client: &http.Client{
 		// Where an instance is, is what the group says, and nobody else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
@@ -131,11 +138,20 @@ func (o *Remote) Peers() *Peers {
 	}}
 }
 
-// Close ends idle connections.
-func (p *Peers) Close() { p.client.CloseIdleConnections() }
+// Close ends what is asked together, and idle connections.
+func (p *Peers) Close() {
+	p.stop()
+	p.mu.Lock() // Nobody comes between the last one and the end.
+	p.asking.Wait()
+	p.mu.Unlock()
+	p.client.CloseIdleConnections()
+}
 
 // ask asks an instance. What may go away by itself is an error of class ClassRetriable.
 func (p *Peers) ask(ctx context.Context, in Instance, q *question, visit func(Row) error) error {
+	if q.Op == opGet && q.AtLeast == nil && !q.Report {
+		return p.get(ctx, in, q, visit)
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	body, err := json.Marshal(q)
@@ -147,7 +163,7 @@ func (p *Peers) ask(ctx context.Context, in Instance, q *question, visit func(Ro
 		return unreachable(in, err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != answerType {
+	if !answers(resp) {
 		return refused(in, resp)
 	}
 	stalled := time.AfterFunc(goOnWithin, stop)
@@ -171,14 +187,13 @@ func (p *Peers) ask(ctx context.Context, in Instance, q *question, visit func(Ro
 			}
 			continue
 		}
-		if _, told := errors.AsType[*connect.Error](err); told || errors.Is(err, errFrame) {
-			return err
-		}
-		return &connect.Error{
-			Code: "streams.remote.broken", Class: connect.ClassRetriable, Place: in.place(),
-			Message: "the answer was cut off", Mend: "ask again", Cause: err,
-		}
+		return broken(in, err)
 	}
+}
+
+// answers tells whether an answer is one to a question.
+func answers(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusOK && resp.Header.Get("Content-Type") == answerType
 }
 
 // send sends a question.

@@ -58,7 +58,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", answerType)
 	frames := &frameWriter{w: bufio.NewWriterSize(patient{w, http.NewResponseController(w)}, q.room())}
 	rows, err := h.find(q.App, q.Store)
-	if err == nil {
+	switch {
+	case err != nil:
+	case q.Op == opGets:
+		err = rows.answerGets(r.Context(), &q, frames)
+	default:
 		err = rows.here(r.Context(), &q, frames.row)
 	}
 	// When the answer cannot be written, the one who asked is gone or sees it cut off.

@@ -2,6 +2,7 @@ package query
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,8 @@ import (
 //
 //	'r'  uvarint length, key; uvarint length, value; varint time in milliseconds
 //	'v'  the same, and varint time from which on the key had another row
+//	'n'  one of several rows that were asked for is not there
+//	'x'  uvarint length, the fault as JSON of one of several; others follow
 //	'f'  uvarint length, the fault as JSON; nothing follows
 //	'e'  uvarint length, how far the answer is as JSON; nothing follows
 //
@@ -22,6 +25,8 @@ import (
 const (
 	frameRow     = 'r'
 	frameVersion = 'v'
+	frameNone    = 'n'
+	frameRefused = 'x'
 	frameFault   = 'f'
 	frameEnd     = 'e'
 )
@@ -69,27 +74,43 @@ func (f *frameWriter) part(b []byte) {
 	f.buf = append(binary.AppendUvarint(f.buf, uint64(len(b))), b...)
 }
 
+// none says that one of several rows is not there.
+func (f *frameWriter) none() error { return f.w.WriteByte(frameNone) }
+
+// refused says why one of several questions is not answered.
+func (f *frameWriter) refused(err error) error { return f.text(frameRefused, away(err)) }
+
 func (f *frameWriter) end(at Position, err error) error {
-	f.buf = append(f.buf[:0], frameEnd)
-	var last any = at
 	if err != nil {
-		e := connect.AsError(err)
-		f.buf[0] = frameFault
-		away := fault{Code: e.Code, Class: uint8(e.Class), Place: e.Place, Message: e.Message, Mend: e.Mend}
-		if e.Cause != nil {
-			away.Cause = e.Cause.Error()
-		}
-		last = away
+		err = f.text(frameFault, away(err))
+	} else {
+		err = f.text(frameEnd, at)
 	}
-	text, err := json.Marshal(last)
 	if err != nil {
-		return err
-	}
-	f.part(text)
-	if _, err = f.w.Write(f.buf); err != nil {
 		return err
 	}
 	return f.w.Flush()
+}
+
+func (f *frameWriter) text(kind byte, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	f.buf = append(f.buf[:0], kind)
+	f.part(text)
+	_, err = f.w.Write(f.buf)
+	return err
+}
+
+// away makes an error one that can travel.
+func away(err error) fault {
+	e := connect.AsError(err)
+	f := fault{Code: e.Code, Class: uint8(e.Class), Place: e.Place, Message: e.Message, Mend: e.Mend}
+	if e.Cause != nil {
+		f.Cause = e.Cause.Error()
+	}
+	return f
 }
 
 // frameReader reads an answer.
@@ -132,6 +153,31 @@ func (f *frameReader) next() (row Row, end bool, at Position, err error) {
 		return row, false, nil, decodeFault(f.value)
 	}
 	return row, false, nil, errFrame
+}
+
+// single reads the answer to one of several questions. An error that is this one's alone is
+// a refusal.
+func (f *frameReader) single() (row Row, found bool, err error) {
+	switch kind, err := f.r.ReadByte(); {
+	case err != nil:
+		return row, false, cutOff(err)
+	case kind == frameNone:
+		return row, false, nil
+	case kind == frameRefused:
+		if f.value, err = f.part(f.value); err != nil {
+			return row, false, cutOff(err)
+		}
+		return row, false, &refusal{decodeFault(f.value)}
+	}
+	if err := f.r.UnreadByte(); err != nil {
+		return row, false, err
+	}
+	row, end, _, err := f.next()
+	if end && err == nil {
+		err = errFrame
+	}
+	row.Value = bytes.Clone(row.Value) // The reader keeps it.
+	return row, err == nil, err
 }
 
 func decodeFault(text []byte) error {
