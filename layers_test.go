@@ -18,7 +18,7 @@ var floors = []string{
 	"internal/failpoint",
 	"connect  internal/meter  internal/javatime  internal/kafkalog  streams/state  streams/clock",
 	"config  converters/*  transforms  registry  sources/*  sinks/*  streams/sql/functions  streams/serde  streams/fault  streams/query  streams/topics  streams/status  internal/emit  connect/connecttest  streams/state/statetest  plugin/internal/*",
-	"streams/txn",
+	"streams/txn  worker/fleet",
 	"worker  streams  streams/txn/txntest  internal/devstack  internal/testenv/*  torture/storm  plugin  plugin/host",
 	"streams/join  streams/window  streams/monitor  streams/reset  streams/streamstest  torture/chaos  torture/oracle  torture/recount",
 	"streams/sql  streams/cogroup  torture/fleet  bench/apps",
@@ -31,7 +31,7 @@ var floors = []string{
 var owners = map[string]string{
 	"github.com/jackc/pglogrepl":    "sources/postgres bench torture",
 	"github.com/jackc/pgx":          "sources/postgres sinks/postgres pgwire internal/devstack cmd/* bench torture torture/*",
-	"github.com/twmb/franz-go":      "internal/kafkalog internal/devstack worker streams streams/fault streams/topics cmd/* bench bench/apps torture torture/*",
+	"github.com/twmb/franz-go":      "internal/kafkalog internal/devstack worker worker/fleet streams streams/fault streams/topics cmd/* bench bench/apps torture torture/*",
 	"github.com/hamba/avro":         "converters/avro registry",
 	"github.com/riferrei/srclient":  "converters/avro",
 	"github.com/cockroachdb/pebble": "streams/state",

@@ -55,14 +55,16 @@ func (u users) knows(name, password string) bool {
 	return subtle.ConstantTimeCompare(got[:], want[:]) == 1 && found
 }
 
-// authenticate asks for a name and a password on every route, if there are users.
+// authenticate asks for a name and a password on every route but those that workers use
+// among themselves, if there are users.
 // Without users, credentials that a client sends are ignored.
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	if len(s.users) == 0 {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if name, password, given := r.BasicAuth(); !given || !s.users.knows(name, password) {
+		// Workers have no password for each other: they sign.
+		if name, password, given := r.BasicAuth(); !isInternal(r) && (!given || !s.users.knows(name, password)) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="tidemill", charset="UTF-8"`)
 			s.writeError(w, r, fail(http.StatusUnauthorized, "User cannot access the resource."))
 			return

@@ -78,11 +78,13 @@ func (s *Server) serve(r route) http.Handler {
 		defer cancel()
 		req = req.WithContext(ctx)
 		req.Body = timed
-		a, err := r.answer(req)
+		a, done, err := s.answerAnywhere(w, req, r.answer)
 		_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
-		if err != nil {
+		switch {
+		case done:
+		case err != nil:
 			s.writeError(w, req, err)
-		} else {
+		default:
 			s.write(w, a)
 		}
 		_ = control.Flush() // What cannot be flushed is sent when the handler returns.

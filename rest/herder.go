@@ -12,10 +12,10 @@ import (
 // errors.go maps to statuses.
 type Herder interface {
 	viewer
-	editor
-	operator
+	changer
 	offsetKeeper
 	host
+	peer
 }
 
 // viewer shows connectors.
@@ -31,6 +31,12 @@ type taskViewer interface {
 	TaskStatus(id worker.TaskID) (worker.TaskStatus, error)
 	TaskConfigs(name string) ([]worker.TaskInfo, error)
 	Details(name string) ([]worker.TaskDetails, error)
+}
+
+// changer changes connectors.
+type changer interface {
+	editor
+	operator
 }
 
 // editor changes which connectors there are.

@@ -31,6 +31,8 @@ func (s *Server) routes() []route {
 		{method: "PUT", path: "/connectors/{name}/resume", answer: s.resume},
 		{method: "PUT", path: "/connectors/{name}/stop", answer: s.stop},
 		{method: "GET", path: "/connectors/{name}/tasks", answer: s.listTasks},
+		{method: "POST", path: "/connectors/{name}/tasks", answer: s.putTaskConfigs},
+		{method: "PUT", path: "/connectors/{name}/fence", answer: s.fence},
 		{method: "GET", path: "/connectors/{name}/tasks-config", answer: s.taskConfigs},
 		{method: "GET", path: "/connectors/{name}/tasks/{task}/status", answer: s.taskStatus},
 		{method: "POST", path: "/connectors/{name}/tasks/{task}/restart", answer: s.restartTask},

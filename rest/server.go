@@ -56,6 +56,7 @@ type Server struct {
 	// bodyTimeout is the constant, unless a test has less time.
 	bodyTimeout time.Duration
 	users       users
+	peers       *http.Client // To other workers.
 	headers     []header
 	tls         *tls.Config
 	// queries are the ends of the running queries, by their names.
@@ -90,6 +91,7 @@ func New(o Options) (*Server, error) {
 		o: o, log: o.Log, strict: c.String("rest.compat.errors") == "strict", mask: c.Bool("rest.mask.secrets"),
 		maxBody: c.Int64("rest.max.body.bytes"), timeout: c.Duration("rest.request.timeout.ms"), bodyTimeout: bodyTimeout,
 	}
+	s.peers = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSHandshakeTimeout: headerTimeout}}
 	s.streams, s.endStreams = context.WithCancel(context.Background())
 	s.headers, _ = parseHeaders(c.String("response.http.headers.config"))
 	var faults connect.Errors

@@ -49,6 +49,19 @@ func (h *standIn) Info() worker.ServerInfo {
 	return worker.ServerInfo{Version: "4.0.0", Commit: "abc", KafkaClusterID: "cluster-1"}
 }
 
+func (h *standIn) PutTaskConfigs(ctx context.Context, name string, _ []byte, by *worker.Signature) error {
+	return h.Fence(ctx, name, by)
+}
+
+func (h *standIn) Fence(_ context.Context, _ string, by *worker.Signature) error {
+	if by == nil || by.Value == "" {
+		return coded("request.invalid", "Internal request missing required signature")
+	}
+	return h.fails
+}
+
+func (h *standIn) CatchUp(context.Context) error { return nil }
+
 func (h *standIn) Health(context.Context) worker.Health { return h.health }
 
 func (h *standIn) Connectors() []string {

@@ -42,13 +42,13 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 func (c *collector) worker(e emit.Emitter) {
 	m := c.h.rt.metrics
 	c.h.mu.Lock()
-	share := c.h.share
+	share, place := c.h.share, c.h.place
 	c.h.mu.Unlock()
 	const worker = "kafka_connect_worker_"
-	e.Gauge(worker+"connector_count", "Connectors run by this worker.", float64(len(share.connectors)))
-	e.Gauge(worker+"task_count", "Tasks run by this worker.", float64(len(share.tasks)))
-	e.Gauge("kafka_connect_coordinator_assigned_connectors", "Connectors assigned to this worker.", float64(len(share.connectors)))
-	e.Gauge("kafka_connect_coordinator_assigned_tasks", "Tasks assigned to this worker.", float64(len(share.tasks)))
+	e.Gauge(worker+"connector_count", "Connectors run by this worker.", float64(share.connectors))
+	e.Gauge(worker+"task_count", "Tasks run by this worker.", float64(share.tasks))
+	e.Gauge("kafka_connect_coordinator_assigned_connectors", "Connectors assigned to this worker.", float64(share.connectors))
+	e.Gauge("kafka_connect_coordinator_assigned_tasks", "Tasks assigned to this worker.", float64(share.tasks))
 	for kind, n := range map[string][2]int64{
 		"connector": {m.attempts.connector.Load(), m.failures.connector.Load()},
 		"task":      {m.attempts.task.Load(), m.failures.task.Load()},
@@ -62,8 +62,10 @@ func (c *collector) worker(e emit.Emitter) {
 	}
 	const rebalance = "kafka_connect_worker_rebalance_"
 	e.Gauge(rebalance+"rebalancing", "Whether work is being divided anew.", 0)
-	e.Gauge(rebalance+"epoch", "Generation of the group.", 1)
-	e.Count(rebalance+"completed_rebalances_total", "Divisions of work.", 1)
+	e.Gauge(rebalance+"epoch", "Generation of the group.", float64(place.Generation))
+	e.Count(rebalance+"completed_rebalances_total", "Divisions of work.", place.Rounds)
+	e.With("leader_name", place.LeaderURL).Gauge(rebalance+"leader_name", "URL of the group's leader, as a label.", 1)
+	e.With("connect_protocol", place.Protocol).Gauge(rebalance+"connect_protocol", "Protocol of the group, as a label.", 1)
 }
 
 func (c *collector) connector(e emit.Emitter, name string) {

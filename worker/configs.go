@@ -16,12 +16,14 @@ import (
 //	target-state-<name>       {"state":…,"state.v2":…}
 //	tasks-fencing-<name>      {"task-count":n}       former transactional producers are shut out
 //	restart-connector-<name>  {"include-tasks":…,"only-failed":…}
+//	session-key               {"key":…,"algorithm":…,"creation-timestamp":…}
 type configState struct {
 	connectors map[string]*connectorConfig
 	// deferred are the task configurations written since the last commit.
 	deferred map[string]map[int]connect.Config
 	targets  map[string]TargetState
 	fenced   map[string]int
+	key      *sessionKey // The newest one, nil for none.
 	// sequence numbers the commits of all connectors.
 	sequence int
 }

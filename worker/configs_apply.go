@@ -15,6 +15,10 @@ import (
 // they may come from a later version.
 func (s *configState) apply(r kafkalog.Record) *configEvent {
 	key := string(r.Key)
+	if key == sessionKeyName {
+		s.applySessionKey(r.Value)
+		return nil
+	}
 	for prefix, take := range map[string]func(name string, value []byte) *configEvent{
 		connectorPrefix: s.applyConnector, taskPrefix: s.applyTask, commitPrefix: s.applyCommit,
 		targetPrefix: s.applyTarget, fencingPrefix: s.applyFencing, restartPrefix: s.applyRestart,

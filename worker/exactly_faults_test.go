@@ -106,6 +106,7 @@ func TestTaskThatIsShutOutStaysOut(t *testing.T) {
 	old := l.start(exact)
 	old.create("c", counter("numbers", "pace.ms", "10", "txn.size", "5", "trouble", "block", "fail.at", "50"))
 	wait(t, "the task is held", func() bool { return len(l.values("numbers")) == 50 })
+	old.replaced.Store(true)
 	young := l.start(exact)
 	wait(t, "the new one writes", func() bool { return len(l.values("numbers")) > 100 })
 	l.letGo()

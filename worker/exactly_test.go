@@ -59,6 +59,7 @@ func TestExactlyOnceOverAbandonedWorkers(t *testing.T) {
 		before := len(l.values("numbers"))
 		wait(t, "more is written", func() bool { return len(l.values("numbers")) > before+50 })
 		rigs = append(rigs, w)
+		w.replaced.Store(true)
 		w = l.start(exact)
 		must(t, w.RestartTask(t.Context(), TaskID{"c", 0}))
 	}

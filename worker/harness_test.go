@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -490,7 +491,7 @@ func (l *lab) props() connect.Config {
 		"offset.storage.topic": "connect-offsets", "offset.storage.replication.factor": "1", "offset.storage.partitions": "3",
 		"status.storage.topic": "connect-status", "status.storage.replication.factor": "1",
 		"offset.flush.interval.ms": "50", "task.shutdown.graceful.timeout.ms": "2000", "errors.restart.delay.ms": "20",
-		"validate.timeout.ms": "300",
+		"validate.timeout.ms": "300", "session.timeout.ms": "60000", "heartbeat.interval.ms": "100",
 	}
 }
 
@@ -500,6 +501,8 @@ type rig struct {
 	l    *lab
 	w    *Worker
 	stop func()
+	// replaced says that another worker of the same id takes over.
+	replaced atomic.Bool
 }
 
 // start starts a worker with the lab's settings and the given ones over them (an
@@ -530,7 +533,7 @@ func (l *lab) start(over connect.Config, change ...func(*Options)) *rig {
 			cancel()
 			select {
 			case err := <-done:
-				if err != nil {
+				if err != nil && !(r.replaced.Load() && connect.AsError(err).Code == "worker.replaced") {
 					l.t.Errorf("the worker ended with: %v", err)
 				}
 			case <-time.After(20 * time.Second):
@@ -679,21 +682,4 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// numbers returns 0:from … 0:to.
-func numbers(from, to int) []string {
-	var list []string
-	for i := from; i <= to; i++ {
-		list = append(list, fmt.Sprintf("0:%d", i))
-	}
-	return list
-}
-
-// same tells whether got holds just want, in any order.
-func same(got, want []string) bool {
-	a, b := slices.Clone(got), slices.Clone(want)
-	slices.Sort(a)
-	slices.Sort(b)
-	return slices.Equal(a, b)
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/internal/kafkalog"
+	"github.com/tidemill/tidemill/worker/fleet"
 )
 
 // Herder answers what REST asks, and may be called from any number of goroutines.
@@ -22,7 +23,6 @@ type Herder struct {
 	rt      *runtime
 	options Options
 	configs journal
-	group   *group
 	changed chan struct{} // The config topic says something new.
 	// writing is held by whoever writes to the config topic, so that what is checked
 	// before writing is still so then.
@@ -35,7 +35,10 @@ type Herder struct {
 	mu      sync.Mutex // Guards what follows; nothing is called while it is held.
 	state   *configState
 	units   map[string]*unit
+	group   group
+	place   fleet.State // What is known of the group.
 	share   share
+	moved   chan struct{} // Closed, and replaced, when place or share have changed.
 	ready   bool
 	cluster string
 	running context.Context // What units live by; nil when none may be started.
@@ -44,9 +47,9 @@ type Herder struct {
 	restarts map[string]RestartOptions
 }
 
-func newHerder(o Options, rt *runtime, workerID string) *Herder {
+func newHerder(o Options, rt *runtime) *Herder {
 	return &Herder{
-		rt: rt, options: o, group: newGroup(workerID), state: newConfigState(), units: map[string]*unit{},
+		rt: rt, options: o, state: newConfigState(), units: map[string]*unit{}, moved: make(chan struct{}),
 		changed: make(chan struct{}, 1), writing: make(chan struct{}, 1), halts: map[string]*halt{}, restarts: map[string]RestartOptions{},
 	}
 }
@@ -63,9 +66,13 @@ func (h *Herder) apply(r kafkalog.Record) {
 			OnlyFailed:   event.restart.OnlyFailed && (old.OnlyFailed || !waits),
 		}
 	}
+	member := h.group.member
 	h.mu.Unlock()
 	if event != nil {
 		nudge(h.changed)
+		if member != nil {
+			member.Changed()
+		}
 	}
 }
 
@@ -93,6 +100,7 @@ func (h *Herder) fencedTasks(name string) (int, bool) {
 func (h *Herder) run(ctx context.Context) error {
 	for {
 		h.reconcile()
+		h.sweep()
 		h.serveRestarts(ctx)
 		select {
 		case <-ctx.Done():
@@ -106,28 +114,29 @@ func (h *Herder) run(ctx context.Context) error {
 	}
 }
 
-// reconcile starts missing units, ends those whose connector is gone, and has the
-// others look at what has changed.
+// reconcile starts missing units, ends those whose connector is gone or has nothing more
+// to run here, and has the others look at what has changed.
 func (h *Herder) reconcile() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.running == nil {
 		return
 	}
-	tasks := map[string]int{}
-	for name, c := range h.state.connectors {
-		tasks[name] = len(c.tasks)
+	if h.group.member == nil {
+		h.share = share{all: true, connectors: len(h.state.connectors)}
+		for _, c := range h.state.connectors {
+			h.share.tasks += len(c.tasks)
+		}
 	}
-	h.share = h.group.mine(tasks)
 	for name, u := range h.units {
-		if h.state.connectors[name] == nil {
+		if h.state.connectors[name] == nil || !h.share.touches(name) {
 			u.cancel()
 		} else {
 			u.poke()
 		}
 	}
-	for _, name := range h.share.connectors {
-		if h.units[name] != nil {
+	for name := range h.state.connectors {
+		if h.units[name] != nil || !h.share.touches(name) {
 			continue
 		}
 		u := newUnit(h, name)
@@ -143,19 +152,22 @@ func (h *Herder) reconcile() {
 
 // ended is called by a unit that has stopped everything.
 func (h *Herder) ended(name string) {
+	gone, leads := h.gone(), h.leads()
 	h.mu.Lock()
 	defer h.mu.Unlock() // Until the states are put: the next unit begins after them.
 	delete(h.units, name)
-	_, stays := h.state.connectors[name]
+	c, stays := h.state.connectors[name]
 	if !stays {
-		h.rt.statuses.dropConnector(name)
-		h.rt.metrics.forget(name, 0)
-	} else {
-		h.rt.statuses.putConnector(name, stateUnassigned, "", "")
-		for _, id := range h.rt.statuses.taskIDs(name) {
-			h.rt.statuses.putTask(id, stateUnassigned, "", "")
+		h.rt.statuses.dropConnector(name, gone)
+		h.rt.statuses.dropTasks(name, 0, gone)
+		if leads {
+			h.rt.statuses.dropTopics(name)
 		}
+	} else {
+		h.rt.statuses.dropTasks(name, len(c.tasks), gone)
+		h.rt.statuses.releaseConnector(name)
 	}
+	h.rt.metrics.forget(name, 0)
 	nudge(h.changed)
 }
 
@@ -184,7 +196,10 @@ func (h *Herder) serveRestarts(ctx context.Context) {
 // plan says what a restart touches, and marks it as restarting.
 func (h *Herder) plan(name string, o RestartOptions) restartRequest {
 	var r restartRequest
-	if c, ok := h.rt.statuses.connector(name); ok && (!o.OnlyFailed || c.State == stateFailed) {
+	h.mu.Lock()
+	mine := h.share
+	h.mu.Unlock()
+	if c, ok := h.rt.statuses.connector(name); ok && mine.owns(name) && (!o.OnlyFailed || c.State == stateFailed) {
 		r.connector = true
 		h.rt.statuses.putConnector(name, stateRestarting, "", c.Version)
 	}
@@ -192,7 +207,7 @@ func (h *Herder) plan(name string, o RestartOptions) restartRequest {
 		return r
 	}
 	for _, id := range h.rt.statuses.taskIDs(name) {
-		if s, _ := h.rt.statuses.task(id); !o.OnlyFailed || s.State == stateFailed {
+		if s, _ := h.rt.statuses.task(id); mine.has(id) && (!o.OnlyFailed || s.State == stateFailed) {
 			r.tasks = append(r.tasks, id.Task)
 			h.rt.statuses.putTask(id, stateRestarting, "", "")
 		}
@@ -215,23 +230,13 @@ func (h *Herder) unit(name string) *unit {
 	return h.units[name]
 }
 
-// opened is called when everything in the topics has been read. States of connectors
-// that are there no more are cleared away, and from then on requests are taken and units
-// are started, which live until ctx ends.
+// opened is called when everything in the topics has been read. From then on requests are
+// taken and units are started, which live until ctx ends.
 func (h *Herder) opened(ctx context.Context, cluster string) {
-	h.mu.Lock()
-	exists := map[string]bool{}
-	for name := range h.state.connectors {
-		exists[name] = true
-	}
-	h.mu.Unlock()
 	for _, name := range h.rt.statuses.known() {
-		if exists[name] {
-			h.rt.statuses.forgetRun(name)
-		} else {
-			h.rt.statuses.dropConnector(name)
-		}
+		h.rt.statuses.releaseConnector(name)
 	}
+	h.sweep()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ready, h.cluster, h.running = true, cluster, ctx

@@ -13,7 +13,7 @@ import (
 // Create checks the configuration and creates a connector.
 func (h *Herder) Create(ctx context.Context, r CreateRequest) (ConnectorInfo, error) {
 	name := strings.TrimSpace(r.Name)
-	if err := h.checkReady(); err != nil {
+	if err := h.mayChange(ctx); err != nil {
 		return ConnectorInfo{}, err
 	}
 	if r.InitialState == "" {
@@ -97,6 +97,9 @@ func (h *Herder) writeConfig(ctx context.Context, name string, entries []kafkalo
 
 // PutConfig replaces a connector's configuration, or creates the connector.
 func (h *Herder) PutConfig(ctx context.Context, name string, config connect.Config) (info ConnectorInfo, created bool, err error) {
+	if err := h.mayChange(ctx); err != nil {
+		return ConnectorInfo{}, false, err
+	}
 	if _, exists := h.desired(name); !exists {
 		info, err = h.Create(ctx, CreateRequest{Name: name, Config: config})
 		return info, err == nil, err
@@ -110,9 +113,6 @@ func (h *Herder) PutConfig(ctx context.Context, name string, config connect.Conf
 
 // replace checks and writes a configuration for a connector that exists.
 func (h *Herder) replace(ctx context.Context, name string, config connect.Config) (ConnectorInfo, error) {
-	if err := h.checkReady(); err != nil {
-		return ConnectorInfo{}, err
-	}
 	if err := h.checkConfig(ctx, config); err != nil {
 		return ConnectorInfo{}, err
 	}
@@ -126,7 +126,7 @@ func (h *Herder) replace(ctx context.Context, name string, config connect.Config
 
 // PatchConfig changes single settings of a connector; a nil value removes one.
 func (h *Herder) PatchConfig(ctx context.Context, name string, patch map[string]*string) (ConnectorInfo, error) {
-	if err := h.checkReady(); err != nil {
+	if err := h.mayChange(ctx); err != nil {
 		return ConnectorInfo{}, err
 	}
 	d, ok := h.desired(name)

@@ -19,7 +19,7 @@ import (
 // a replication slot, and its stored offsets are removed with it, and the sentences tell
 // what was removed. After an error it is still there, in the state it was meant to be in.
 func (h *Herder) Delete(ctx context.Context, name string, drop bool) (message string, err error) {
-	if err := h.checkReady(); err != nil {
+	if err := h.mayChange(ctx); err != nil {
 		return "", err
 	}
 	d, ok := h.desired(name)
@@ -63,16 +63,29 @@ func (h *Herder) remove(ctx context.Context, name string, offsets []kafkalog.Ent
 	if err != nil {
 		return err
 	}
-	if u == nil {
-		h.rt.statuses.dropConnector(name)
-		return nil
-	}
-	select {
-	case <-u.done:
-	case <-time.After(2*graceful(h.rt.settings) + time.Second):
-	case <-ctx.Done():
-	}
+	h.awaitEnd(ctx, name, u)
 	return nil
+}
+
+// awaitEnd waits, for a while, until nothing of a deleted connector runs on any worker.
+func (h *Herder) awaitEnd(ctx context.Context, name string, u *unit) {
+	ctx, cancel := context.WithTimeout(ctx, 2*graceful(h.rt.settings)+time.Second)
+	defer cancel()
+	if u != nil {
+		select {
+		case <-u.done:
+		case <-ctx.Done():
+		}
+	}
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for gone := h.gone(); h.rt.statuses.elsewhere(name, gone) && ctx.Err() == nil; {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+		}
+	}
+	h.sweep()
 }
 
 // deleteAll deletes a connector with what it keeps elsewhere.

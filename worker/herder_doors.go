@@ -32,6 +32,9 @@ func (h *Herder) Details(name string) ([]TaskDetails, error) {
 	if _, ok := h.desired(name); !ok {
 		return nil, notFound(name)
 	}
+	if err := h.attends(name); err != nil {
+		return nil, err
+	}
 	list := []TaskDetails{}
 	for _, id := range h.rt.statuses.taskIDs(name) {
 		d := TaskDetails{ID: id.Task}
@@ -61,6 +64,9 @@ func (h *Herder) Signal(name string, signal []byte) error {
 	if h.kind(d.config) != "source" {
 		return &connect.Error{Code: "request.invalid", Class: connect.ClassConfig, Message: "Connector " + name + " is no source, and only sources take signals"}
 	}
+	if err := h.attends(name); err != nil {
+		return err
+	}
 	if len(d.tasks) == 0 {
 		return h.rt.doors.of(TaskID{name, 0}).send(TaskID{name, 0}, signal)
 	}
@@ -73,12 +79,33 @@ func (h *Herder) Signal(name string, signal []byte) error {
 	return nil
 }
 
+// attends returns when this worker runs the first of a connector's tasks, and the error
+// [Elsewhere] when another does: signals and documents are at home there. A connector
+// whose tasks are on several workers is attended for those that are here.
+func (h *Herder) attends(name string) error {
+	first := TaskID{name, 0}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := h.state.connectors[name]
+	if h.group.member == nil || c == nil || len(c.tasks) == 0 || h.share.has(first) {
+		return nil
+	}
+	address := h.place.LeaderURL
+	if h.place.Leads {
+		address = h.place.Owners[taskWork(first)]
+	}
+	if address == "" || workerOf(address) == h.rt.statuses.workerID {
+		return nil // It is being given to somebody.
+	}
+	return &Elsewhere{URL: address}
+}
+
 // Remedy applies a named remedy of a source connector, such as "resnapshot": it stops
 // the connector, lets the plugin work out the offsets, stores them and puts the
 // connector back to the state it was meant to be in, or which was asked for meanwhile.
 // It returns what the plugin says it did. After an error nothing has changed in the offsets.
 func (h *Herder) Remedy(ctx context.Context, name, remedy string) (message string, err error) {
-	if err := h.checkReady(); err != nil {
+	if err := h.mayChange(ctx); err != nil {
 		return "", err
 	}
 	d, ok := h.desired(name)

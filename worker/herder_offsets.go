@@ -44,6 +44,7 @@ func (h *Herder) offsetsMayChange(name string) (desired, error) {
 	if u := h.unit(name); u != nil {
 		idle, zombies = u.idle()
 	}
+	idle = idle && !h.rt.statuses.elsewhere(name, h.gone())
 	if d.target != Stopped || !idle {
 		return d, &connect.Error{
 			Code: "request.invalid", Class: connect.ClassConfig,
@@ -81,7 +82,7 @@ func invalidOffsets(format string, args ...any) error {
 
 // modifyOffsets changes the given offsets, or resets all when there are none.
 func (h *Herder) modifyOffsets(ctx context.Context, name string, entries []OffsetEntry, verb string) (string, error) {
-	if err := h.checkReady(); err != nil {
+	if err := h.mayChange(ctx); err != nil {
 		return "", err
 	}
 	unlock, err := h.lock(ctx)

@@ -13,13 +13,21 @@ func (h *Herder) Restart(ctx context.Context, name string, o RestartOptions) (*C
 	if err := h.checkReady(); err != nil {
 		return nil, err
 	}
-	u := h.unit(name)
-	if _, ok := h.desired(name); !ok || u == nil {
-		return nil, &connect.Error{Code: "connector.not_found", Message: "Unknown connector: " + name}
-	}
 	if o == (RestartOptions{}) {
-		err := h.request(ctx, u, restartRequest{connector: true})
+		u, err := h.at(ctx, connectorWork(name))
+		if err != nil {
+			return nil, err
+		}
+		if u == nil {
+			return nil, unknownName(name)
+		}
+		return nil, h.request(ctx, u, restartRequest{connector: true})
+	}
+	if err := h.leading(ctx); err != nil {
 		return nil, err
+	}
+	if _, ok := h.desired(name); !ok {
+		return nil, unknownName(name)
 	}
 	unlock, err := h.lock(ctx)
 	if err != nil {
@@ -43,6 +51,10 @@ func (h *Herder) Restart(ctx context.Context, name string, o RestartOptions) (*C
 		return nil, err
 	}
 	return &status, nil
+}
+
+func unknownName(name string) error {
+	return &connect.Error{Code: "connector.not_found", Message: "Unknown connector: " + name}
 }
 
 // request hands a unit a request and waits for its outcome.
@@ -73,12 +85,18 @@ func (h *Herder) RestartTask(ctx context.Context, id TaskID) error {
 		return err
 	}
 	d, ok := h.desired(id.Connector)
-	u := h.unit(id.Connector)
-	if !ok || u == nil {
-		return &connect.Error{Code: "connector.not_found", Message: "Unknown connector: " + id.Connector}
+	if !ok {
+		return unknownName(id.Connector)
 	}
 	if id.Task < 0 || id.Task >= len(d.tasks) {
 		return &connect.Error{Code: "connector.not_found", Message: "Unknown task: " + id.String()}
+	}
+	u, err := h.at(ctx, taskWork(id))
+	if err != nil {
+		return err
+	}
+	if u == nil {
+		return unknownName(id.Connector)
 	}
 	return h.request(ctx, u, restartRequest{tasks: []int{id.Task}})
 }

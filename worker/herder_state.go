@@ -10,7 +10,7 @@ import (
 // is stored; the tasks follow. While the connector stands still for a remedy, the wish
 // holds from its end on.
 func (h *Herder) SetState(ctx context.Context, name string, state TargetState) error {
-	if err := h.checkReady(); err != nil {
+	if err := h.mayChange(ctx); err != nil {
 		return err
 	}
 	unlock, err := h.lock(ctx)

@@ -203,6 +203,7 @@ func TestAbandonedWorkerIsReplaced(t *testing.T) {
 	wait(t, "all is safe", func() bool { return l.lastSafe("c") == `{"part":"0"}{"n":100}` })
 	must(t, w.SetState(t.Context(), "s", Paused))
 	w.waitState("s", "PAUSED PAUSED")
+	w.replaced.Store(true)
 	again := l.start(nil)
 	again.waitState("c", "RUNNING RUNNING")
 	again.waitState("s", "PAUSED PAUSED")

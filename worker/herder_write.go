@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
@@ -17,9 +19,14 @@ func (h *Herder) write(ctx context.Context, what string, entries ...kafkalog.Ent
 	failpoint.At("worker.config.write")
 	err := h.configs.Put(ctx, entries...)
 	failpoint.At("worker.config.written")
-	if errors.Is(err, kafkalog.ErrFenced) {
-		if l, ok := h.configs.(*kafkalog.Log); ok {
-			err = errors.Join(err, l.TakeOver(ctx))
+	if l, ok := h.configs.(*kafkalog.Log); ok && errors.Is(err, kafkalog.ErrFenced) {
+		// A worker that has come to the group since, or the former leader. Who leads now is
+		// asked again before it is shut out in its turn.
+		if err = h.leading(ctx); err == nil {
+			err = l.TakeOver(ctx)
+		}
+		if err == nil {
+			err = h.configs.Put(ctx, entries...)
 		}
 	}
 	if err == nil {
@@ -51,15 +58,25 @@ func (h *Herder) lock(ctx context.Context) (unlock func(), err error) {
 const configWriteLimit = 30 * time.Second
 
 // storeTasks writes a connector's task configurations and then, when they are all in
-// the topic, the commit that makes them count.
+// the topic, the commit that makes them count. It is for the leader to do.
 func (h *Herder) storeTasks(ctx context.Context, name string, configs []connect.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, configWriteLimit)
 	defer cancel()
+	if err := h.leading(ctx); err != nil {
+		if there, ok := errors.AsType[*Elsewhere](err); ok {
+			return h.ask(ctx, http.MethodPost, there.URL+"connectors/"+url.PathEscape(name)+"/tasks", appendJSON(nil, configs))
+		}
+		return err
+	}
 	unlock, err := h.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	// What other leaders have written is known first.
+	if err := h.configs.ReadToEnd(ctx); err != nil {
+		return err
+	}
 	if d, ok := h.desired(name); !ok || d.target != Started {
 		return nil // Deleted or stopped meanwhile.
 	}
@@ -81,11 +98,41 @@ func (h *Herder) writeTasks(ctx context.Context, name string, configs []connect.
 	return h.write(ctx, "committing task configs for connector "+name+" to the config topic", commitEntry(name, len(configs)))
 }
 
-func (h *Herder) storeFencing(ctx context.Context, name string, tasks int) error {
+// Fence shuts out the producers of a source connector's former tasks, and records that it
+// was done, unless it has been done already. It is for the leader to do: another worker
+// gets the error [Elsewhere]. A signature is checked unless it is nil, which stands for
+// this worker itself.
+func (h *Herder) Fence(ctx context.Context, name string, by *Signature) error {
+	if err := h.checkSignature(nil, by); err != nil {
+		return err
+	}
+	if err := h.leading(ctx); err != nil {
+		return err
+	}
 	unlock, err := h.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	return h.write(ctx, "writing a task count record for connector "+name+" to the config topic", fencingEntry(name, tasks))
+	if err := h.configs.ReadToEnd(ctx); err != nil {
+		return err
+	}
+	d, ok := h.desired(name)
+	switch {
+	case !ok:
+		return notFound(name)
+	case h.kind(d.config) != "source":
+		return &connect.Error{Code: "request.invalid", Class: connect.ClassConfig, Message: "Connector " + name + " is no source, and has no producers to shut out"}
+	case !d.unfenced:
+		return nil
+	}
+	former, known := h.fencedTasks(name)
+	if known && !(former == 1 && len(d.tasks) == 1) {
+		for i := range former {
+			if err := h.fenceTask(ctx, d, TaskID{name, i}); err != nil {
+				return err
+			}
+		}
+	}
+	return h.write(ctx, "writing a task count record for connector "+name+" to the config topic", fencingEntry(name, len(d.tasks)))
 }

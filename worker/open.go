@@ -22,6 +22,9 @@ func (w *Worker) closeJournals() {
 			j.Close()
 		}
 	}
+	if client := w.herder.group.client; client != nil {
+		client.Close()
+	}
 }
 
 // open opens the journals and reads them, and returns the cluster's id.
@@ -39,7 +42,11 @@ func (w *Worker) open(ctx context.Context) (cluster string, err error) {
 		w.rt.offsets.journal = file
 		return cluster, nil
 	}
-	if err := w.openTopics(ctx); err != nil {
+	err = w.openTopics(ctx)
+	if err == nil {
+		err = w.openGroup()
+	}
+	if err != nil {
 		w.closeJournals()
 		return "", err
 	}

@@ -18,69 +18,6 @@ import (
 	"github.com/tidemill/tidemill/internal/kafkalog"
 )
 
-func TestAssignToOne(t *testing.T) {
-	got := assign([]string{"me"}, map[string]int{"b": 0, "a": 2}, nil)["me"]
-	if !slices.Equal(got.connectors, []string{"a", "b"}) || !slices.Equal(got.tasks, []TaskID{{"a", 0}, {"a", 1}}) {
-		t.Errorf("got %+v", got)
-	}
-	if assign(nil, map[string]int{"a": 1}, nil) != nil {
-		t.Error("nobody was given something")
-	}
-}
-
-// TestAssignIsFairAndFaithful checks, over changing groups, that everything is run
-// just once, that shares differ by one at most, and that nothing moves which need not.
-func TestAssignIsFairAndFaithful(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		var previous map[string]share
-		for range rapid.IntRange(1, 5).Draw(rt, "rounds") {
-			var members []string
-			for i := range rapid.IntRange(1, 5).Draw(rt, "members") {
-				members = append(members, fmt.Sprint("w", i))
-			}
-			connectors := map[string]int{}
-			for i := range rapid.IntRange(0, 6).Draw(rt, "connectors") {
-				connectors[fmt.Sprint("c", i)] = rapid.IntRange(0, 5).Draw(rt, "tasks")
-			}
-			got := assign(members, connectors, previous)
-			seen := map[TaskID]int{}
-			var sizes []int
-			for _, m := range members {
-				sizes = append(sizes, len(got[m].tasks))
-				for _, id := range got[m].tasks {
-					seen[id]++
-				}
-			}
-			total := 0
-			for name, n := range connectors {
-				total += n
-				for i := range n {
-					if seen[TaskID{name, i}] != 1 {
-						rt.Fatalf("%s-%d is run %d times", name, i, seen[TaskID{name, i}])
-					}
-				}
-			}
-			if len(seen) != total || slices.Max(sizes)-slices.Min(sizes) > 1 {
-				rt.Fatalf("%d tasks of %d, shares of %v", len(seen), total, sizes)
-			}
-			again := assign(members, connectors, got)
-			for _, m := range members {
-				if !same(texts(again[m].tasks), texts(got[m].tasks)) || !same(again[m].connectors, got[m].connectors) {
-					rt.Fatalf("%s had %v and now has %v, though nothing changed", m, got[m], again[m])
-				}
-			}
-			previous = got
-		}
-	})
-}
-
-func texts(ids []TaskID) (list []string) {
-	for _, id := range ids {
-		list = append(list, id.String())
-	}
-	return list
-}
-
 func TestClientSettings(t *testing.T) {
 	raw := connect.Config{
 		"bootstrap.servers": "PLAINTEXT://a:1, b:2", "sasl.mechanism": "PLAIN", "security.protocol": "SASL_PLAINTEXT",
@@ -321,7 +258,7 @@ func TestArenaNeverMovesWhatItHolds(t *testing.T) {
 func TestRestartRequestsThatWaitTogether(t *testing.T) {
 	all, failed := RestartOptions{IncludeTasks: true}, RestartOptions{IncludeTasks: true, OnlyFailed: true}
 	for _, c := range [][]RestartOptions{{all, failed}, {failed, all}} {
-		h := newHerder(Options{}, &runtime{}, "w")
+		h := newHerder(Options{}, &runtime{})
 		h.ready = true
 		h.state.apply(journalRecord(connectorEntry("c", connect.Config{"name": "c"})))
 		for _, o := range c {
@@ -331,7 +268,7 @@ func TestRestartRequestsThatWaitTogether(t *testing.T) {
 			t.Errorf("%+v wait together as %+v", c, got)
 		}
 	}
-	h := newHerder(Options{}, &runtime{}, "w")
+	h := newHerder(Options{}, &runtime{})
 	h.ready = true
 	h.state.apply(journalRecord(connectorEntry("c", connect.Config{"name": "c"})))
 	h.apply(journalRecord(restartEntry("c", failed)))

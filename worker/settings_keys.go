@@ -45,22 +45,22 @@ func storageKeys() []connect.ConfigKey {
 }
 
 func groupKeys() []connect.ConfigKey {
-	single := " One worker runs everything so far, so it has no effect."
 	return []connect.ConfigKey{
 		key("group.id", connect.TypeString, "", "Distributed: the name of the cluster of workers."),
 		key("exactly.once.source.support", connect.TypeString, "disabled", "enabled writes source records and their offsets in one transaction; preparing is the step before, when a running cluster is changed over."),
-		key("session.timeout.ms", connect.TypeDuration, "10000", "Distributed: when a worker that is not heard of is given up, in milliseconds."+single),
-		key("heartbeat.interval.ms", connect.TypeDuration, "3000", "Distributed: how often a worker shows life, in milliseconds."+single),
-		key("rebalance.timeout.ms", connect.TypeDuration, "60000", "Distributed: how long workers have to join, in milliseconds."+single),
-		key("worker.sync.timeout.ms", connect.TypeDuration, "3000", "Distributed: how long a worker may take to catch up with configurations, in milliseconds."+single),
-		key("worker.unsync.backoff.ms", connect.TypeDuration, "300000", "Distributed: how long a worker that did not catch up stays away, in milliseconds."+single),
-		key("connect.protocol", connect.TypeString, "sessioned", "Distributed: the protocol between workers."+single),
-		key("scheduled.rebalance.max.delay.ms", connect.TypeDuration, "300000", "Distributed: how long a departed worker's share is kept for it, in milliseconds."+single),
-		key("inter.worker.key.generation.algorithm", connect.TypeString, "HmacSHA256", "Distributed: algorithm of the keys between workers."+single),
-		key("inter.worker.key.size", connect.TypeInt, "", "Distributed: size of the keys between workers."+single),
-		key("inter.worker.key.ttl.ms", connect.TypeDuration, "3600000", "Distributed: life of a key between workers, in milliseconds."+single),
-		key("inter.worker.signature.algorithm", connect.TypeString, "HmacSHA256", "Distributed: how workers sign."+single),
-		key("inter.worker.verification.algorithms", connect.TypeList, "HmacSHA256", "Distributed: which signatures are accepted."+single),
+		key("session.timeout.ms", connect.TypeDuration, "8000", "Distributed: when a worker that is not heard of is given up, and stops its work by itself, in milliseconds. The default is 8 seconds, where Kafka Connect's is 10, so that others run its tasks within 10."),
+		key("heartbeat.interval.ms", connect.TypeDuration, "500", "Distributed: how often a worker shows life and hears that work is divided anew, in milliseconds. The default is half a second, where Kafka Connect's is 3."),
+		key("rebalance.timeout.ms", connect.TypeDuration, "60000", "Distributed: how long workers have to join, in milliseconds."),
+		key("worker.sync.timeout.ms", connect.TypeDuration, "3000", "Distributed: how long a worker may take to catch up with configurations, in milliseconds."),
+		key("worker.unsync.backoff.ms", connect.TypeDuration, "300000", "Distributed: how long a worker that did not catch up stays away, in milliseconds."),
+		key("group.instance.id", connect.TypeString, "", "Distributed: the name under which a worker that comes back takes the place it had (KIP-345). Default: rest.advertised.host.name and port. No two workers of a group may have the same."),
+		checked(key("connect.protocol", connect.TypeString, "sessioned", "Distributed: the newest protocol between workers that is offered: sessioned, compatible or eager."), connect.OneOf("sessioned", "compatible", "eager")),
+		key("scheduled.rebalance.max.delay.ms", connect.TypeDuration, "0", "Distributed: how long a departed worker's share is kept for it after its session, in milliseconds. The default is not at all, where Kafka Connect's is 5 minutes: a worker that comes back within its session finds its share in any case."),
+		checked(key("inter.worker.key.generation.algorithm", connect.TypeString, "HmacSHA256", "Distributed: algorithm of the keys between workers: HmacSHA256."), connect.OneOf("HmacSHA1", "HmacSHA256", "HmacSHA384", "HmacSHA512")),
+		key("inter.worker.key.size", connect.TypeInt, "", "Distributed: size of the keys between workers, in bits; that of the algorithm when absent."),
+		key("inter.worker.key.ttl.ms", connect.TypeDuration, "3600000", "Distributed: life of a key between workers, in milliseconds."),
+		checked(key("inter.worker.signature.algorithm", connect.TypeString, "HmacSHA256", "Distributed: how workers sign."), connect.OneOf("HmacSHA1", "HmacSHA256", "HmacSHA384", "HmacSHA512")),
+		key("inter.worker.verification.algorithms", connect.TypeList, "HmacSHA256", "Distributed: which signatures are accepted."),
 	}
 }
 

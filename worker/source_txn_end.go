@@ -136,11 +136,17 @@ func (x *transactions) shutOut(ctx context.Context, err error) bool {
 	return err == nil && now.Err == nil && now.ProducerID == x.producer && now.ProducerEpoch > x.epoch+2
 }
 
-// fencedError is final: the other one is right, and trying again would shut it out in
+// fencedError says that another one has this task's identity. Within a group the task
+// starts again when the brokers confirm that it is this worker's to run; then the other
+// one was wrong. Otherwise the error is final: trying again would shut out the other one in
 // its turn.
-func fencedError(err error) error {
+func (x *transactions) fencedError(err error) error {
+	class := connect.ClassFatal
+	if x.t.rt.confirm != nil {
+		class = connect.ClassRetriable
+	}
 	return &connect.Error{
-		Code: "kafka.transaction.fenced", Class: connect.ClassFatal, Message: "another task with this one's identity has taken over",
+		Code: "kafka.transaction.fenced", Class: class, Message: "another task with this one's identity has taken over",
 		Cause: err, Mend: "look for a second worker with the same group.id; restart the task to take over again",
 	}
 }
@@ -208,7 +214,7 @@ func (x *transactions) finish(life context.Context) error {
 		return x.awaitEnd(ctx)
 	case failure != nil && x.shutOut(ctx, failure):
 		x.t.mu.Lock()
-		x.t.failure = fencedError(failure)
+		x.t.failure = x.fencedError(failure)
 		x.t.mu.Unlock()
 		return nil // What was open is no longer ours.
 	}

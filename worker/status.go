@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/tidemill/tidemill/internal/kafkalog"
 )
@@ -60,6 +61,8 @@ type statusStore struct {
 	journal  journal
 	log      *slog.Logger
 	workerID string
+	// generation is that of the group in which this worker speaks.
+	generation atomic.Int32
 
 	mu         sync.Mutex // Guards what follows; never held while the journal is called.
 	connectors map[string]stateRecord
@@ -82,11 +85,13 @@ const (
 )
 
 func newStatusStore(workerID string, log *slog.Logger) *statusStore {
-	return &statusStore{
+	s := &statusStore{
 		workerID: workerID, log: log,
 		connectors: map[string]stateRecord{}, tasks: map[TaskID]stateRecord{}, topics: map[string]map[string]topicUse{},
 		own: map[string]bool{}, pending: map[string][]byte{}, written: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
+	s.generation.Store(1) // That of a worker without a group.
+	return s
 }
 
 // apply takes a record of the topic.
@@ -97,6 +102,12 @@ func (s *statusStore) apply(r kafkalog.Record) {
 	if s.own[key] && !s.foreign(r.Value) {
 		return
 	}
+	if newer := s.outlived(key, r.Value); newer != nil {
+		if s.own[key] {
+			s.putLocked(key, newer) // Whoever reads the topic later must find it there.
+		}
+		return
+	}
 	delete(s.own, key)
 	s.set(key, r.Value)
 }
@@ -105,6 +116,35 @@ func (s *statusStore) apply(r kafkalog.Record) {
 func (s *statusStore) foreign(value []byte) bool {
 	var v stateRecord
 	return value != nil && json.Unmarshal(value, &v) == nil && v.WorkerID != "" && v.WorkerID != s.workerID
+}
+
+// outlived returns what is known of a task or connector, if a value from another worker
+// says that it no longer runs there, while it has run elsewhere since. The caller holds mu.
+func (s *statusStore) outlived(key string, value []byte) []byte {
+	var v, known stateRecord
+	if value == nil || json.Unmarshal(value, &v) != nil || v.State != stateUnassigned {
+		return nil
+	}
+	ok := false
+	if name, connector := strings.CutPrefix(key, statusConnectorPrefix); connector {
+		known, ok = s.connectors[name]
+	} else if id, task := parseTask(strings.CutPrefix(key, statusTaskPrefix)); task {
+		known, ok = s.tasks[id]
+	}
+	if !ok || known.WorkerID == v.WorkerID || known.State == stateUnassigned || known.Generation < v.Generation {
+		return nil
+	}
+	return appendJSON(nil, known)
+}
+
+// parseTask reads connector-task, which is what ok says the text is.
+func parseTask(text string, ok bool) (TaskID, bool) {
+	dash := strings.LastIndexByte(text, '-')
+	if !ok || dash < 0 {
+		return TaskID{}, false
+	}
+	n, err := strconv.Atoi(text[dash+1:])
+	return TaskID{Connector: text[:dash], Task: n}, err == nil
 }
 
 // set stores what a key's value says. The caller holds mu.
@@ -123,16 +163,10 @@ func (s *statusStore) set(key string, value []byte) {
 		}
 		return
 	}
-	rest, ok := strings.CutPrefix(key, statusTaskPrefix)
-	dash := strings.LastIndexByte(rest, '-')
-	if !ok || dash < 0 {
+	id, ok := parseTask(strings.CutPrefix(key, statusTaskPrefix))
+	if !ok {
 		return
 	}
-	n, err := strconv.Atoi(rest[dash+1:])
-	if err != nil {
-		return
-	}
-	id := TaskID{Connector: rest[:dash], Task: n}
 	if delete(s.tasks, id); value != nil {
 		s.tasks[id] = v
 	}

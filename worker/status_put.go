@@ -37,7 +37,7 @@ func (s *statusStore) putLocked(key string, value []byte) {
 
 // record returns the value for a state. The trace is empty for none.
 func (s *statusStore) record(state, trace, version string) []byte {
-	r := stateRecord{State: state, WorkerID: s.workerID, Generation: 1, Version: version}
+	r := stateRecord{State: state, WorkerID: s.workerID, Generation: int(s.generation.Load()), Version: version}
 	if trace != "" {
 		r.Trace = &trace
 	}
@@ -54,13 +54,20 @@ func (s *statusStore) putTask(id TaskID, state, trace, version string) {
 
 func (s *statusStore) dropTask(id TaskID) { s.put(statusTaskPrefix+id.String(), nil) }
 
-// dropConnector forgets a connector, its tasks and its topics.
-func (s *statusStore) dropConnector(name string) {
-	s.put(statusConnectorPrefix+name, nil)
-	for _, id := range s.taskIDs(name) {
-		s.dropTask(id)
+// dropConnector forgets what this worker, or one that is gone, says of a connector itself.
+func (s *statusStore) dropConnector(name string, gone func(worker string) bool) {
+	if r, ok := s.connector(name); ok && (r.WorkerID == s.workerID || gone(r.WorkerID)) {
+		s.put(statusConnectorPrefix+name, nil)
 	}
-	s.dropTopics(name)
+}
+
+// dropTasks does so for a connector's tasks from the given number on.
+func (s *statusStore) dropTasks(name string, from int, gone func(worker string) bool) {
+	for _, id := range s.taskIDs(name) {
+		if r, ok := s.task(id); ok && id.Task >= from && (r.WorkerID == s.workerID || gone(r.WorkerID)) {
+			s.dropTask(id)
+		}
+	}
 }
 
 // useTopic records that a task uses a topic.
@@ -83,15 +90,41 @@ func (s *statusStore) dropTopics(name string) {
 	}
 }
 
-// forgetRun marks as unassigned what a former process of this worker left as running:
-// nothing runs until it has been started anew.
-func (s *statusStore) forgetRun(name string) {
-	if r, ok := s.connector(name); ok && r.WorkerID == s.workerID {
+// release marks a task that this worker says it runs as unassigned.
+func (s *statusStore) release(id TaskID) {
+	if r, ok := s.task(id); ok && r.WorkerID == s.workerID && r.State != stateUnassigned {
+		s.putTask(id, stateUnassigned, "", r.Version)
+	}
+}
+
+// releaseOwner does so for a connector itself, and releaseConnector for it and its tasks.
+func (s *statusStore) releaseOwner(name string) {
+	if r, ok := s.connector(name); ok && r.WorkerID == s.workerID && r.State != stateUnassigned {
 		s.putConnector(name, stateUnassigned, "", r.Version)
 	}
+}
+
+func (s *statusStore) releaseConnector(name string) {
+	s.releaseOwner(name)
 	for _, id := range s.taskIDs(name) {
-		if r, ok := s.task(id); ok && r.WorkerID == s.workerID {
-			s.putTask(id, stateUnassigned, "", r.Version)
+		s.release(id)
+	}
+}
+
+// mayPut tells whether what this worker says of a task's failure counts: another that was
+// given it since has more to say.
+func (s *statusStore) mayPut(id TaskID) bool {
+	r, ok := s.task(id)
+	return !ok || r.WorkerID == s.workerID || r.Generation < int(s.generation.Load())
+}
+
+// elsewhere tells whether another worker that may be there says it runs one of a
+// connector's tasks.
+func (s *statusStore) elsewhere(name string, gone func(worker string) bool) bool {
+	for _, id := range s.taskIDs(name) {
+		if r, ok := s.task(id); ok && r.WorkerID != s.workerID && !gone(r.WorkerID) {
+			return true
 		}
 	}
+	return false
 }

@@ -54,6 +54,9 @@ func (r *taskRun) report(state, trace string) {
 	if state == stateRunning {
 		r.ran.Store(true)
 	}
+	if state == stateFailed && !r.rt.statuses.mayPut(r.id) {
+		return // It runs elsewhere by now.
+	}
 	r.rt.statuses.putTask(r.id, state, trace, "")
 }
 
@@ -102,6 +105,12 @@ func (r *taskRun) supervise(ctx, life context.Context) {
 
 // once makes the task anew and runs it.
 func (r *taskRun) once(ctx, life context.Context) error {
+	if r.rt.confirm != nil {
+		// Another worker may run this task by now, and must not be shut out by it.
+		if err := r.rt.confirm(ctx); err != nil {
+			return err
+		}
+	}
 	config, err := r.rt.resolve(r.config)
 	if err != nil {
 		return fmt.Errorf("resolve the connector's secrets: %w", err)

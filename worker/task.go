@@ -4,24 +4,29 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/http"
 
 	"github.com/tidemill/tidemill/connect"
 )
 
 // runtime is what all connectors of a worker share.
 type runtime struct {
-	settings     connect.Settings
-	raw          connect.Config
-	plugins      connect.Plugins
-	external     func(look bool) connect.Plugins // Nil for none.
-	resolve      func(connect.Config) (connect.Config, error)
-	log          *slog.Logger
-	dial         func(ctx context.Context, network, address string) (net.Conn, error)
-	offsets      *offsetStore
-	statuses     *statusStore
-	metrics      *workerMetrics
-	doors        doors
-	exactlyOnce  bool
+	settings    connect.Settings
+	raw         connect.Config
+	plugins     connect.Plugins
+	external    func(look bool) connect.Plugins // Nil for none.
+	resolve     func(connect.Config) (connect.Config, error)
+	log         *slog.Logger
+	dial        func(ctx context.Context, network, address string) (net.Conn, error)
+	offsets     *offsetStore
+	statuses    *statusStore
+	metrics     *workerMetrics
+	doors       doors
+	exactlyOnce bool
+	// confirm returns when the brokers say that this worker belongs to its group, so that
+	// what it was given is its own; nil when it has no group.
+	confirm      func(context.Context) error
+	http         *http.Client // To other workers.
 	groupID      string
 	offsetsTopic string
 	// commitRecords is after how many finished records offsets are stored.

@@ -113,18 +113,16 @@ func (u *unit) end() {
 
 // follow brings the connector and its tasks to where they should be.
 func (u *unit) follow(ctx context.Context, d desired) {
-	switch d.target {
-	case Stopped:
+	switch {
+	case d.target == Stopped:
 		u.stopAll()
-		u.stopConnector()
-		u.attempted, u.failures = nil, 0
-		u.put(stateStopped, "")
+		u.rest(d, stateStopped)
 		u.forgetTasks(0)
 		return
-	case Paused:
-		u.stopConnector()
-		u.attempted, u.failures = nil, 0
-		u.put(statePaused, "")
+	case d.target == Paused:
+		u.rest(d, statePaused)
+	case !d.mine.owns(u.name):
+		u.rest(d, "")
 	default:
 		// Tasks of a configuration that has not changed need not wait for the connector.
 		if maps.Equal(d.config, d.applied) {
@@ -136,6 +134,18 @@ func (u *unit) follow(ctx context.Context, d desired) {
 		}
 	}
 	u.followTasks(ctx, d)
+}
+
+// rest stops the connector, and puts its state if it is this worker's to put.
+func (u *unit) rest(d desired, state string) {
+	u.stopConnector()
+	u.attempted, u.failures = nil, 0
+	if d.mine.owns(u.name) {
+		u.put(state, "")
+	} else {
+		u.rt.statuses.releaseOwner(u.name)
+		u.state = ""
+	}
 }
 
 // followConnector starts the connector if it does not run with its configuration.
@@ -175,7 +185,7 @@ func (u *unit) followConnector(ctx context.Context, d desired) {
 // connector's own since they were stored, have changed.
 func (u *unit) divide(ctx context.Context) {
 	d, ok := u.h.desired(u.name)
-	if !ok || u.connector == nil || d.target != Started {
+	if !ok || u.connector == nil || d.target != Started || !d.mine.owns(u.name) {
 		return
 	}
 	configs, err := u.connector.taskConfigs(ctx, u.name)
@@ -247,7 +257,7 @@ func (u *unit) restart(ctx context.Context, r restartRequest) error {
 		return notFound(u.name)
 	}
 	u.stopTasks(r.tasks)
-	if r.connector && d.target == Started {
+	if r.connector && d.target == Started && d.mine.owns(u.name) {
 		u.attempted, u.failures, u.state = nil, 0, ""
 		u.followConnector(ctx, d)
 	}

@@ -2,7 +2,10 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"maps"
+	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -26,8 +29,8 @@ func (u *unit) followTasks(ctx context.Context, d desired) {
 	if ctx.Err() != nil {
 		return
 	}
-	if d.unfenced && u.rt.exactlyOnce && len(d.tasks) > 0 {
-		if err := u.fence(ctx, d); err != nil {
+	if d.unfenced && u.rt.exactlyOnce && len(d.tasks) > 0 && u.h.kind(d.config) == "source" {
+		if err := u.fence(ctx); err != nil {
 			u.log.Warn("shutting out former producers failed, trying again", "error", err)
 			u.retryLater(connect.Retry(err, 0))
 			return
@@ -41,13 +44,10 @@ func (u *unit) followTasks(ctx context.Context, d desired) {
 	}
 }
 
-// forgetTasks drops states and figures of the tasks from the given number on.
+// forgetTasks drops states and figures of the tasks from the given number on. What other
+// workers say of theirs is for them to drop, when they have stopped them.
 func (u *unit) forgetTasks(from int) {
-	for _, id := range u.rt.statuses.taskIDs(u.name) {
-		if id.Task >= from {
-			u.rt.statuses.dropTask(id)
-		}
-	}
+	u.rt.statuses.dropTasks(u.name, from, u.h.gone())
 	u.rt.metrics.forget(u.name, from)
 	u.rt.doors.forget(u.name, from)
 }
@@ -65,14 +65,26 @@ func (u *unit) startTask(id TaskID, config connect.Config, d desired) {
 		u.rt.statuses.putTask(id, stateFailed, trace(err), "")
 		return
 	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.h.holds(id) {
+		return // It was given to another worker just now, which waits for nothing here.
+	}
 	u.rt.statuses.putTask(id, stateUnassigned, "", "")
-	r := newTaskRun(&taskRun{
+	u.tasks[id.Task] = newTaskRun(&taskRun{
 		id: id, source: source, commits: d.commits, stored: config, config: d.applied, rt: u.rt,
 		gate: newGate(d.target == Paused), log: u.log.With("task", id.Task),
 	})
-	u.mu.Lock()
-	u.tasks[id.Task] = r
-	u.mu.Unlock()
+}
+
+// strange returns the numbers of the tasks that run here and are not of a share.
+func (u *unit) strange(s share) (numbers []int) {
+	for i, r := range u.running() {
+		if !s.has(r.id) {
+			numbers = append(numbers, i)
+		}
+	}
+	return numbers
 }
 
 // stopAll stops all tasks.
@@ -124,30 +136,26 @@ func (u *unit) idle() (idle, zombies bool) {
 
 // fence shuts out the producers of the tasks of the former commit, which a worker
 // that is cut off may still run, and records that it was done. New tasks shut out
-// those of their own number; the rest is done here.
-func (u *unit) fence(ctx context.Context, d desired) error {
-	former, known := u.h.fencedTasks(u.name)
-	if known && !(former == 1 && len(d.tasks) == 1) {
-		for i := range former {
-			if err := u.fenceTask(ctx, d, i); err != nil {
-				return err
-			}
-		}
+// those of their own number; the rest is done by the leader.
+func (u *unit) fence(ctx context.Context) error {
+	err := u.h.Fence(ctx, u.name, nil)
+	if there, ok := errors.AsType[*Elsewhere](err); ok {
+		return u.h.ask(ctx, http.MethodPut, there.URL+"connectors/"+url.PathEscape(u.name)+"/fence", nil)
 	}
-	return u.h.storeFencing(ctx, u.name, len(d.tasks))
+	return err
 }
 
-func (u *unit) fenceTask(ctx context.Context, d desired, number int) error {
-	config, err := u.rt.resolve(d.config)
+// fenceTask shuts out the producer of one task.
+func (h *Herder) fenceTask(ctx context.Context, d desired, id TaskID) error {
+	config, err := h.rt.resolve(d.config)
 	if err != nil {
 		return err
 	}
-	opts, err := u.rt.client(adminClient, clientProps(u.rt.raw, adminClient, config), u.log)
+	opts, err := h.rt.client(adminClient, clientProps(h.rt.raw, adminClient, config), h.rt.log)
 	if err != nil {
 		return err
 	}
-	id := transactionalID(u.rt.groupID, TaskID{u.name, number})
-	client, err := kgo.NewClient(append(opts, kgo.TransactionalID(id))...)
+	client, err := kgo.NewClient(append(opts, kgo.TransactionalID(transactionalID(h.rt.groupID, id)))...)
 	if err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ func New(o Options) (*Worker, error) {
 		exactlyOnce: exactlyOnce(o.Config) && !o.Standalone, groupID: o.Config.String("group.id"),
 		offsetsTopic: o.Config.String("offset.storage.topic"), commitRecords: o.Config.Int("offset.flush.records"),
 	}
-	w := &Worker{options: o, rt: rt, herder: newHerder(o, rt, id)}
+	w := &Worker{options: o, rt: rt, herder: newHerder(o, rt)}
 	if o.Metrics != nil {
 		if err := o.Metrics.Register(&collector{h: w.herder}); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
@@ -126,12 +126,27 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer stop()
 	w.herder.opened(working, cluster)
 	w.rt.log.Info("worker is ready", "worker", w.rt.statuses.workerID, "connectors", len(w.herder.Connectors()), "took", time.Since(began).Round(time.Millisecond))
-	var running errgroup.Group
+	var running, belonging errgroup.Group
 	running.Go(func() error { return w.herder.run(working) })
+	// The place in the group is given up when everything has stopped.
+	staying, leave := context.WithCancel(storing)
+	defer leave()
+	if !w.options.Standalone {
+		running.Go(func() error {
+			w.herder.keepKey(working)
+			return nil
+		})
+		belonging.Go(func() error {
+			defer stop()
+			return w.runGroup(staying)
+		})
+	}
 	if err = w.createGiven(ctx); err != nil {
 		stop()
 	}
 	err = errors.Join(err, running.Wait())
+	leave()
+	err = errors.Join(err, belonging.Wait())
 	flushing, cancel := context.WithTimeout(storing, 5*time.Second)
 	defer cancel()
 	w.rt.statuses.flush(flushing)
