@@ -57,11 +57,12 @@ func targetOf(c line.Class) line.Target {
 
 // Start implements connect.Connector.
 func (c *connector) Start(ctx context.Context, env connect.ConnectorEnv) error {
+	c.env = env
 	r, err := c.program.launch(ctx, env.Log, c)
 	if err != nil {
 		return err
 	}
-	c.process, c.env, c.watched = r, env, make(chan struct{})
+	c.process, c.watched = r, make(chan struct{})
 	go func() {
 		defer close(c.watched)
 		<-r.ended
@@ -91,6 +92,7 @@ func (c *connector) Stop(ctx context.Context) error {
 		return nil
 	}
 	c.ending.Store(true)
+	defer context.AfterFunc(ctx, c.process.child.kill)()
 	_, err := c.process.call(ctx, line.Stop, nil)
 	c.process.close()
 	<-c.watched

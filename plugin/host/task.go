@@ -41,6 +41,8 @@ func (t *task) stop(ctx context.Context) error {
 		return nil // The failure was told where it was met.
 	default:
 	}
+	// What has not stopped by then is ended.
+	defer context.AfterFunc(ctx, t.process.child.kill)()
 	_, err := t.process.callServing(ctx, line.Stop, nil)
 	return err
 }

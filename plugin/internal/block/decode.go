@@ -30,6 +30,7 @@ type Decoder struct {
 	Reuse bool
 
 	b          []byte
+	at         int // How far b is read: an index, since moving a slice on is a write of a pointer.
 	budget     int // How many parts there can still be, since each takes a byte.
 	err        error
 	schemas    []*connect.Schema
@@ -69,7 +70,7 @@ func (a *arena[T]) take(n int) []T {
 }
 
 func (d *Decoder) begin(block []byte) {
-	d.b, d.budget, d.err, d.prev = block, len(block), nil, previous{}
+	d.b, d.at, d.budget, d.err, d.prev = block, 0, len(block), nil, previous{}
 	d.values.begin(d.Reuse)
 	d.structs.begin(d.Reuse)
 	d.entries.begin(d.Reuse)
@@ -84,43 +85,49 @@ func (d *Decoder) fail(format string, args ...any) {
 	if d.err == nil {
 		d.err = fmt.Errorf("%w: %s", errDamaged, fmt.Sprintf(format, args...))
 	}
-	d.b = nil
+	d.at = len(d.b)
 }
 
+func (d *Decoder) left() int { return len(d.b) - d.at }
+
 func (d *Decoder) byte() byte {
-	if len(d.b) == 0 {
+	if d.at >= len(d.b) {
 		d.fail("it ends too early")
 		return 0
 	}
-	c := d.b[0]
-	d.b = d.b[1:]
+	c := d.b[d.at]
+	d.at++
 	return c
 }
 
 func (d *Decoder) uvarint() uint64 {
-	n, size := binary.Uvarint(d.b)
+	if d.at < len(d.b) && d.b[d.at] < 0x80 {
+		d.at++
+		return uint64(d.b[d.at-1])
+	}
+	n, size := binary.Uvarint(d.b[d.at:])
 	if size <= 0 {
 		d.fail("it has no number where one should be")
 		return 0
 	}
-	d.b = d.b[size:]
+	d.at += size
 	return n
 }
 
 func (d *Decoder) varint() int64 {
-	n, size := binary.Varint(d.b)
+	n, size := binary.Varint(d.b[d.at:])
 	if size <= 0 {
 		d.fail("it has no number where one should be")
 		return 0
 	}
-	d.b = d.b[size:]
+	d.at += size
 	return n
 }
 
 // count reads how many parts follow, each of which takes a byte at least.
 func (d *Decoder) count() int {
 	n := d.uvarint()
-	if n > uint64(min(len(d.b), d.budget)) {
+	if n > uint64(min(d.left(), d.budget)) {
 		d.fail("it announces more than it holds")
 		return 0
 	}
@@ -130,8 +137,8 @@ func (d *Decoder) count() int {
 
 func (d *Decoder) bytes() []byte {
 	n := d.count()
-	part := d.b[:n:n]
-	d.b = d.b[n:]
+	part := d.b[d.at : d.at+n : d.at+n]
+	d.at += n
 	return part
 }
 
@@ -192,20 +199,20 @@ func (d *Decoder) value(depth int) connect.Value {
 	case connect.KindInt8, connect.KindInt16, connect.KindInt32, connect.KindInt64:
 		return connect.IntOf(k, d.varint())
 	case connect.KindFloat32:
-		if len(d.b) < 4 {
+		if d.left() < 4 {
 			d.fail("it ends within a number")
 			return connect.Value{}
 		}
-		f := math.Float32frombits(binary.LittleEndian.Uint32(d.b))
-		d.b = d.b[4:]
+		f := math.Float32frombits(binary.LittleEndian.Uint32(d.b[d.at:]))
+		d.at += 4
 		return connect.Float32(f)
 	case connect.KindFloat64:
-		if len(d.b) < 8 {
+		if d.left() < 8 {
 			d.fail("it ends within a number")
 			return connect.Value{}
 		}
-		f := math.Float64frombits(binary.LittleEndian.Uint64(d.b))
-		d.b = d.b[8:]
+		f := math.Float64frombits(binary.LittleEndian.Uint64(d.b[d.at:]))
+		d.at += 8
 		return connect.Float64(f)
 	case connect.KindBool:
 		return connect.Bool(d.byte() != 0)
@@ -241,7 +248,7 @@ func (d *Decoder) nested(k connect.Kind, depth int) connect.Value {
 		return connect.Map(entries)
 	}
 	s := d.schema(depth + 1)
-	if s == nil || s.Kind() != connect.KindStruct || len(s.Fields()) > min(len(d.b), d.budget) {
+	if s == nil || s.Kind() != connect.KindStruct || len(s.Fields()) > min(d.left(), d.budget) {
 		d.fail("a struct has no schema")
 		return connect.Value{}
 	}

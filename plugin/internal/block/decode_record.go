@@ -20,7 +20,7 @@ func (d *Decoder) Source(block []byte, dst []connect.SourceRecord) ([]connect.So
 	n := d.count()
 	offsets := make([]Offset, n)
 	// Most offsets differ from the one before in a few digits.
-	texts := make([]byte, 0, min(len(d.b), 64*n))
+	texts := make([]byte, 0, min(d.left(), 64*n))
 	for i := range n {
 		dst = append(dst, connect.SourceRecord{})
 		r := &dst[len(dst)-1]
@@ -32,13 +32,13 @@ func (d *Decoder) Source(block []byte, dst []connect.SourceRecord) ([]connect.So
 			return nil, d.err
 		}
 	}
-	return dst, d.left()
+	return dst, d.over()
 }
 
-// left tells whether the block was read to its end.
-func (d *Decoder) left() error {
-	if d.err == nil && len(d.b) > 0 {
-		d.fail("%d bytes are left over", len(d.b))
+// over tells whether the block was read to its end.
+func (d *Decoder) over() error {
+	if d.err == nil && d.left() > 0 {
+		d.fail("%d bytes are left over", d.left())
 	}
 	return d.err
 }
@@ -129,7 +129,7 @@ func (d *Decoder) Sink(block []byte, dst []connect.SinkRecord) ([]connect.SinkRe
 			return nil, d.err
 		}
 	}
-	return dst, d.left()
+	return dst, d.over()
 }
 
 func (d *Decoder) origin(r *connect.SinkRecord) {

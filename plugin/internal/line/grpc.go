@@ -20,7 +20,7 @@ const (
 	streamWindow     = 4 << 20
 	connectionWindow = 8 << 20
 	largestMessage   = 1 << 30
-	socketBuffer     = 256 << 10
+	socketBuffer     = 64 << 10
 )
 
 // message is what the stream carries: a head and a body that are sent one behind the other.
