@@ -70,6 +70,30 @@ func TestFilesThatAreRefused(t *testing.T) {
 	}
 }
 
+// TestReplacedFile puts another file in the place of one that is known.
+func TestReplacedFile(t *testing.T) {
+	dir := pluginDir(t, "counter-1")
+	h := New(Options{Dirs: []string{dir}, Log: slog.New(slog.DiscardHandler)})
+	start := func(found connect.Plugins) error {
+		task := found.Sources[0].New().NewTask()
+		defer func() { must(t, task.Stop(t.Context())) }()
+		return task.Start(t.Context(), connect.SourceTaskEnv{Config: connect.Config{"topic": "t"}, Log: slog.New(slog.DiscardHandler), StoredOffset: new(connecttest.Offsets).Get, Metrics: &connecttest.Figures{}})
+	}
+	before := h.Plugins(true)
+	must(t, start(before))
+	must(t, os.Remove(filepath.Join(dir, "counter-1")))
+	must(t, os.WriteFile(filepath.Join(dir, "counter-1"), []byte("#!/bin/sh\n"), 0o755))
+	if err := start(before); connect.AsError(err).Code != "plugin.changed" || connect.AsError(err).Class != connect.ClassRetriable {
+		t.Errorf("a task of the former file: %v", err)
+	}
+	if left := h.Plugins(false); len(left.Sources) != 0 {
+		t.Errorf("the file that is no plugin any more holds %v", left.Sources)
+	}
+	must(t, os.Remove(filepath.Join(dir, "counter-1")))
+	put(t, dir, "counter-1")
+	must(t, start(h.Plugins(true)))
+}
+
 // TestPanics has a task panic, where it is called and beside that.
 func TestPanics(t *testing.T) {
 	log := new(journal)

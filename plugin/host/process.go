@@ -38,9 +38,12 @@ type process struct {
 // to close.
 func (p *program) launch(ctx context.Context, log *slog.Logger, handler line.Handler) (*process, error) {
 	if now, err := trusted(p.path); err != nil || now != p.mark {
+		if p.changed != nil {
+			p.changed()
+		}
 		return nil, &connect.Error{
 			Code: "plugin.changed", Class: connect.ClassRetriable, Place: p.path, Message: "the file is not the one that was asked what it holds", Cause: err,
-			Mend: "GET /connector-plugins looks at plugin.path again",
+			Mend: "the next start takes what is in plugin.path now",
 		}
 	}
 	r := &process{program: p, child: newChild(p.path), output: newOutput(log), ended: make(chan struct{})}

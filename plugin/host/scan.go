@@ -28,6 +28,9 @@ type program struct {
 	mark    mark
 	sum     string
 	classes []line.Class
+	// changed looks at the directories again, since the file is not what it was. Nil while
+	// it is asked for the first time.
+	changed func()
 }
 
 // scan looks at the directories. The caller holds scanning.
@@ -54,6 +57,7 @@ func (h *Host) scan() connect.Plugins {
 		now[path] = fresh
 		asking.Go(func() error {
 			h.ask(fresh)
+			fresh.changed = func() { h.Plugins(true) }
 			return nil
 		})
 	}

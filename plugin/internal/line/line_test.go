@@ -73,7 +73,9 @@ func TestCallsGoBothWays(t *testing.T) {
 	var near, far *Line
 	heard := make(chan string, 1)
 	worker := &guarded{}
-	worker.called = func(_ context.Context, m Method, body []byte) ([]byte, error) { return append(body, m.String()...), nil }
+	worker.called = func(_ context.Context, m Method, body []byte) ([]byte, error) {
+		return append(body, m.String()...), nil
+	}
 	plugin := &end{
 		notified: func(_ Method, body []byte) { heard <- string(body) },
 		called: func(ctx context.Context, m Method, body []byte) ([]byte, error) {
