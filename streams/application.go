@@ -376,7 +376,7 @@ func (a *application) internalTopics(plan *partitionPlan) (specs []topics.Spec) 
 // transactionTimeout is when brokers abort a transaction of the application.
 func (a *application) transactionTimeout() time.Duration {
 	if a.Transactions != nil {
-		return epochTimeout
+		return a.Transactions.Timeout()
 	}
 	return transactionTimeout
 }

@@ -15,6 +15,9 @@ func asideDir(dir, app string) string {
 	return filepath.Join(dir, "transactions", url.PathEscape(app))
 }
 
+// stageDir is where the changes of a commit go that do not fit into memory.
+func stageDir(dir, app string) string { return asideDir(dir, app) + "-changes" }
+
 // recordCodec writes records of captured topics that are put aside: the time (8 bytes),
 // key and value, and the headers. Each piece of bytes has its length before it, with 1
 // added, 0 for null.

@@ -140,25 +140,37 @@ func (n *cdcNode) clear(r *Record[connect.Value, connect.Value]) error {
 		n.t.drop()
 		return nil
 	}
-	var keys [][]byte
-	it := n.st.cache.Scan(n.st.spec.layout.Rows(state.Range{}))
-	for it.Next() {
-		keys = append(keys, bytes.Clone(it.Key()))
-	}
-	if err := it.Close(); err != nil {
-		return err
-	}
-	for _, key := range keys {
-		k, err := n.key.Decode(key[n.st.prefix:])
-		if err != nil {
-			return n.t.damaged(n.st.spec.name, err)
+	rest := n.st.spec.layout.Rows(state.Range{})
+	for {
+		// A table may be larger than memory.
+		var keys [][]byte
+		it := n.st.cache.Scan(rest)
+		for len(keys) < clearAtOnce && it.Next() {
+			keys = append(keys, bytes.Clone(it.Key()))
 		}
-		gone := Record[connect.Value, Change[connect.Value]]{Key: k, Time: r.Time, Headers: r.Headers}
-		if err := n.update(key, &gone, false); err != nil {
+		if err := it.Close(); err != nil || len(keys) == 0 {
 			return err
 		}
+		for _, key := range keys {
+			if err := n.remove(key, r); err != nil {
+				return err
+			}
+		}
+		rest.Lo = append(keys[len(keys)-1], 0)
 	}
-	return nil
+}
+
+// clearAtOnce is how many rows of a table are found before they are deleted.
+const clearAtOnce = 4096
+
+// remove deletes the row of a key, as the store has it, because of r.
+func (n *cdcNode) remove(key []byte, r *Record[connect.Value, connect.Value]) error {
+	k, err := n.key.Decode(key[n.st.prefix:])
+	if err != nil {
+		return n.t.damaged(n.st.spec.name, err)
+	}
+	gone := Record[connect.Value, Change[connect.Value]]{Key: k, Time: r.Time, Headers: r.Headers}
+	return n.update(key, &gone, false)
 }
 
 // Stream reads a topic of change events as a stream of the events themselves,

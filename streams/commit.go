@@ -9,6 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tidemill/tidemill/connect"
 )
 
 // errCrash ends an application at once, as the death of its process would. Only
@@ -33,8 +35,21 @@ func (r *runner) begin() error {
 	if err := r.group.Begin(); err != nil {
 		return fmt.Errorf("beginning a transaction of application %s: %w", r.a.ID, err)
 	}
-	r.inTxn = true
+	r.inTxn, r.begun = true, time.Now()
 	return nil
+}
+
+// overdue names the error of a commit that brokers have aborted for the time it took.
+func (r *runner) overdue(err error) error {
+	timeout := r.a.transactionTimeout()
+	if r.epochs == nil || r.begun.IsZero() || time.Since(r.begun) < timeout {
+		return err
+	}
+	return &connect.Error{
+		Code: "streams.transaction.timeout", Class: connect.ClassRetriable, Place: "the transaction at " + r.epochs.at.String(),
+		Message: fmt.Sprintf("brokers abort a commit that takes longer than %v, and this one took %v", timeout, time.Since(r.begun).Round(time.Second)),
+		Mend:    "raise CommitTimeout of the transactions' Source, up to transaction.max.timeout.ms of the brokers, if it is not only this time", Cause: err,
+	}
 }
 
 // commitIfDue commits when the interval is over, or earlier when the caches hold
@@ -73,16 +88,17 @@ func (r *runner) commit(ctx context.Context) error {
 	}
 	began := time.Now()
 	if err := r.send(ctx, tasks); err != nil {
-		return err
+		return r.overdue(err)
 	}
 	done, err := r.commitOffsets(ctx, tasks)
 	if err != nil || !done {
-		return err
+		return r.overdue(err)
 	}
+	r.begun = time.Time{}
 	if err := r.reach("offsets committed"); err != nil {
 		return err
 	}
-	b := r.env.db.Batch()
+	b := r.epochs.batch(r.env.db)
 	for _, t := range tasks {
 		t.write(b)
 	}

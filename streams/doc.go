@@ -91,17 +91,26 @@
 // header __tidemill.lsn. A snapshot is one transaction, and nothing is seen before all of
 // it is there.
 //
-// It costs this: one process of the application has all partitions and does all the
-// work, with the repartition topics in its memory, and alone answers for the stores,
-// while the others stand by; a transaction is held until it is whole, and so is a
+// A transaction may be larger than memory. It is held until it is whole, and so is a
 // snapshot, up to [txn.Source.MaxBytes] in memory and, where the engine has a directory,
-// up to [txn.Source.MaxDiskBytes] on the disk; the rows it changes are in the write-back
-// caches until the commit, each once; where a stream meets a table, each transaction is a
+// up to [txn.Source.MaxDiskBytes] on the disk. The rows that it changes are in the
+// write-back caches until the commit, each once, and those that are more than about three
+// times [Config.CacheBytes] go to the disk, where only the application's own operators see
+// them: they become the database's in one step. What is written to Kafka for a transaction
+// is one Kafka transaction, of any size, which takes no longer than
+// [txn.Source.CommitTimeout].
+//
+// Windows close by the time of the transactions before, of all partitions: what one
+// transaction has written comes too late as a whole, or not at all.
+//
+// It costs this: one process of the application has all partitions and does all the
+// work, with what would be in repartition topics, and alone answers for the stores,
+// while the others stand by; where a stream meets a table, each transaction is a
 // commit of its own.
 // Tables are read with [CDC] and kept. Operators of which it is not known that they give
-// only what is true at the end of a transaction are refused: windows and all others with
-// a memory of time, joins of two streams and with a global table, and Process. Tables are
-// joined in every way, by foreign key too. The source is one, with provide.transaction.metadata and
+// only what is true at the end of a transaction are refused: windows that are passed on as
+// they close and not with UntilClosed, joins of two streams and with a global table, and
+// Process. Tables are joined in every way, by foreign key too. The source is one, with provide.transaction.metadata and
 // transaction.metadata.snapshot, its transaction topic has one partition, no transform
 // drops events, and the topics are kept for as long as an application may have to read
 // them, from their beginning or from a later snapshot on, without compaction. What is

@@ -17,12 +17,17 @@ import (
 // epochs runs the tasks of an application in transaction mode. All of them are in this
 // process. Events wait in a gate until their transaction is whole; those of one
 // transaction, or of several, are then taken in by all tasks. What operators send to
-// others through repartition topics stays in memory, in loops. When the transactions are
-// to be committed, the operators are gone through once, those before others first, over
+// others through repartition topics stays in the process, in loops. When the transactions
+// are to be committed, the operators are gone through once, those before others first, over
 // the borders of tasks: each gets what the ones before have sent, and then sends what its
 // rows have become, one change for each row that is another now. So nothing leaves an
 // operator before it has everything of these transactions, and all that leaves, with all
 // rows and positions, is committed in one step.
+//
+// A transaction may be larger than memory. Rows that it changes go to the stage when there
+// are too many of them, and so do records that wait for an operator that looks up rows;
+// loops that get long are emptied early, because operators behind them that keep rows pass
+// on nothing before their turn.
 type epochs struct {
 	source   *txn.Source
 	topology *Topology
@@ -43,15 +48,19 @@ type epochs struct {
 	based bool              // nothing is missing of what follows saved
 
 	at, saved txn.Epoch // taken in, and committed
-	metrics   *transactionMetrics
-	spilled   int64 // what the figures have of it
-	headers   []kgo.RecordHeader
+	// latest is the highest time of a record, and before what it was as of the last commit.
+	latest, before int64
+	metrics        *transactionMetrics
+	spilled        int64 // what the figures have of it
+	headers        []kgo.RecordHeader
+	stage          *state.Stage // nil where there is none
+	piles          uint16       // that were given out
 }
 
 func newEpochs(env *taskEnv, t *Topology, s *txn.Source, plan *partitionPlan) (*epochs, error) {
 	e := &epochs{
 		source: s, topology: t, value: serde.Bind(s.Value, s.Topic, false), ends: &queue{topic: s.Topic, name: s.Topic, first: -1},
-		bySource: map[string]*subTopology{}, loopOf: map[string]*subTopology{}, counts: plan.tasks, owned: map[txn.Part]bool{}, based: true, metrics: &env.metrics.Transactions,
+		stage: env.stage, latest: -1, before: -1, bySource: map[string]*subTopology{}, loopOf: map[string]*subTopology{}, counts: plan.tasks, owned: map[txn.Part]bool{}, based: true, metrics: &env.metrics.Transactions,
 	}
 	var parts []txn.Part
 	for _, sub := range t.subs {
@@ -185,7 +194,7 @@ func (e *epochs) step(limit int) (more bool, err error) {
 		e.fed = e.fed || events > 0
 		// The position counts for all.
 		for _, t := range e.tasks {
-			t.dirty, t.wantCommit = true, t.wantCommit || e.single && e.fed
+			t.dirty, t.wantCommit = true, t.wantCommit || e.single && e.fed || e.staged()
 		}
 	}
 	return true, nil
@@ -225,6 +234,7 @@ func (t *task) accept(q *queue, r *kgo.Record) error {
 		return err
 	}
 	t.streamTime = max(t.streamTime, ms)
+	t.env.epochs.latest = max(t.env.epochs.latest, ms)
 	t.tally.met(t.streamTime - ms)
 	t.tally.processed++
 	t.env.metrics.Processed.Add(1)
@@ -237,6 +247,13 @@ func (t *task) accept(q *queue, r *kgo.Record) error {
 // settle lets everything that was taken in run through all operators, and notes how far
 // the inputs are processed. It is the first half of a commit.
 func (e *epochs) settle() error {
+	for _, t := range e.tasks {
+		if !t.recalled { // What it holds back may be due by what came to others.
+			if err := t.recall(); err != nil {
+				return err
+			}
+		}
+	}
 	for _, n := range e.topology.nodes {
 		for p := range int32(e.counts[n.sub]) {
 			if err := e.tasks[taskID{n.sub, p}].settleNode(n); err != nil {
@@ -257,8 +274,8 @@ func (e *epochs) settle() error {
 func (t *task) settleNode(n *node) error {
 	if n.isSource && n.internal {
 		for _, q := range t.loops {
-			for q.name == n.topic && q.len() > 0 {
-				if err := t.accept(q, q.pop()); err != nil {
+			if q.name == n.topic {
+				if err := t.drain(q); err != nil {
 					return err
 				}
 			}
@@ -280,6 +297,22 @@ func (t *task) settleNode(n *node) error {
 	return nil
 }
 
+// drain takes in everything that is in a loop.
+func (t *task) drain(q *queue) error {
+	for q.len() > 0 {
+		if err := t.accept(q, q.pop()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loopRecords and loopBytes are how much is in a loop before it is emptied early.
+const (
+	loopRecords = 1024
+	loopBytes   = 256 << 10
+)
+
 // loop keeps a record for a repartition topic and tells whether it is one.
 func (e *epochs) loop(r *kgo.Record) (bool, error) {
 	sub := e.loopOf[r.Topic]
@@ -297,13 +330,37 @@ func (e *epochs) loop(r *kgo.Record) (bool, error) {
 			r.Partition = int32(at)
 		}
 	}
-	for _, q := range e.tasks[taskID{sub.index, r.Partition}].loops {
-		if q.topic == r.Topic {
-			r.Offset = max(q.last, 0)
-			q.push([]*kgo.Record{r}, r.Offset+1)
+	t := e.tasks[taskID{sub.index, r.Partition}]
+	for _, q := range t.loops {
+		if q.topic != r.Topic {
+			continue
+		}
+		r.Offset = max(q.last, 0)
+		q.push([]*kgo.Record{r}, r.Offset+1)
+		if q.len() >= loopRecords || q.bytes >= loopBytes {
+			if err := t.drain(q); err != nil {
+				return true, err
+			}
 		}
 	}
 	return true, nil
+}
+
+// newPile returns a number for what an operator holds.
+func (e *epochs) newPile() uint16 {
+	e.piles++
+	return e.piles
+}
+
+// staged tells whether rows are staged, which are better committed soon.
+func (e *epochs) staged() bool { return e.stage != nil && e.stage.Staged() }
+
+// batch starts what commits all changes in one step.
+func (e *epochs) batch(db state.DB) state.Batch {
+	if e != nil && e.staged() {
+		return e.stage.Batch()
+	}
+	return db.Batch()
 }
 
 // headerLSN is the header of outgoing records that has the position of the transaction
@@ -338,16 +395,40 @@ func (e *epochs) write(b state.Batch) {
 	b.Put(e.meta, epochKey, binary.BigEndian.AppendUint64(nil, uint64(e.at)))
 }
 
+// EpochTime is the time by which windows close in transaction mode; ok is false outside
+// of it. before is the highest time of all records, of all partitions, as of the last
+// commit: by it, the records of one transaction are all late, or none of them. now is the
+// same with what is to be committed.
+func (c *Context[K, V]) EpochTime() (before, now int64, ok bool) {
+	e := c.t.env.epochs
+	if e == nil {
+		return 0, 0, false
+	}
+	return e.before, e.latest, true
+}
+
 // committed says that what was taken in is committed.
 func (e *epochs) committed() {
 	e.metrics.Committed.Add(e.taken)
 	e.fed, e.taken, e.saved, e.ends.saved = false, 0, e.at, e.ends.next
+	e.before = e.latest
+	e.unstage()
+}
+
+// unstage forgets what is staged. The caches read through it no more.
+func (e *epochs) unstage() {
+	if e.stage != nil {
+		e.metrics.StagedBytes.Add(e.stage.Bytes())
+		e.metrics.PeakBytes.Store(e.stage.Peak())
+		e.stage.Clear()
+	}
 }
 
 // back forgets what is not committed. based says that nothing is missing of what comes
 // after that.
 func (e *epochs) back(at txn.Epoch, based bool) {
 	e.at, e.saved, e.based, e.fed, e.taken, e.headers = at, at, based, false, 0, nil
+	e.latest = e.before
 	e.gate.Reset(at, based)
 	for _, t := range e.tasks {
 		for _, q := range t.loops {
@@ -357,6 +438,7 @@ func (e *epochs) back(at txn.Epoch, based bool) {
 			h.forget()
 		}
 	}
+	e.unstage()
 }
 
 // lsnOf reads as of which transaction the stores of an application are.

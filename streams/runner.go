@@ -25,11 +25,10 @@ const (
 
 	lastCommit = 10 * time.Second // the most a commit may take at the end
 
-	// transactionTimeout is when brokers abort a transaction by themselves, and
-	// epochTimeout the same in transaction mode, where as much is written in one as a
-	// transaction of the database has changed.
+	// transactionTimeout is when brokers abort a transaction by themselves. In transaction
+	// mode, where as much is written in one as a transaction of the database has changed,
+	// the transactions' Source says it.
 	transactionTimeout = 10 * time.Second
-	epochTimeout       = time.Minute
 	// blockedPatience is how long a transaction may take to end while the client waits
 	// to tell of a change in the group.
 	blockedPatience = 2 * time.Second
@@ -56,8 +55,9 @@ type runner struct {
 	bySource map[string]*subTopology
 
 	inTxn     bool
-	mustAbort bool // tasks were taken away inside a transaction
-	joined    bool // the group has given out its partitions
+	begun     time.Time // the transaction
+	mustAbort bool      // tasks were taken away inside a transaction
+	joined    bool      // the group has given out its partitions
 	closing   bool
 	careful   bool    // records are sent one by one
 	epochs    *epochs // nil but in transaction mode
@@ -151,6 +151,10 @@ func (r *runner) connect(ctx context.Context, balancer kgo.GroupBalancer) (err e
 		// A process that was killed and comes back takes its place again at once,
 		// instead of waiting until the group has given up on who it was.
 		kgo.InstanceID(r.a.e.instance),
+	}
+	if r.epochs != nil {
+		// A rebalance waits for a commit.
+		opts = append(opts, kgo.RebalanceTimeout(max(time.Minute, r.a.transactionTimeout())))
 	}
 	opts = append(opts, r.a.e.cfg.Client...)
 	if !r.a.ExactlyOnce {
@@ -322,7 +326,7 @@ func (r *runner) run(ctx context.Context) error {
 	r.hangUp()
 	r.cl.CloseAllowingRebalance()
 	if r.epochs != nil {
-		err = errors.Join(err, r.epochs.gate.Close())
+		err = errors.Join(err, r.epochs.close())
 	}
 	return err
 }

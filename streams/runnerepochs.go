@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,14 +22,34 @@ import (
 
 // openEpochs prepares for transaction mode.
 func (r *runner) openEpochs(plan *partitionPlan) (err error) {
+	dir := r.a.e.cfg.Dir
+	if dir != "" {
+		if r.env.stage, err = r.a.e.disk.Stage(stageDir(dir, r.a.ID), stageFactor*r.a.e.cfg.CacheBytes); err != nil {
+			return err
+		}
+	}
 	if r.epochs, err = newEpochs(r.env, r.a.Topology, r.a.Transactions, plan); err != nil {
 		return err
 	}
 	r.env.epochs, r.env.out = r.epochs, looping{r, r.epochs, r.begin}
-	if dir := r.a.e.cfg.Dir; dir != "" {
+	if dir != "" {
 		return r.epochs.gate.PutAside(asideDir(dir, r.a.ID), recordCodec{})
 	}
 	return nil
+}
+
+// stageFactor is how many times the write-back cache the changes of one commit may take
+// in memory before they go to the disk. What is gathered of several transactions is
+// committed at once that size.
+const stageFactor = 2
+
+// close removes what is on the disk.
+func (e *epochs) close() error {
+	err := e.gate.Close()
+	if e.stage != nil {
+		err = errors.Join(err, e.stage.Close())
+	}
+	return err
 }
 
 // inputs are the topics that are consumed.
@@ -132,12 +153,13 @@ func (r *runner) dropEpochs(parts map[string][]int32) {
 	r.a.e.cfg.Logger.Debug("all partitions revoked", "app", r.a.ID)
 }
 
-// noteMark begins what is noted with the offset in the topic of transaction metadata.
+// noteMark begins what is noted with the offset in the topic of transaction metadata: the
+// transaction and, after a colon, the time of windows.
 const noteMark = "tidemill-epoch:"
 
 // note has a commit tell as of which transaction it is.
 func (e *epochs) note(req *kmsg.TxnOffsetCommitRequest) {
-	note := noteMark + strconv.FormatUint(uint64(e.at), 10)
+	note := fmt.Sprintf("%s%d:%d", noteMark, uint64(e.at), e.latest)
 	for i := range req.Topics {
 		if t := &req.Topics[i]; t.Topic == e.ends.topic {
 			for j := range t.Partitions {
@@ -150,6 +172,7 @@ func (e *epochs) note(req *kmsg.TxnOffsetCommitRequest) {
 // stance is where an application stands.
 type stance struct {
 	at    txn.Epoch
+	time  int64 // the highest of all records
 	based bool
 	ends  int64
 }
@@ -166,12 +189,8 @@ func (a *application) stance(ctx context.Context) (s stance, err error) {
 		return s, err
 	}
 	s.ends = committed[topic][0]
-	if text, ok := strings.CutPrefix(note, noteMark); ok {
-		at, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			return s, fmt.Errorf("reading what is noted with the offset of topic %s: %w", topic, err)
-		}
-		s.at = txn.Epoch(at)
+	if s.at, s.time, err = readNote(note); err != nil {
+		return s, fmt.Errorf("reading what is noted with the offset of topic %s: %w", topic, err)
 	}
 	if s.at > 0 {
 		s.based = true
@@ -182,10 +201,25 @@ func (a *application) stance(ctx context.Context) (s stance, err error) {
 	return s, err
 }
 
+// readNote reads what epochs.note has written. One of an earlier version has no time.
+func readNote(note string) (at txn.Epoch, latest int64, err error) {
+	text, ok := strings.CutPrefix(note, noteMark)
+	if !ok {
+		return 0, -1, nil
+	}
+	text, ms, timed := strings.Cut(text, ":")
+	n, err := strconv.ParseUint(text, 10, 64)
+	if latest = -1; err == nil && timed {
+		latest, err = strconv.ParseInt(ms, 10, 64)
+	}
+	return txn.Epoch(n), latest, err
+}
+
 // stand brings the position to where the restored stores are, for which the group has it.
 func (r *runner) stand() error {
 	e, s := r.epochs, r.pending.stance
 	e.at, e.saved, e.based = s.at, s.at, s.based
+	e.before, e.latest = s.time, s.time
 	e.ends.saved, e.ends.next = s.ends, s.ends
 	e.gate.Begin(s.at, s.based)
 	b := r.a.e.db.Batch()

@@ -150,6 +150,7 @@ func (s *rowStore[K, V]) update(key []byte, r *Record[K, Change[V]], oldKnown bo
 // emit sends a change that leaves the cache downstream.
 func (s *rowStore[K, V]) emit(e state.Entry) (err error) {
 	s.rec = Record[K, Change[V]]{Time: s.t.streamTime}
+	s.t.weight = len(e.Key) + len(e.Old) + len(e.New)
 	if s.rec.Key, err = s.key.Decode(e.Key[s.st.prefix:]); err != nil {
 		return s.t.damaged(s.st.spec.name, err)
 	}

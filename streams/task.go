@@ -43,6 +43,7 @@ type taskEnv struct {
 	epochs     *epochs             // nil but in transaction mode
 	matched    map[string][]string // the topics that match patterns
 	counting   bool                // what each operator takes in is counted
+	stage      *state.Stage        // where changes go that are too many for memory; nil where there is none
 	guarded    bool                // the panics of each operator are caught there
 }
 
@@ -57,6 +58,7 @@ type task struct {
 	ordered    []*taskStore // parents before children, the order of flushing
 	instances  map[*node]any
 	building   *node                     // the operator whose instance is being made
+	codec      any                       // that this operator has given to Held
 	holds      map[*node]holder          // in transaction mode
 	matching   map[string][]func(*queue) // the sources by pattern, by what nodes call these
 	slab       slab
@@ -74,6 +76,7 @@ type task struct {
 	operators []*operatorTally // with counting
 
 	current  *kgo.Record     // the record that is being processed, nil between records
+	weight   int             // about the bytes of what is being passed on
 	punctual [2]punctuations // by Clock
 	due      int64           // the stream time of the next punctuation
 }
@@ -128,6 +131,9 @@ func (t *task) openStore(spec *storeSpec) error {
 	}
 	st := &taskStore{figures: &storeFigures{name: spec.name}, spec: spec, id: id, changelog: changelogName(t.env.app, spec.name), prefix: spec.layout.Prefix()}
 	st.cache = state.NewCache(t.env.db.Reader(id), t.env.cacheBytes)
+	if t.env.stage != nil {
+		st.cache.Overflow(t.env.stage, id)
+	}
 	st.promise = func(r *kgo.Record, err error) {
 		if err != nil {
 			t.env.out.failed(r, err)
@@ -207,13 +213,14 @@ func (t *task) process(limit int) (n int, err error) {
 
 // take hands a record to the operators that read its topic.
 func (t *task) take(r *kgo.Record, sources []sourceNode) error {
-	t.current, t.dirty = r, true
+	before := t.current // In transaction mode, the one that r was made of.
+	t.current, t.dirty, t.weight = r, true, recordBytes(r)
 	for _, src := range sources {
 		if err := src.consume(r); err != nil {
 			return err
 		}
 	}
-	t.current = nil
+	t.current = before
 	return nil
 }
 
@@ -313,6 +320,9 @@ func (t *task) log(st *taskStore, e state.Entry) {
 func (t *task) write(b state.Batch) {
 	for _, st := range t.ordered {
 		st.cache.Write(b, st.id)
+		if e := t.env.epochs; e != nil {
+			st.newest = max(st.newest, e.latest) // Rows of one time expire in all tasks at once.
+		}
 		st.expire(b)
 		if acked := st.acked.Load(); acked > st.position {
 			st.position = acked

@@ -13,12 +13,13 @@ var settling = map[string]bool{
 	"source": true, "sink": true, "filter": true, "map": true, "mapvalues": true, "selectkey": true, "flatmap": true,
 	"merge": true, "peek": true, "foreach": true, "branch": true, "branched": true, "changes": true, "tostream": true,
 	"groupby": true, "table": true, "keep": true, "aggregate": true, "tablejoin": true, "join": true,
-	"subscribe": true, "publish": true, "foreignkey": true,
+	"subscribe": true, "publish": true, "foreignkey": true, "cogroup": true, "window": true, "suppress": true,
 }
 
 // quiet are those of them whose stores nobody hears about: they are written to when
-// everything that is read beside them is as of the transaction.
-var quiet = map[string]bool{"publish": true}
+// everything that is read beside them is as of the transaction, or keep what is passed on
+// at commits.
+var quiet = map[string]bool{"publish": true, "suppress": true}
 
 // checkTransactions refuses what transaction mode cannot do.
 func checkTransactions(a *App) error {
@@ -74,6 +75,8 @@ func checkSettling(n *node, fault func(code, place, message, mend string)) {
 	for _, s := range n.stores {
 		if own(s) && s.layout.History > 0 {
 			fault("streams.transaction.history", n.name, "transaction mode keeps the rows of the database's last state, and no history of them", "leave With.History out")
+		} else if own(s) && !s.cached && n.op == "window" {
+			fault("streams.transaction.uncached", n.name, "the windows are passed on as they close, also in the midst of a transaction", "leave OnClose out, and hold the table back with window.UntilClosed")
 		} else if own(s) && !s.cached && !quiet[n.op] {
 			fault("streams.transaction.uncached", n.name, "the table passes on every change at once, also in the midst of a transaction", "leave With.Uncached, With.History and With.Grace out")
 		}

@@ -13,6 +13,11 @@ type transactionMetrics struct {
 	HeldRecords, HeldBytes, SpilledBytes atomic.Int64
 	// Spilled is how many records have gone to the disk.
 	Spilled atomic.Int64
+	// StagedBytes is how many bytes of rows that transactions have changed went to the
+	// disk before their commit, because they did not fit into memory, and of records on
+	// their way to other operators. PeakBytes is the most that the changes of one commit
+	// took in memory.
+	StagedBytes, PeakBytes atomic.Int64
 	// LSN is the position in the log of the database that the stores are true for, and
 	// NewestLSN that of the newest transaction that is known to have ended: the bytes
 	// between them, and Waiting, of how many ended transactions not all has come, are how

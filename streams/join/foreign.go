@@ -234,6 +234,8 @@ func (f *foreignKey[K, V, FK, W, R]) publisher(store string) func(*streams.Conte
 		n := &publisher[K, V, FK, W, R]{c: c}
 		var err error
 		if n.rows, err = f.right.RowsIn(c); err == nil {
+			key, row := n.rows.Serdes()
+			c.Held(&waiting[FK, arrival[K, W]]{key: key, value: arrivals[K, W]{row}})
 			n.subs, err = c.Store(store)
 		}
 		return n.take, err

@@ -8,11 +8,13 @@ import (
 // resolve makes the table of results from the answers that the left table's rows get.
 func (f *foreignKey[K, V, FK, W, R]) resolve(told *streams.Stream[[]byte, answer[W]], key serde.Serde[K], value serde.Serde[R], set streams.With) *streams.Table[K, R] {
 	set.Name, set.Op, set.CoPartitioned, set.Partitions = f.name, "foreignkey", true, 0
+	_, row := f.right.Serdes()
 	return streams.Derive(told, func(out *streams.Rows[K, R]) (func(*streams.Record[[]byte, answer[W]]) error, error) {
 		n := &resolver[K, V, FK, W, R]{results: results[K, R]{rows: out}, f: f}
 		n.key = serde.Bind(key, out.ApplicationID()+"-"+f.name+responseTopic, true)
 		var err error
 		n.left, err = f.left.RowsIn(out)
+		out.Held(&waiting[[]byte, answer[W]]{key: serde.Bytes{}, value: serde.Bind[answer[W]](answers[W]{row}, out.ApplicationID()+"-"+f.name+responseTopic, false)})
 		return n.take, err
 	}, key, value, set, f.left.Reading())
 }

@@ -37,7 +37,13 @@ func StreamTable[K, V, W, R any](s *streams.Stream[K, V], t *streams.Table[K, W]
 	}
 	return streams.Process(s, func(c *streams.Context[K, R]) (func(*streams.Record[K, V]) error, error) {
 		n := &streamTable[K, V, W, R]{how: how, c: c}
-		return n.take, n.read(t)
+		err := n.read(t)
+		if err == nil && value != nil {
+			key, _ := n.rows.Serdes()
+			topic := c.ApplicationID() + "-" + name + "-left-repartition"
+			c.Held(&waiting[K, V]{key: key, value: serde.Bind(value, topic, false)})
+		}
+		return n.take, err
 	}, streams.With{Name: name, Op: "join", SameKey: true, CoPartitioned: true}, t.Reading())
 }
 

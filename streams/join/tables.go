@@ -28,6 +28,11 @@ func Tables[K, V, W, R any](l *streams.Table[K, V], r *streams.Table[K, W], how 
 		if n.left, err = l.RowsIn(out); err == nil {
 			n.right, err = r.RowsIn(out)
 		}
+		if err == nil {
+			key, left := n.left.Serdes()
+			_, right := n.right.Serdes()
+			out.Held(&waiting[K, update[V, W]]{key: key, value: updates[V, W]{left, right}})
+		}
 		return n.take, err
 	}, key, value, set, l.Reading(), r.Reading())
 }

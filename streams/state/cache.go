@@ -61,6 +61,7 @@ type Cache struct {
 	read    []byte    // scratch
 
 	reads, misses int64
+	overflow
 }
 
 // NewCache returns a cache over base that keeps about limit bytes. Dirty
@@ -143,7 +144,7 @@ func (c *Cache) add(key []byte, room int) *entry {
 func (c *Cache) grow(n int64, e *entry) {
 	c.bytes += n
 	if e.dirty {
-		c.dirt += n
+		c.soil(n)
 	}
 }
 
@@ -152,7 +153,7 @@ func (c *Cache) Put(key, value []byte) error {
 	e := c.change(key, len(value))
 	c.grow(int64(len(value)-len(e.val)), e)
 	e.val, e.has = append(e.val[:0], value...), true
-	return nil
+	return c.relieve()
 }
 
 // Delete implements Store.
@@ -160,7 +161,7 @@ func (c *Cache) Delete(key []byte) error {
 	e := c.change(key, 0)
 	c.grow(-int64(len(e.val)), e)
 	e.val, e.has = e.val[:0], false
-	return nil
+	return c.relieve()
 }
 
 // change returns the entry of key, made dirty. A key that is not cached is not
@@ -176,7 +177,7 @@ func (c *Cache) change(key []byte, room int) *entry {
 	}
 	c.unlink(e)
 	e.dirty = true
-	c.dirt += entryOverhead + int64(len(e.key)+len(e.val))
+	c.soil(entryOverhead + int64(len(e.key)+len(e.val)))
 	if e.oldKnown {
 		e.old, e.val, e.had = e.val, e.old[:0], e.has
 	}
@@ -202,7 +203,7 @@ func (c *Cache) drop(e *entry) {
 	size := entryOverhead + int64(len(e.key)+len(e.val)+len(e.old))
 	c.bytes -= size
 	if e.dirty {
-		c.dirt -= size
+		c.soil(-size)
 	}
 	c.unlink(e)
 	delete(c.entries, e.name())
@@ -227,6 +228,9 @@ func (e *entry) idle() int64 {
 // valid during the call of visit. visit may write to other stores, not to this
 // one.
 func (c *Cache) Flush(withOld bool, visit func(Entry) error) error {
+	if c.below != nil {
+		return c.flushStaged(withOld, visit)
+	}
 	for _, e := range c.order {
 		if withOld && !e.oldKnown {
 			old, had, err := c.base.Get(nil, e.key)
@@ -260,6 +264,12 @@ func (c *Cache) Write(b Batch, id ID) {
 
 // Committed declares the changes clean: the reader below has them now.
 func (c *Cache) Committed() {
+	c.clean()
+	c.unstage()
+}
+
+// clean declares all entries what the reader below has.
+func (c *Cache) clean() {
 	for _, e := range c.order {
 		e.dirty, e.oldKnown, e.had = false, true, false
 		c.bytes -= int64(len(e.old))
@@ -277,12 +287,19 @@ func (c *Cache) Discard() {
 	for _, e := range c.order {
 		c.drop(e)
 	}
+	if c.below != nil {
+		for _, e := range c.entries {
+			c.drop(e) // It may be what was staged.
+		}
+		c.unstage()
+	}
 	c.settle()
 }
 
 func (c *Cache) settle() {
 	clear(c.order)
-	c.order, c.index, c.dirt = c.order[:0], nil, 0
+	c.soil(-c.dirt)
+	c.order, c.index = c.order[:0], nil
 }
 
 // touch makes a clean entry the latest used.

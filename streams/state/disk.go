@@ -268,7 +268,8 @@ func (d *Disk) Snapshot() (Snapshot, error) {
 	return diskSnapshot{d.db.NewSnapshot(), d.health}, nil
 }
 
-// Checkpoint implements Checkpointer.
+// Checkpoint writes a complete copy to dir, which must not exist, while the DB is in use.
+// Files are shared by hard links where the file system allows it.
 func (d *Disk) Checkpoint(dir string) error {
 	if err := d.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
 		return fmt.Errorf("copying the state to %s: %w", dir, err)

@@ -106,14 +106,6 @@ type Dropper interface {
 	Drop(name string) error
 }
 
-// Checkpointer is the optional ability of a durable DB to copy itself while it
-// is in use.
-type Checkpointer interface {
-	// Checkpoint writes a complete copy to dir, which must not exist. Files
-	// are shared by hard links where the file system allows it.
-	Checkpoint(dir string) error
-}
-
 // PrefixEnd returns the first key after all keys that start with prefix, or nil
 // when there is none, which as an upper bound means open.
 func PrefixEnd(prefix []byte) []byte {

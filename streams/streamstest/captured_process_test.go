@@ -46,6 +46,9 @@ func runPlace(text string) error {
 	if p.Role == "worker" {
 		return p.runWorker(logger)
 	}
+	if p.Role == "large" {
+		return p.runLarge(logger)
+	}
 	c, err := p.captured()
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/tidemill/tidemill/streams/serde"
 	"github.com/tidemill/tidemill/streams/streamstest"
 	"github.com/tidemill/tidemill/streams/txn/txntest"
+	"github.com/tidemill/tidemill/streams/window"
 )
 
 // bank is a database and a topology over it.
@@ -309,6 +310,20 @@ func TestTransactionsRefuse(t *testing.T) {
 			streams.Process(in, func(c *streams.Context[connect.Value, int64]) (func(*streams.Record[connect.Value, streams.Change[connect.Value]]) error, error) {
 				return func(*streams.Record[connect.Value, streams.Change[connect.Value]]) error { return nil }, nil
 			})
+		}, "streams.transaction.operator"},
+		"windows that are passed on as they close": {func(b *bank) {
+			b.flows(window.Tumbling(time.Minute).OnClose())
+		}, "streams.transaction.uncached"},
+		"rows that wait for a limit": {func(b *bank) {
+			window.UntilLimit(b.table("a"), time.Minute, window.Bounds{})
+		}, "streams.transaction.operator"},
+		"a join of streams": {func(b *bank) {
+			join.Streams(b.flow("a", 1), b.flow("b", 1), join.Within[int64, int64, int64]{After: time.Minute, Key: serde.Int64{}, Left: serde.Int64{}, Right: serde.Int64{}},
+				join.Inner(func(_ int64, p join.Pair[int64, int64]) int64 { return p.Left }))
+		}, "streams.transaction.operator"},
+		"a global table": {func(b *bank) {
+			b.table("a")
+			streams.GlobalFrom(b.b, "g", serde.Text{}, serde.Int64{})
 		}, "streams.transaction.operator"},
 	} {
 		b := newBank(t)

@@ -245,19 +245,24 @@ func (a *aside[R]) each(o *gathering[R], list []Part, take func(*Held[R]) error)
 	if err := a.flush(); err != nil {
 		return err
 	}
+	n, err := a.walk(o, list, take)
+	if err == nil && n != o.n {
+		err = fmt.Errorf("%w: there are %d of %d", errAside, n, o.n)
+	}
+	return err
+}
+
+// walk ends its walk over the events also when take panics.
+func (a *aside[R]) walk(o *gathering[R], list []Part, take func(*Held[R]) error) (n int64, err error) {
 	it := a.reader.Scan(span(o.at))
-	n, err := int64(0), error(nil)
-	for err == nil && it.Next() {
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ; err == nil && it.Next(); n++ {
 		h := Held[R]{Event: Event{Epoch: o.at}}
 		if err = a.readEvent(it.Value(), list, &h); err == nil {
 			err = take(&h)
 		}
-		n++
 	}
-	if err = errors.Join(err, it.Close()); err == nil && n != o.n {
-		err = fmt.Errorf("%w: there are %d of %d", errAside, n, o.n)
-	}
-	return err
+	return n, err
 }
 
 // drop removes a transaction, and the database when it was the last and much was in it:

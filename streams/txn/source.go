@@ -3,6 +3,7 @@ package txn
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/streams/serde"
@@ -23,13 +24,18 @@ type Source struct {
 	MaxBytes int64
 	// MaxDiskBytes bounds what of it is on the disk; 10 GiB when zero.
 	MaxDiskBytes int64
+	// CommitTimeout is how long it may take to write what a transaction leads to, which is
+	// one Kafka transaction however large; a minute when zero. Brokers allow up to their
+	// transaction.max.timeout.ms, 15 minutes unless it is set. When a process is lost in
+	// the midst, and another takes its place, readers of the topics wait for so long.
+	CommitTimeout time.Duration
 }
 
-// defaultBytes and defaultDiskBytes are Source.MaxBytes and Source.MaxDiskBytes when
-// these are not set.
+// The following hold for what is not set in a Source.
 const (
 	defaultBytes     = 256 << 20
 	defaultDiskBytes = 10 << 30
+	defaultTimeout   = time.Minute
 )
 
 // Limit is how many bytes of events may be held.
@@ -38,6 +44,14 @@ func (s *Source) Limit() int64 {
 		return s.MaxBytes
 	}
 	return defaultBytes
+}
+
+// Timeout is how long the Kafka transaction of a commit may take.
+func (s *Source) Timeout() time.Duration {
+	if s.CommitTimeout > 0 {
+		return s.CommitTimeout
+	}
+	return defaultTimeout
 }
 
 func (s *Source) diskLimit() int64 {

@@ -27,6 +27,7 @@ type buffer[K, V any] struct {
 	oldest       int64 // the first time from which a row waits; MaxInt64 when none does
 	count, bytes int64
 
+	inEpochs          bool   // in transaction mode
 	key, at, val, enc []byte // scratch
 	some              []held
 	rec               streams.Record[K, streams.Change[V]]

@@ -52,11 +52,19 @@ func (o *operator[K, V, A]) encode(r *streams.Record[K, V]) (key []byte, err err
 
 // meet moves the time of a record's stream and returns the one by which windows with all
 // their moments before have closed for it.
+//
+// In transaction mode it is the time of the transactions before, of all partitions: what
+// one transaction has written is late as a whole, or not at all.
 func (o *operator[K, V, A]) meet(r *streams.Record[K, V]) (closed int64) {
 	if o.fold.input == nil {
-		return o.observe(r.Time, o.w.wait())
+		closed = o.observe(r.Time, o.w.wait())
+	} else {
+		closed = o.observeOf(o.fold.input(r.Value), r.Time, o.w.wait())
 	}
-	return o.observeOf(o.fold.input(r.Value), r.Time, o.w.wait())
+	if before, _, ok := o.rows.EpochTime(); ok {
+		return before - o.w.wait()
+	}
+	return closed
 }
 
 // take is the way of a record through fixed and unlimited windows.

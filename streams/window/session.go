@@ -55,6 +55,12 @@ func (s *sessionOp[K, V, A]) take(r *streams.Record[K, V]) error {
 		return nil
 	}
 	s.closed = s.meet(r)
+	if _, _, ok := s.rows.EpochTime(); ok && r.Time < s.closed {
+		// Whether the key has a session that it would be part of must not matter: what
+		// else the transaction has written is of other keys.
+		s.rows.Drop()
+		return nil
+	}
 	key, err := s.encode(r)
 	if err != nil {
 		return err

@@ -77,11 +77,15 @@ func suppress[K, V any](t *streams.Table[K, V], how *waiting[K, V], opts []strea
 		}
 	}
 	set.Op, set.Unkept = "suppress", true
+	if !how.final {
+		set.Op = "suppress until limit"
+	}
 	set.Stores = []state.Spec{{Name: set.Name + "-buffer", Form: state.TimeFirst}}
 	key, value := t.Serdes()
 	return streams.Derive(s, func(rows *streams.Rows[K, V]) (func(*streams.Record[K, streams.Change[V]]) error, error) {
 		b := &buffer[K, V]{rows: rows, how: how}
 		var err error
+		_, _, b.inEpochs = rows.EpochTime()
 		if b.store, err = rows.Store(set.Stores[0].Name); err != nil {
 			return nil, err
 		}
@@ -94,14 +98,20 @@ func suppress[K, V any](t *streams.Table[K, V], how *waiting[K, V], opts []strea
 // take is the way of a change through the buffer.
 func (b *buffer[K, V]) take(r *streams.Record[K, streams.Change[V]]) error {
 	b.observed = max(b.observed, r.Time)
-	if err := b.put(r); err != nil || b.rows.Flushing() {
+	if err := b.put(r); err != nil || b.inEpochs || b.rows.Flushing() {
 		return err
 	}
 	return b.release()
 }
 
 // release passes on what has waited long enough, and what the bounds do not hold.
+//
+// In transaction mode that goes by the time of all partitions, so that what closes at one
+// time is passed on in one commit.
 func (b *buffer[K, V]) release() error {
+	if _, now, ok := b.rows.EpochTime(); ok {
+		b.observed = max(b.observed, now)
+	}
 	if err := b.evict(func() bool { return b.oldest <= b.observed-b.how.wait }); err != nil {
 		return err
 	}
