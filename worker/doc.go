@@ -19,7 +19,8 @@
 //     that position is stored, and only then is the source told.
 //   - sink_task.go consumes as a member of the group connect-<name>, puts, and
 //     commits what the task answers for.
-//   - assign.go decides, as a pure function, who of the group runs what.
+//   - group.go and herder_place.go follow what the group of workers has given this one to
+//     run (package fleet decides who runs what), and say which worker a request is for.
 //
 // # Invariants kept here
 //
