@@ -19,9 +19,10 @@ func (h *Herder) write(ctx context.Context, what string, entries ...kafkalog.Ent
 	failpoint.At("worker.config.write")
 	err := h.configs.Put(ctx, entries...)
 	failpoint.At("worker.config.written")
-	if l, ok := h.configs.(*kafkalog.Log); ok && errors.Is(err, kafkalog.ErrFenced) {
+	for l, ok := h.configs.(*kafkalog.Log); ok && errors.Is(err, kafkalog.ErrFenced); {
 		// A worker that has come to the group since, or the former leader. Who leads now is
-		// asked again before it is shut out in its turn.
+		// asked again before it is shut out in its turn. Each worker does so once when it
+		// starts, so this ends.
 		if err = h.leading(ctx); err == nil {
 			err = l.TakeOver(ctx)
 		}

@@ -61,6 +61,8 @@ type Log struct {
 	// unsure is set when the end of a transaction is not known: only a new writer can
 	// tell, by ending it.
 	unsure bool
+	// shutOut is set when another writer has taken over, until this one does.
+	shutOut bool
 
 	mu        sync.Mutex      // Guards what follows.
 	positions map[int32]int64 // The next offset to be read of each partition.

@@ -38,6 +38,9 @@ func (l *Log) newWriter(ctx context.Context) (*kgo.Client, error) {
 func (l *Log) Put(ctx context.Context, entries ...Entry) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
+	if l.shutOut {
+		return fmt.Errorf("write to log %s: %w", l.config.Topic, ErrFenced)
+	}
 	if l.config.TransactionalID != "" && l.unsure {
 		if err := l.renew(ctx); err != nil {
 			return err
@@ -74,7 +77,8 @@ func (l *Log) transact(ctx context.Context, entries []Entry) (map[int32]int64, e
 	}
 	// Rather than abort, which may itself fail, the next Put starts with a new writer,
 	// unless somebody else is the writer now.
-	l.unsure = err != nil && !fenced(err)
+	l.shutOut = fenced(err)
+	l.unsure = err != nil && !l.shutOut
 	return ends, err
 }
 
@@ -86,7 +90,7 @@ func (l *Log) renew(ctx context.Context) error {
 		return err
 	}
 	l.writer.Close()
-	l.writer, l.unsure = writer, false
+	l.writer, l.unsure, l.shutOut = writer, false, false
 	return nil
 }
 
