@@ -141,7 +141,7 @@ func (r *process) explain(err error) error {
 }
 
 // endLimit is how long it may take to learn how a process has ended whose line is dead.
-const endLimit = 5 * time.Second
+const endLimit = 30 * time.Second
 
 // failure is the error of a process that has ended by itself.
 func (r *process) failure() error {
