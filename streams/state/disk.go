@@ -125,6 +125,9 @@ func (d *Disk) open() (err error) {
 	return err
 }
 
+// indexBlock is how large the index of a table may become before it is split, in bytes.
+const indexBlock = 256 << 10
+
 // openEngine opens the Pebble database, which panics about some of what it meets.
 func (d *Disk) openEngine() (err error) {
 	health := d.health
@@ -149,6 +152,8 @@ func (d *Disk) openEngine() (err error) {
 		// Most reads of an aggregate ask for keys that are not there yet; the
 		// filter answers them without touching a block.
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		// One level of index for a table: a second one is one more search for each read.
+		opts.Levels[i].IndexBlockSize = indexBlock
 	}
 	defer func() {
 		if p := recover(); p != nil {
