@@ -29,20 +29,13 @@
 // # Topics by pattern
 //
 // With [With.Pattern] a stream is read from all topics whose whole names match a regular
-// expression, also those that are made while the application runs:
+// expression:
 //
 //	orders := streams.From(b, "orders-.*", serde.Text{}, serde.Int64{}, streams.With{Pattern: true})
 //
-// Each process looks at the topics there are as often as its client looks at those it reads
-// (kgo.MetadataMaxAge in [Config.Client], 5 minutes without it). When others match than
-// before, it commits, starts anew within its group and reads them from their start, or
-// where App.FromLatest says. A topic that is gone is not read any more. There are as many
-// tasks as the largest of the topics has partitions; a topic that is larger than all
-// before it takes more, which an application with stores cannot have: it fails with
-// streams.topic.partitions, as in Kafka Streams. Where streams are joined, all topics have
-// equally many. While none matches, the rest of the topology is at work, if it needs no
-// repartition topic behind the pattern. The application's own topics never match. A topic
-// that is read by its name as well, or matches two patterns, is refused.
+// Only the driver of package streamstest reads them so far: [Engine.Add] refuses such an
+// application. The application's own topics never match. A topic that is read by its name
+// as well, or matches two patterns, is refused.
 //
 // # Versions of a table
 //

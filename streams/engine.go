@@ -258,6 +258,9 @@ func (e *Engine) Add(a App) error {
 	if err := checkTransactions(&a); err != nil {
 		return err
 	}
+	if err := checkPatterns(&a); err != nil {
+		return err
+	}
 	if a.CommitInterval <= 0 {
 		a.CommitInterval = 100 * time.Millisecond
 	}

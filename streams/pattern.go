@@ -110,6 +110,20 @@ func (t *Topology) patterns() map[string]*regexp.Regexp {
 	return all
 }
 
+// checkPatterns refuses to read topics by pattern from brokers: it is not certain that every
+// record is read when a topic comes to match while several processes run.
+func checkPatterns(a *App) error {
+	patterns := slices.Sorted(maps.Keys(a.Topology.patterns()))
+	if len(patterns) == 0 {
+		return nil
+	}
+	return &connect.Error{
+		Code: patternCode, Class: connect.ClassConfig, Place: strings.ReplaceAll(strings.Join(patterns, ", "), patternMark, ""),
+		Message: "application " + a.ID + " reads topics by a pattern, which only the driver of package streamstest does so far",
+		Mend:    "read each topic with From, and bring the streams together with Merge",
+	}
+}
+
 // match finds the topics that match the topology's patterns when it runs as app: its own
 // topics do not. What matches two patterns is refused, as by Kafka Streams.
 func (t *Topology) match(app string, names []string) (map[string][]string, error) {
