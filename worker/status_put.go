@@ -90,17 +90,25 @@ func (s *statusStore) dropTopics(name string) {
 	}
 }
 
+// released is the value for what this worker runs no more. It keeps the generation in which
+// it ran here: who was given it since has said so in a later one, and has the last word even
+// if that was before this worker, which may have been suspended, came to say this.
+func released(r stateRecord) []byte {
+	r.State, r.Trace = stateUnassigned, nil
+	return appendJSON(nil, r)
+}
+
 // release marks a task that this worker says it runs as unassigned.
 func (s *statusStore) release(id TaskID) {
 	if r, ok := s.task(id); ok && r.WorkerID == s.workerID && r.State != stateUnassigned {
-		s.putTask(id, stateUnassigned, "", r.Version)
+		s.put(statusTaskPrefix+id.String(), released(r))
 	}
 }
 
 // releaseOwner does so for a connector itself, and releaseConnector for it and its tasks.
 func (s *statusStore) releaseOwner(name string) {
 	if r, ok := s.connector(name); ok && r.WorkerID == s.workerID && r.State != stateUnassigned {
-		s.putConnector(name, stateUnassigned, "", r.Version)
+		s.put(statusConnectorPrefix+name, released(r))
 	}
 }
 

@@ -178,6 +178,7 @@ func TestVersionsSideBySide(t *testing.T) {
 	r := start(t, devstack.TestKafka(t), dir, nil)
 	r.create("old", source("old", "count", "10", "connector.plugin.version", "[1.0,2.0)"))
 	r.create("new", source("new", "count", "10"))
+	await(t, "new has written", func() bool { return len(r.values("new")) == 10 }) // It takes the newest version there is.
 	put(t, dir, "counter-3.0")
 	r.create("newest", source("newest", "count", "10", "connector.plugin.version", "3.0"))
 	for name, version := range map[string]string{"old": "1.0", "new": "2.0", "newest": "3.0"} {
