@@ -107,6 +107,7 @@ func TestPauseResumeStop(t *testing.T) {
 	w.create("s", keeper("in"))
 	w.create("c", counter("numbers", "pace.ms", "5", "batch", "1"))
 	wait(t, "the first are kept", func() bool { return len(l.keptBy("s")) == 10 })
+	w.waitState("c", "RUNNING RUNNING") // One that is paused before it has tasks gets none.
 	for _, name := range []string{"s", "c"} {
 		must(t, w.SetState(t.Context(), name, Paused))
 		w.waitState(name, "PAUSED PAUSED")
