@@ -22,11 +22,18 @@ test: setup ## everything with the race detector, on loopback
 test-kafka: setup ## the broker-facing tests against a real Apache Kafka
 	@./internal/testenv/kafka/run
 
+.PHONY: test-takeover test-fleet
+test-takeover: setup ## a worker of Kafka Connect is taken over by ours, and comes back (Java, Maven); about two minutes
+	@./internal/testenv/kafka/run --takeover
+
+test-fleet: setup ## workers on three brokers of a real Apache Kafka, one of which is killed
+	@TIDEMILL_TEST_NODES=3 TIDEMILL_TEST_PACKAGES=./rest TIDEMILL_TEST_RUN='^TestFleet' ./internal/testenv/kafka/run
+
 lint:
 	$(GO) vet ./...
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 
-bench: setup build ## every load beside its limit in the same run; about ten minutes
+bench: setup build ## every load beside its limit in the same run; about half an hour
 	$(GO) build -o bin/bench ./bench && $(GO) build -o bin/bench-application ./bench/application
 	bin/bench --out bench/out/bench.json
 
@@ -55,10 +62,12 @@ SEED     ?= 1
 MODE     ?= eos
 # STREAMS=on has a streams application run beside it, which fails too and is recounted.
 STREAMS  ?= off
+# WORKERS share the work as a fleet.
+WORKERS  ?= 1
 # LOUD=1 adds faults that lose data by their nature: slots, publications and servers are lost.
 torture: setup build ## everything fails, over and over; nothing may be lost, torn or doubled
 	@$(GO) build -o bin/torture ./torture
-	@bin/torture -duration $(DURATION) -seed $(SEED) -mode $(MODE) -streams $(STREAMS) $(if $(LOUD),-loud) $(FLAGS)
+	@bin/torture -duration $(DURATION) -seed $(SEED) -mode $(MODE) -streams $(STREAMS) -workers $(WORKERS) $(if $(LOUD),-loud) $(FLAGS)
 
 torture-mutants: setup ## seeded bugs, each of which the torture must find
 	@$(GO) run ./torture mutants $(FLAGS)

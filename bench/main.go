@@ -43,6 +43,7 @@ var parts = []part{
 	{"latency", "time from commit to a consumer at a fixed rate", benchLatency, false},
 	{"giant", "memory while one very large transaction is streamed", benchGiant, false},
 	{"idle", "time until the worker is ready, and what it takes with nothing to do", benchIdle, false},
+	{"connectors", "many connectors with nothing to do: to make, start, list and validate them, and to share them among workers", benchConnectors, false},
 	{"demo", "time of `tidemill demo --once`", benchDemo, false},
 	{"streams", "applications of the streams engine beside a bare loop over the same records: a rate for each core", benchStreams, false},
 	{"debezium", "the same loads through Debezium in Kafka Connect, and through tidemill, on one Apache Kafka", benchDebezium, true},

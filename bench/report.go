@@ -110,6 +110,10 @@ the comparisons with Debezium and with Kafka Streams.
 	if all := p.figures("source.", "worker.", "demo."); len(all) > 0 {
 		p.own(all)
 	}
+	if all := p.figures("connectors.", "fleet."); len(all) > 0 {
+		p.say("## Many connectors, and a fleet of workers\n")
+		p.small(all)
+	}
 	if all := p.figures("streams."); len(all) > 0 {
 		p.streams(all)
 	}

@@ -2,13 +2,14 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -149,7 +150,8 @@ func (b *streamsBed) flow(ctx context.Context, t *trial, p pacing) error {
 }
 
 // askOne opens a connection and lets do ask over it. It is less work than with an HTTP
-// client of the library, which would compete with what is measured.
+// client of the library, which would compete with what is measured for the processors, and
+// which whoever asks from another machine would not.
 func askOne(ctx context.Context, address string, do func(ask func(path string) error) error) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -157,20 +159,45 @@ func askOne(ctx context.Context, address string, do func(ask func(path string) e
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
-	in := bufio.NewReader(conn)
+	in, request := bufio.NewReader(conn), []byte(nil)
 	return do(func(path string) error {
-		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: bench\r\n\r\n", path); err != nil {
+		request = append(append(append(request[:0], "GET "...), path...), " HTTP/1.1\r\nHost: bench\r\n\r\n"...)
+		if _, err := conn.Write(request); err != nil {
 			return err
 		}
-		resp, err := http.ReadResponse(in, nil)
+		return readAnswer(in, path)
+	})
+}
+
+// readAnswer reads an answer with a length, and is content when all went well.
+func readAnswer(in *bufio.Reader, path string) error {
+	const well, length = "HTTP/1.1 200 ", "content-length: "
+	status, body := "", 0
+	for {
+		line, err := in.ReadSlice('\n')
 		if err != nil {
 			return err
 		}
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		if resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("GET %s: %s %s", path, resp.Status, text)
+		line = bytes.TrimRight(line, "\r\n")
+		if status == "" {
+			if status = well; !bytes.HasPrefix(line, []byte(well)) {
+				status = string(line)
+			}
+			continue
 		}
+		if len(line) == 0 {
+			break
+		}
+		if len(line) > len(length) && bytes.EqualFold(line[:len(length)], []byte(length)) {
+			if body, err = strconv.Atoi(string(line[len(length):])); err != nil {
+				return err
+			}
+		}
+	}
+	if status == well {
+		_, err := in.Discard(body)
 		return err
-	})
+	}
+	text, err := io.ReadAll(io.LimitReader(in, int64(body)))
+	return errors.Join(fmt.Errorf("GET %s: %s %s", path, status, text), err)
 }

@@ -31,7 +31,12 @@ type SinkTaskEnv struct {
 	Consumer  ConsumerControl
 	// Errant takes records the task cannot write while others can. It is nil when
 	// the connector has no dead letter queue and does not log errors.
-	Errant  ErrantRecordReporter
+	Errant ErrantRecordReporter
+	// Replays tells that the task is given letters of the dead letter queue again, with the
+	// topic, partition and offset they first had, and beside the tasks that read these
+	// partitions. A task that keeps positions itself must neither leave out what lies
+	// behind them nor move them.
+	Replays bool
 	Log     *slog.Logger
 	Metrics Metrics
 }

@@ -31,7 +31,7 @@ func (s *session) startSink(body []byte) error {
 	s.mu.Unlock()
 	env := connect.SinkTaskEnv{
 		Connector: start.Name, Task: start.Task, Config: start.Config,
-		Consumer: control{s}, Log: s.log(start), Metrics: &s.figures,
+		Consumer: control{s}, Log: s.log(start), Metrics: &s.figures, Replays: start.Replays,
 	}
 	if start.Reports {
 		env.Errant = errants{s}

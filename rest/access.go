@@ -2,8 +2,7 @@ package rest
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -11,66 +10,113 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/rest/auth"
 )
 
 func (s *Server) logAt(ctx context.Context, level int, message string, args ...any) {
 	s.log.Log(ctx, slog.Level(level), message, args...)
 }
 
-// users are the names and the hashes of the passwords of those who may ask.
-type users map[string][sha256.Size]byte
-
-func parseUsers(c connect.Settings) (users, error) {
-	text := c.String("rest.basic.auth.users")
-	for _, class := range c.List("rest.extension.classes") {
-		if !strings.HasSuffix(class, "BasicAuthSecurityRestExtension") {
-			return nil, connect.ConfigError("rest.extension.classes", "the REST extension %s is not known; only BasicAuthSecurityRestExtension is", class)
-		}
-		if text == "" {
-			e := connect.ConfigError("rest.extension.classes", "basic authentication is asked for, and there are no users")
-			e.Mend = "set rest.basic.auth.users to user:password pairs"
-			return nil, e
-		}
-	}
-	if strings.TrimSpace(text) == "" {
-		return nil, nil
-	}
-	all := users{}
-	for pair := range strings.SplitSeq(text, ",") {
-		name, password, ok := strings.Cut(strings.TrimSpace(pair), ":")
-		if !ok || name == "" || password == "" {
-			// The pair itself is not named: it may be half a password.
-			return nil, connect.ConfigError("rest.basic.auth.users", "an entry is not of the form user:password")
-		}
-		all[name] = sha256.Sum256([]byte(password))
-	}
-	return all, nil
-}
-
-// knows compares in a time that tells nothing about the password.
-func (u users) knows(name, password string) bool {
-	want, found := u[name]
-	got := sha256.Sum256([]byte(password))
-	return subtle.ConstantTimeCompare(got[:], want[:]) == 1 && found
-}
-
-// authenticate asks for a name and a password on every route but those that workers use
-// among themselves, if there are users.
-// Without users, credentials that a client sends are ignored.
+// authenticate finds out who asks. What workers ask of each other is signed instead, which
+// the worker itself checks, and a few routes may be open to everybody.
 func (s *Server) authenticate(next http.Handler) http.Handler {
-	if len(s.users) == 0 {
-		return next
-	}
+	open := s.o.Settings.List("rest.open.paths")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Workers have no password for each other: they sign.
-		if name, password, given := r.BasicAuth(); !isInternal(r) && (!given || !s.users.knows(name, password)) {
-			w.Header().Set("WWW-Authenticate", `Basic realm="tidemill", charset="UTF-8"`)
-			s.writeError(w, r, fail(http.StatusUnauthorized, "User cannot access the resource."))
-			return
+		switch {
+		case isInternal(r):
+		case (r.Method == http.MethodGet || r.Method == http.MethodHead) && slices.Contains(open, r.URL.Path):
+			r = r.WithContext(auth.With(r.Context(), auth.Reader()))
+		default:
+			who, err := s.who(w, r)
+			if err != nil {
+				s.refuse(w, r, err)
+				return
+			}
+			note(r.Context(), func(e *entry) { e.user, e.how = who.Name, who.Method })
+			r = r.WithContext(auth.With(r.Context(), who))
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// who returns who asks: somebody for whom another worker vouches, or who shows it.
+func (s *Server) who(w http.ResponseWriter, r *http.Request) (*auth.Principal, error) {
+	if s.gate.Open() {
+		return auth.Anybody(), nil
+	}
+	who, err := s.vouched(r, func() ([]byte, error) { return s.readAhead(w, r) })
+	if err == nil && who != nil {
+		note(r.Context(), func(e *entry) { e.forwarded = true })
+		return who, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.gate.Identify(r)
+}
+
+// refuse answers somebody who has not shown who they are. Why is for the log alone.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	note(r.Context(), func(e *entry) { e.refused = strings.ReplaceAll(err.Error(), "\n", ": ") })
+	if errors.Is(err, auth.ErrTooMany) {
+		w.Header().Set("Retry-After", "3")
+		s.writeError(w, r, fail(http.StatusTooManyRequests, "Too many wrong passwords were given for this name → wait a few seconds"))
+		return
+	}
+	for _, challenge := range s.gate.Challenges() {
+		w.Header().Add("WWW-Authenticate", challenge)
+	}
+	s.writeError(w, r, fail(http.StatusUnauthorized, "User cannot access the resource."))
+}
+
+// allow tells by an error that somebody may not use a route.
+func (s *Server) allow(r *http.Request, to route) error {
+	connector := ""
+	if strings.HasPrefix(to.path, "/connectors/{name}") {
+		connector = r.PathValue("name")
+	}
+	note(r.Context(), func(e *entry) {
+		e.action, e.role, e.connector, e.task = to.method+" "+to.path, to.role, connector, r.PathValue("task")
+	})
+	who := auth.From(r.Context())
+	may := to.role == auth.Worker
+	switch {
+	case may:
+	case to.whole:
+		may = who.MayAll(to.role)
+	case connector != "":
+		may = who.May(to.role, connector)
+	default:
+		may = who.MaySome(to.role)
+	}
+	if may {
+		return nil
+	}
+	return forbidden(r, to.role, connector)
+}
+
+// allowOn tells by an error that somebody may not do what needs the role to a connector
+// that the request's body names.
+func allowOn(r *http.Request, role auth.Role, connector string) error {
+	note(r.Context(), func(e *entry) { e.connector = connector })
+	if auth.From(r.Context()).May(role, connector) {
+		return nil
+	}
+	return forbidden(r, role, connector)
+}
+
+func forbidden(r *http.Request, role auth.Role, connector string) error {
+	if role == auth.Undecided {
+		role = auth.Admin
+	}
+	text := "This needs the role " + role.String()
+	if connector != "" {
+		text += " for the connector " + connector
+	} else {
+		text += ", for more than the connectors it is given for"
+	}
+	note(r.Context(), func(e *entry) { e.refused = "the role does not allow it" })
+	return fail(http.StatusForbidden, text+" → an administrator of the worker gives it in rest.roles")
 }
 
 // crossOrigin refuses requests that would change something and that a page of
@@ -112,11 +158,21 @@ func (s *Server) crossOrigin(next http.Handler) http.Handler {
 	})
 }
 
-// checkHost refuses a foreign host name on a loopback listener: a page whose name
-// was made to point here would ask with its own. Addresses and localhost are always
-// right, rest.allowed.hosts adds names.
-func (s *Server) checkHost(next http.Handler) http.Handler {
-	allowed := append([]string{"localhost", strings.ToLower(s.o.Settings.String("rest.host.name"))}, s.o.Settings.List("rest.allowed.hosts")...)
+// checkHost refuses a foreign host name on a loopback listener, and on every other one when
+// names are set: a page whose name was made to point here would ask with its own.
+// Addresses, localhost and the name by which other workers reach this one are always right;
+// rest.allowed.hosts adds names.
+func (s *Server) checkHost(l listener, next http.Handler) http.Handler {
+	names := s.o.Settings.List("rest.allowed.hosts")
+	if !l.loopback() && len(names) == 0 {
+		return next
+	}
+	allowed := []string{"localhost", strings.ToLower(s.o.Settings.String("rest.host.name"))}
+	for _, name := range append(names, s.o.Settings.Config()["rest.advertised.host.name"]) {
+		if name != "" {
+			allowed = append(allowed, strings.ToLower(name))
+		}
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := strings.ToLower(r.Host)
 		if name, _, err := net.SplitHostPort(host); err == nil {

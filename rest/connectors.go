@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidemill/tidemill/config"
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/rest/auth"
 	"github.com/tidemill/tidemill/worker"
 )
 
@@ -20,61 +21,100 @@ type expanded struct {
 }
 
 func (s *Server) listConnectors(r *http.Request) (answer, error) {
-	names := s.o.Herder.Connectors()
-	if names == nil {
-		names = []string{}
-	}
+	names := s.visible(r)
 	wanted, expand := r.URL.Query()["expand"]
 	if !expand {
 		return ok(names)
 	}
-	all := make(map[string]expanded, len(names))
+	all, v := make(map[string]expanded, len(names)), s.veil(r)
 	for _, name := range names {
 		// A connector that goes away meanwhile, or has no status yet, is left out.
-		if e, err := s.expand(name, wanted); err == nil {
+		if e, err := v.expand(name, wanted); err == nil {
 			all[name] = e
 		}
 	}
 	return ok(all)
 }
 
-func (s *Server) expand(name string, wanted []string) (e expanded, err error) {
+// visible are the connectors that somebody may look at.
+func (s *Server) visible(r *http.Request) []string {
+	who, names := auth.From(r.Context()), []string{}
+	for _, name := range s.o.Herder.Connectors() {
+		if who.May(auth.Viewer, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (v *veil) expand(name string, wanted []string) (e expanded, err error) {
 	if slices.Contains(wanted, "status") {
-		status, err := s.o.Herder.Status(name)
+		status, err := v.s.o.Herder.Status(name)
 		if err != nil {
 			return e, err
 		}
-		s.showStatus(&status)
+		v.s.showStatus(&status, slices.Contains(wanted, "failure"))
 		e.Status = &status
 	}
 	if slices.Contains(wanted, "info") {
-		info, err := s.o.Herder.Connector(name)
+		info, err := v.s.o.Herder.Connector(name)
 		if err != nil {
 			return e, err
 		}
-		s.showInfo(&info)
+		v.info(&info)
 		e.Info = &info
 	}
 	return e, nil
 }
 
 // showInfo makes a connector's configuration fit to be shown.
-func (s *Server) showInfo(info *worker.ConnectorInfo) {
-	info.Config = s.shown(info.Config)
+func (s *Server) showInfo(r *http.Request, info *worker.ConnectorInfo) { s.veil(r).info(info) }
+
+func (v *veil) info(info *worker.ConnectorInfo) {
+	info.Config = v.config(info.Name, info.Config)
 	if info.Tasks == nil {
 		info.Tasks = []worker.TaskID{}
 	}
 }
 
-// showStatus makes a status fit to be shown.
-func (s *Server) showStatus(status *worker.ConnectorStatus) {
-	status.Connector.Trace = s.redact(status.Connector.Trace)
+// showStatus makes a status fit to be shown. What Kafka Connect does not have is left out
+// unless it was asked for: there are clients that take no fields but those they know.
+func (s *Server) showStatus(status *worker.ConnectorStatus, more bool) {
+	c := &status.Connector
+	c.Trace, c.Failure = s.redact(c.Trace), s.showFailure(c.Failure, more)
+	if !more {
+		c.Abandoned = 0
+	}
 	tasks := make([]worker.TaskStatus, 0, len(status.Tasks))
 	for _, t := range status.Tasks {
-		t.Trace = s.redact(t.Trace)
+		s.showTask(&t, more)
 		tasks = append(tasks, t)
 	}
 	status.Tasks = tasks
+}
+
+// showTask is showStatus for one task.
+func (s *Server) showTask(t *worker.TaskStatus, more bool) {
+	t.Trace, t.Failure = s.redact(t.Trace), s.showFailure(t.Failure, more)
+	if !more {
+		t.Abandoned = 0
+	}
+}
+
+func (s *Server) showFailure(f *worker.Failure, more bool) *worker.Failure {
+	if f == nil || !more {
+		return nil
+	}
+	shown := *f
+	for _, text := range []*string{&shown.Place, &shown.Message, &shown.Mend} {
+		*text = s.redact(*text)
+	}
+	return &shown
+}
+
+// wantsFailure tells whether a request asks for why something failed, and what follows.
+func wantsFailure(r *http.Request) bool {
+	return slices.Contains(r.URL.Query()["expand"], "failure")
 }
 
 func (s *Server) createConnector(r *http.Request) (answer, error) {
@@ -89,6 +129,9 @@ func (s *Server) createConnector(r *http.Request) (answer, error) {
 	if request.Settings == nil {
 		return answer{}, &connect.Error{Code: "config.shape", Class: connect.ClassConfig, Message: "the request has no config", Mend: `send {"name":"…","config":{…}}`}
 	}
+	if err := allowOn(r, auth.Admin, request.Name); err != nil {
+		return answer{}, err
+	}
 	settings, err := nonNull(request.Settings)
 	if err != nil {
 		return answer{}, err
@@ -101,6 +144,7 @@ func (s *Server) createConnector(r *http.Request) (answer, error) {
 		return answer{}, err
 	}
 	s.learn(settings)
+	noteChange(r.Context(), request.Name, nil, settings)
 	state, err := worker.ParseTargetState(request.InitialState)
 	if err != nil {
 		return answer{}, err
@@ -109,12 +153,12 @@ func (s *Server) createConnector(r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return s.created(info), nil
+	return s.created(r, info), nil
 }
 
 // created is the answer to a request that made a connector.
-func (s *Server) created(info worker.ConnectorInfo) answer {
-	s.showInfo(&info)
+func (s *Server) created(r *http.Request, info worker.ConnectorInfo) answer {
+	s.showInfo(r, &info)
 	return answer{status: http.StatusCreated, body: info, location: "/connectors/" + url.PathEscape(info.Name)}
 }
 
@@ -137,7 +181,7 @@ func (s *Server) getConnector(r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	s.showInfo(&info)
+	s.showInfo(r, &info)
 	return ok(info)
 }
 
@@ -146,7 +190,7 @@ func (s *Server) getConfig(r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return ok(s.shown(info.Config))
+	return ok(s.shown(r, info.Name, info.Config))
 }
 
 func (s *Server) putConfig(r *http.Request) (answer, error) {
@@ -161,15 +205,25 @@ func (s *Server) putConfig(r *http.Request) (answer, error) {
 	if settings, err = s.unmasked(name, settings); err != nil {
 		return answer{}, err
 	}
+	s.noteEdit(r, name, settings)
 	info, created, err := s.o.Herder.PutConfig(r.Context(), name, settings)
 	if err != nil {
 		return answer{}, err
 	}
 	if created {
-		return s.created(info), nil
+		return s.created(r, info), nil
 	}
-	s.showInfo(&info)
+	s.showInfo(r, &info)
 	return ok(info)
+}
+
+// noteEdit tells the audit log which settings a connector gets others of.
+func (s *Server) noteEdit(r *http.Request, name string, settings connect.Config) {
+	if before, err := s.o.Herder.Connector(name); err == nil {
+		noteChange(r.Context(), name, before.Config, settings)
+	} else {
+		noteChange(r.Context(), name, nil, settings)
+	}
 }
 
 func (s *Server) patchConfig(r *http.Request) (answer, error) {
@@ -193,11 +247,12 @@ func (s *Server) patchConfig(r *http.Request) (answer, error) {
 	for key, text := range values {
 		patch[key] = &text
 	}
+	note(r.Context(), func(e *entry) { e.changed = slices.Sorted(maps.Keys(patch)) })
 	info, err := s.o.Herder.PatchConfig(r.Context(), name, patch)
 	if err != nil {
 		return answer{}, err
 	}
-	s.showInfo(&info)
+	s.showInfo(r, &info)
 	return ok(info)
 }
 
@@ -223,7 +278,7 @@ func (s *Server) getStatus(r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	s.showStatus(&status)
+	s.showStatus(&status, wantsFailure(r))
 	return ok(status)
 }
 
@@ -235,7 +290,7 @@ func (s *Server) restart(r *http.Request) (answer, error) {
 	if err != nil || status == nil {
 		return answer{status: http.StatusNoContent}, err
 	}
-	s.showStatus(status)
+	s.showStatus(status, false)
 	return answer{status: http.StatusAccepted, body: status}, nil
 }
 

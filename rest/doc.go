@@ -26,10 +26,12 @@
 //
 // # Who may ask
 //
-// Without settings the server listens on 127.0.0.1:8083 only. Requests that a browser
-// sends on behalf of another site are refused, and on a loopback listener so are
-// requests for a foreign host name. rest.basic.auth.users asks for a name and a
-// password on every route.
+// Without settings the server listens on 127.0.0.1:8083 only; where other machines can
+// reach it, it has to ask them who they are (package rest/auth), or be told that it need
+// not. Each route names the role it needs in routes.go, for one connector or for all. What
+// is sent on to another worker carries who sent it (vouch.go). Requests that a browser
+// sends on behalf of another site are refused, and on a loopback listener so are requests
+// for a foreign host name. What changes something is told to the audit log (audit.go).
 //
 // # An example
 //

@@ -3,23 +3,38 @@ package rest
 import (
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
+
+	"github.com/tidemill/tidemill/rest/auth"
 )
 
 // SetBodyTimeout shortens the time bodies have to come.
 func (s *Server) SetBodyTimeout(d time.Duration) { s.bodyTimeout = d }
 
-// Routes returns method and path of every route, so that a test can ask them all.
-func Routes(o Options) [][2]string {
+// Route is what a test sees of a route.
+type Route struct {
+	Method, Path string
+	Role         auth.Role
+	Whole        bool
+}
+
+// Routes returns every route, so that a test can ask them all.
+func Routes(o Options) []Route {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{o: o, log: o.Log}
-	var all [][2]string
+	var all []Route
 	for _, r := range s.routes() {
-		all = append(all, [2]string{r.method, r.path})
+		all = append(all, Route{r.method, r.path, r.role, r.whole})
 	}
 	return all
+}
+
+// Concrete is the path with a name for each of its parts.
+func (r Route) Concrete(connector string) string {
+	return strings.NewReplacer("{$}", "", "{path...}", "x", "{task}", "0", "{name}", connector, "{", "", "}", "").Replace(r.Path)
 }
 
 // AnyHandler stands for an optional handler.

@@ -36,6 +36,9 @@ import (
 // childProps is the variable by which a process of a test is told to be a worker.
 const childProps = "TIDEMILL_TEST_FLEET_PROPS"
 
+// filesDir is the setting by which it is told where sinks may write.
+const filesDir = "tidemill.files"
+
 // TestMain lets the test binary be a worker in a process of its own.
 func TestMain(m *testing.M) {
 	text := os.Getenv(childProps)
@@ -62,11 +65,14 @@ func beWorker(ctx context.Context, text []byte) error {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	registry := prometheus.NewRegistry()
+	cable := newLine()
+	go cable.obey(ctx)
+	files := file.Options{Stdout: io.Discard, Dirs: []string{props[filesDir]}}
 	w, err := worker.New(worker.Options{
-		Config: settings, Raw: props, Metrics: registry, Log: log,
+		Config: settings, Raw: props, Metrics: registry, Log: log, Dial: cable.dial,
 		Plugins: connect.Plugins{
 			Sources:          []connect.Plugin[connect.SourceConnector]{datagen.Plugin()},
-			Sinks:            []connect.Plugin[connect.SinkConnector]{file.Plugin(file.Options{Stdout: io.Discard})},
+			Sinks:            []connect.Plugin[connect.SinkConnector]{file.Plugin(files)},
 			Converters:       append(jsonconv.Plugins(), raw.Plugins()...),
 			HeaderConverters: raw.HeaderPlugins(),
 		},
@@ -96,7 +102,27 @@ type fleet struct {
 	t       *testing.T
 	brokers string
 	members map[string]*exec.Cmd // By the worker's id.
+	dir     string
 }
+
+func newFleet(t *testing.T) *fleet {
+	t.Helper()
+	brokers := devstack.TestKafka(t)
+	f := &fleet{t: t, brokers: strings.Join(brokers, ","), members: map[string]*exec.Cmd{}, dir: t.TempDir()}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	f.wait("all brokers know each other", func() bool {
+		meta, err := kadm.NewClient(cl).BrokerMetadata(t.Context())
+		return err == nil && len(meta.Brokers) >= len(brokers)
+	})
+	return f
+}
+
+// replicas is how many copies of the internal topics there are to be.
+func (f *fleet) replicas() string { return strconv.Itoa(min(3, strings.Count(f.brokers, ",")+1)) }
 
 // patience is how long a test waits for what must come; machines that run tests may be
 // slow.
@@ -127,9 +153,9 @@ func (f *fleet) start(id string) string {
 		"bootstrap.servers": f.brokers, "group.id": "workers", "listeners": "http://" + id, "exactly.once.source.support": "enabled",
 		"key.converter": "org.apache.kafka.connect.json.JsonConverter", "value.converter": "org.apache.kafka.connect.json.JsonConverter",
 		"value.converter.schemas.enable": "false", "key.converter.schemas.enable": "false",
-		"config.storage.topic": "connect-configs", "config.storage.replication.factor": "1",
-		"offset.storage.topic": "connect-offsets", "offset.storage.replication.factor": "1", "offset.storage.partitions": "3",
-		"status.storage.topic": "connect-status", "status.storage.replication.factor": "1",
+		"config.storage.topic": "connect-configs", "config.storage.replication.factor": f.replicas(), filesDir: f.dir,
+		"offset.storage.topic": "connect-offsets", "offset.storage.replication.factor": f.replicas(), "offset.storage.partitions": "3",
+		"status.storage.topic": "connect-status", "status.storage.replication.factor": f.replicas(),
 		"session.timeout.ms": "6000", "heartbeat.interval.ms": "200", "errors.restart.delay.ms": "50", "topic.creation.enable": "true",
 	})
 	if err != nil {
@@ -245,6 +271,7 @@ func (f *fleet) waitEven(connectors int, among ...string) {
 			counts := map[string]int{}
 			for _, worker := range places {
 				counts[worker]++
+				running = running && slices.Contains(among, worker)
 			}
 			for _, worker := range among {
 				if n := counts[worker]; !running || n < 2*(connectors/len(among)) || n > 2*((connectors+len(among)-1)/len(among)) {
@@ -291,9 +318,14 @@ func (f *fleet) other(id string) string {
 	return f.ids()[slices.IndexFunc(f.ids(), func(other string) bool { return other != id })]
 }
 
-// rows reads a topic from its start to its end and checks that no row of the source is
-// missing or there twice.
-func (f *fleet) rows(topic string) int {
+// row is one that the source has written, and when.
+type row struct {
+	number int
+	at     time.Time
+}
+
+// read returns the rows of a topic, of all its partitions, by their numbers.
+func (f *fleet) read(topic string) (rows []row) {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
 	defer cancel()
@@ -303,17 +335,17 @@ func (f *fleet) rows(topic string) int {
 		f.t.Fatal(err)
 	}
 	defer cl.Close()
-	ends, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, topic)
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	var ends kadm.ListedOffsets
+	f.wait("the brokers tell how much is in "+topic, func() bool { // Others lead what a lost one led, after a moment.
+		ends, err = kadm.NewClient(cl).ListCommittedOffsets(ctx, topic)
+		return err == nil && ends.Error() == nil
+	})
 	left := map[int32]int64{}
 	ends.Each(func(o kadm.ListedOffset) {
 		if o.Offset > 0 {
 			left[o.Partition] = o.Offset
 		}
 	})
-	var rows []int
 	for len(left) > 0 && ctx.Err() == nil {
 		cl.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
 			if r.Offset+1 >= left[r.Partition] {
@@ -321,27 +353,46 @@ func (f *fleet) rows(topic string) int {
 			}
 			var v struct{ Source struct{ Row *int } }
 			if !r.Attrs.IsControl() && json.Unmarshal(r.Value, &v) == nil && v.Source.Row != nil {
-				rows = append(rows, *v.Source.Row)
+				rows = append(rows, row{*v.Source.Row, r.Timestamp})
 			}
 		})
 	}
-	slices.Sort(rows)
+	slices.SortFunc(rows, func(a, b row) int { return a.number - b.number })
+	return rows
+}
+
+// rows checks that no row of the source is missing in a topic or there twice, and that
+// there are some.
+func (f *fleet) rows(topic string) []row {
+	f.t.Helper()
+	rows := f.read(topic)
 	for i := range rows {
-		if rows[i] != rows[0]+i {
-			f.t.Fatalf("%s: row %d follows row %d", topic, rows[i], rows[max(i-1, 0)])
+		if rows[i].number != rows[0].number+i {
+			f.t.Fatalf("%s: row %d follows row %d", topic, rows[i].number, rows[max(i-1, 0)].number)
 		}
 	}
-	return len(rows)
+	if len(rows) == 0 {
+		f.t.Errorf("topic %s is empty", topic)
+	}
+	return rows
+}
+
+// pause returns the longest time between two rows that were written one after the other
+// in a span of time.
+func pause(rows []row, from, to time.Time) (longest time.Duration) {
+	for i := 1; i < len(rows); i++ {
+		if rows[i].at.After(from) && rows[i-1].at.Before(to) {
+			longest = max(longest, rows[i].at.Sub(rows[i-1].at))
+		}
+	}
+	return longest
 }
 
 // TestFleet has three workers share connectors, kills, suspends and restarts them, and
 // changes connectors through whichever is at hand.
 func TestFleet(t *testing.T) {
-	f := &fleet{t: t, brokers: strings.Join(devstack.TestKafka(t), ","), members: map[string]*exec.Cmd{}}
+	f := newFleet(t)
 	a, b, c := f.start(""), f.start(""), f.start("")
-	source := func(i, rate int) string {
-		return fmt.Sprintf(`{"connector.class":"tidemill.Datagen","topic":"t%d","quickstart":"orders","keys":"0","rate":"%d"}`, i, rate)
-	}
 	const connectors = 6
 	for i := range connectors {
 		f.must(http.StatusCreated, f.ids()[i%3], "PUT", fmt.Sprintf("/connectors/c%d/config", i), source(i, 50))
@@ -391,17 +442,31 @@ func TestFleet(t *testing.T) {
 	f.waitEven(connectors, a, b, c)
 
 	// All are restarted, one after another.
+	rolling := time.Now()
 	for _, id := range f.ids() {
 		f.end(id, syscall.SIGTERM)
 		f.start(id)
 		f.waitEven(connectors, a, b, c)
 	}
+	rolled := time.Now()
+	f.finish(connectors, func(topic string, rows []row) {
+		t.Logf("%s: no task has written for %s at most while all workers were restarted", topic, pause(rows, rolling, rolled).Round(time.Millisecond))
+	})
+}
+
+// finish stops all workers and checks what they have written.
+func (f *fleet) finish(connectors int, look func(topic string, rows []row)) {
+	f.t.Helper()
 	for _, id := range f.ids() {
 		f.end(id, syscall.SIGTERM)
 	}
 	for i := range connectors {
-		if n := f.rows(fmt.Sprintf("t%d", i)); n == 0 {
-			t.Errorf("topic t%d is empty", i)
-		}
+		topic := fmt.Sprintf("t%d", i)
+		look(topic, f.rows(topic))
 	}
+}
+
+// source is a connector's configuration whose rows tell if one is missing.
+func source(i, rate int) string {
+	return fmt.Sprintf(`{"connector.class":"tidemill.Datagen","topic":"t%d","quickstart":"orders","keys":"0","rate":"%d"}`, i, rate)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidemill/tidemill/rest/auth"
 	"github.com/tidemill/tidemill/worker"
 )
 
@@ -87,7 +88,18 @@ func (s *Server) forward(req *http.Request, to, hop string, body []byte) (*http.
 			on.Header.Set(name, v)
 		}
 	}
+	s.vouch(on, auth.From(req.Context()), body)
 	return s.peers.Do(on)
+}
+
+// callerKey is under what the context of a request carries its Authorization header.
+type callerKey struct{}
+
+// Authorization returns the Authorization header of the request that a context belongs to,
+// so that what is asked of another worker for it is asked in its name; empty for none.
+func Authorization(ctx context.Context) string {
+	text, _ := ctx.Value(callerKey{}).(string)
+	return text
 }
 
 // sendBack writes another worker's answer.
@@ -140,4 +152,7 @@ type peer interface {
 	PutTaskConfigs(ctx context.Context, name string, body []byte, by *worker.Signature) error
 	Fence(ctx context.Context, name string, by *worker.Signature) error
 	CatchUp(ctx context.Context) error
+	// Sign and Verify are for what a worker vouches for.
+	Sign(data []byte) (*worker.Signature, error)
+	Verify(data []byte, by *worker.Signature) error
 }

@@ -53,7 +53,7 @@ func (s *Server) handler(chosen func(route) bool) http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.writeError(w, r, httpStatus(http.StatusNotFound))
 	})
-	return s.guard(s.authenticate(s.tidyPath(mux)))
+	return s.guard(s.limitRequests(s.authenticate(s.tidyPath(mux))))
 }
 
 // serve runs one route within the request's time. Deadlines are taken off again when
@@ -66,6 +66,10 @@ func (s *Server) serve(r route) http.Handler {
 			// Without a body there is nothing to wait for. A connection without deadlines,
 			// such as a recorder in tests, does without.
 			_ = control.SetReadDeadline(time.Now().Add(s.bodyTimeout))
+		}
+		if err := s.allow(req, r); err != nil {
+			s.writeError(w, req, err)
+			return
 		}
 		timed := timedBody{ReadCloser: http.MaxBytesReader(w, req.Body, s.maxBody), control: control}
 		if r.stream != nil {
@@ -230,17 +234,27 @@ func (s *Server) tidyPath(next http.Handler) http.Handler {
 	})
 }
 
-// recorder remembers the status for the log.
+// recorder remembers the status for the log, and has the audit log told of it before the
+// client sees it.
 type recorder struct {
 	http.ResponseWriter
 	status int
+	before func(status int)
 }
 
 func (w *recorder) WriteHeader(status int) {
 	if w.status == 0 {
 		w.status = status
+		w.before(status)
 	}
 	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(data []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.ResponseWriter.Write(data)
 }
 
 // Unwrap lets http.ResponseController find what lies beneath.
@@ -252,8 +266,10 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (s *Server) guard(next http.Handler) http.Handler {
 	inner := s.crossOrigin(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rec := &recorder{ResponseWriter: w}
 		start := time.Now()
+		e := &entry{}
+		r = r.WithContext(context.WithValue(r.Context(), entryKey{}, e))
+		rec := &recorder{ResponseWriter: w, before: func(status int) { s.auditLine(r, e, status, time.Since(start)) }}
 		defer func() {
 			if p := recover(); p != nil && p != http.ErrAbortHandler {
 				s.log.Error("a request made the server panic", "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
@@ -261,7 +277,10 @@ func (s *Server) guard(next http.Handler) http.Handler {
 					s.writeError(rec, r, fail(http.StatusInternalServerError, "Internal error; the log tells more"))
 				}
 			}
-			s.logRequest(r, rec.status, time.Since(start))
+			if rec.status == 0 {
+				rec.WriteHeader(http.StatusOK) // As the server does for a handler that has nothing to say.
+			}
+			s.logRequest(r, e, rec.status, time.Since(start))
 		}()
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -279,18 +298,14 @@ func (s *Server) guard(next http.Handler) http.Handler {
 
 // logRequest writes one line for each request; those that change something are for
 // the record, the others for whoever looks closely.
-func (s *Server) logRequest(r *http.Request, status int, took time.Duration) {
+func (s *Server) logRequest(r *http.Request, e *entry, status int, took time.Duration) {
 	level := -4 // slog.LevelDebug
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		level = 0
 	}
-	if status == 0 {
-		status = http.StatusOK
-	}
-	user, _, _ := r.BasicAuth()
-	if len(s.users) == 0 {
-		user = "" // Nobody has checked it.
-	}
+	e.mu.Lock()
+	user := e.user
+	e.mu.Unlock()
 	s.logAt(r.Context(), level, "request", "method", r.Method, "path", r.URL.EscapedPath(), "status", status,
 		"ms", took.Milliseconds(), "user", user, "from", r.RemoteAddr)
 }

@@ -23,6 +23,7 @@ type viewer interface {
 	Connectors() []string
 	Connector(name string) (worker.ConnectorInfo, error)
 	Status(name string) (worker.ConnectorStatus, error)
+	Failed() []string
 	taskViewer
 }
 
@@ -31,12 +32,14 @@ type taskViewer interface {
 	TaskStatus(id worker.TaskID) (worker.TaskStatus, error)
 	TaskConfigs(name string) ([]worker.TaskInfo, error)
 	Details(name string) ([]worker.TaskDetails, error)
+	Attending(name string) []string
 }
 
 // changer changes connectors.
 type changer interface {
 	editor
 	operator
+	postman
 }
 
 // editor changes which connectors there are.
@@ -54,6 +57,14 @@ type operator interface {
 	RestartTask(ctx context.Context, id worker.TaskID) error
 	Signal(name string, signal []byte) error
 	Remedy(ctx context.Context, name, remedy string) (message string, err error)
+}
+
+// postman shows what connectors could not write, and has them try again.
+type postman interface {
+	Letters(ctx context.Context, name string, q worker.LetterQuery) (topic string, letters []worker.Letter, more bool, err error)
+	StartReplay(ctx context.Context, name string, q worker.LetterQuery) (worker.Replay, error)
+	ReplayOf(ctx context.Context, name string) (worker.Replay, error)
+	StopReplay(ctx context.Context, name string) (worker.Replay, error)
 }
 
 // offsetKeeper shows and changes positions and topics.

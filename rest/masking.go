@@ -1,19 +1,49 @@
 package rest
 
 import (
+	"net/http"
+	"regexp"
+	"strings"
+
 	"github.com/tidemill/tidemill/config"
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/rest/auth"
 )
 
-// shown returns a configuration as it may be shown.
-func (s *Server) shown(settings connect.Config) connect.Config {
+// shown returns a configuration as it may be shown. What is not masked is for those who
+// may also write it.
+func (s *Server) shown(r *http.Request, name string, settings connect.Config) connect.Config {
+	return s.veil(r).config(name, settings)
+}
+
+// veil shows many configurations to who asks in one request: the table of a plugin's secrets
+// is made once for all of them.
+type veil struct {
+	s     *Server
+	who   *auth.Principal
+	known map[veiled]*connect.ConfigDef
+}
+
+type veiled struct{ class, version string }
+
+func (s *Server) veil(r *http.Request) *veil {
+	return &veil{s: s, who: auth.From(r.Context()), known: map[veiled]*connect.ConfigDef{}}
+}
+
+func (v *veil) config(name string, settings connect.Config) connect.Config {
 	if settings == nil {
 		return connect.Config{}
 	}
-	if !s.mask {
+	if !v.s.mask && v.who.May(auth.Admin, name) {
 		return settings
 	}
-	return config.Mask(settings, s.secretsOf(settings))
+	plugin := veiled{settings["connector.class"], settings["connector.plugin.version"]}
+	secrets, ok := v.known[plugin]
+	if !ok {
+		secrets = v.s.secretsOf(settings)
+		v.known[plugin] = secrets
+	}
+	return config.Mask(settings, secrets)
 }
 
 // unmasked replaces masked settings by those the connector has now: a mask that is
@@ -34,6 +64,21 @@ func (s *Server) learn(settings connect.Config) {
 	if s.o.Redactor != nil {
 		s.o.Redactor.AddConfig(settings, s.secretsOf(settings))
 	}
+}
+
+// sqlSetting is a setting in a statement, such as 'database.password' = 'it”s'.
+var sqlSetting = regexp.MustCompile(`'([^']+)'\s*=\s*'((?:[^']|'')+)'`)
+
+// learnSQL makes the secrets in statements known, also in those that are not understood.
+func (s *Server) learnSQL(text string) {
+	settings := connect.Config{}
+	for _, m := range sqlSetting.FindAllStringSubmatch(text, -1) {
+		if config.IsSecret(m[1]) && s.o.Redactor != nil {
+			s.o.Redactor.Add(m[2])
+		}
+		settings[m[1]] = strings.ReplaceAll(m[2], "''", "'")
+	}
+	s.learn(settings)
 }
 
 // secretsOf returns a table of the PASSWORD settings of the plugin that settings name, nil

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidemill/tidemill/config"
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/rest/auth"
 	"github.com/tidemill/tidemill/worker"
 )
 
@@ -116,6 +117,12 @@ func (s *Server) validate(r *http.Request) (answer, error) {
 		return answer{}, err
 	}
 	settings, nulls := config.NonNull(raw)
+	// A mask stands for what the connector of this name has, which is tried out.
+	if name := settings["name"]; name != "" {
+		if err := allowOn(r, auth.Admin, name); err != nil {
+			return answer{}, err
+		}
+	}
 	if settings, err = s.unmasked(settings["name"], settings); err != nil {
 		return answer{}, err
 	}

@@ -12,23 +12,33 @@ import (
 // page, or with the way to the UI when there is one.
 func (s *Server) root(w http.ResponseWriter, r *http.Request) {
 	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
-		s.write(w, answer{status: http.StatusOK, body: s.o.Herder.Info()})
+		a := answer{status: http.StatusOK, body: s.o.Herder.Info()}
+		if failed := s.failed(r); len(failed) > 0 {
+			a.warning = whatFailed(failed) // The body has no place for it.
+		}
+		s.write(w, a)
 		return
 	}
 	if s.o.UI != nil {
 		http.Redirect(w, r, "/ui/", http.StatusFound)
 		return
 	}
-	page := rootPage{Info: s.o.Herder.Info(), Auth: len(s.users) > 0}
-	for _, name := range s.o.Herder.Connectors() {
+	page := rootPage{Info: s.o.Herder.Info(), Auth: !s.gate.Open()}
+	if failed := s.failed(r); len(failed) > 0 {
+		page.Failed = whatFailed(failed)
+	}
+	for _, name := range s.visible(r) {
 		status, err := s.o.Herder.Status(name)
 		if err != nil {
 			status = worker.ConnectorStatus{Name: name, Connector: worker.ConnectorState{State: "UNASSIGNED"}}
 		}
 		line := rootLine{Name: name, Type: status.Type, State: status.Connector.State, Tasks: len(status.Tasks)}
 		for _, t := range status.Tasks {
-			if t.State == "RUNNING" {
+			switch t.State {
+			case "RUNNING":
 				line.Running++
+			case "FAILED":
+				line.State = "FAILED" // It does not do all of its work.
 			}
 		}
 		page.Connectors = append(page.Connectors, line)
@@ -43,6 +53,7 @@ func (s *Server) root(w http.ResponseWriter, r *http.Request) {
 type rootPage struct {
 	Info       worker.ServerInfo
 	Auth       bool
+	Failed     string
 	Connectors []rootLine
 }
 
@@ -62,7 +73,8 @@ table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .6
 </style>
 <h1>Tidemill {{.Info.Version}}</h1>
 <p>Kafka cluster {{or .Info.KafkaClusterID "unknown"}}, commit {{or .Info.Commit "unknown"}}</p>
-{{if not .Auth}}<p class="warn">This interface asks for no password.</p>{{end}}
+{{if not .Auth}}<p class="warn">This interface asks nobody who they are.</p>{{end}}{{if .Failed}}
+<p class="warn">Not all is well. {{.Failed}}</p>{{end}}
 <h2>Connectors</h2>
 {{if .Connectors}}<table><tr><th>Name<th>Type<th>State<th>Tasks running</tr>
 {{range .Connectors}}<tr><td><a href="/connectors/{{.Name}}/status">{{.Name}}</a><td>{{.Type}}<td class="{{.State}}">{{.State}}<td>{{.Running}} of {{.Tasks}}</tr>

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tidemill/tidemill/config"
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/rest/auth"
 )
 
 // Times that guard against clients that do nothing. They are not settings, because
@@ -43,6 +44,8 @@ type Options struct {
 	// Redactor takes known secrets out of messages; nil for none.
 	Redactor *config.Redactor
 	Log      *slog.Logger
+	// Audit is told of each request that changes something or is refused; nil: nobody is.
+	Audit *slog.Logger
 }
 
 // Server answers REST requests.
@@ -55,8 +58,10 @@ type Server struct {
 	timeout time.Duration
 	// bodyTimeout is the constant, unless a test has less time.
 	bodyTimeout time.Duration
-	users       users
-	peers       *http.Client // To other workers.
+	gate        *auth.Gate
+	used        nonces
+	slots       chan struct{} // Of requests that are being answered.
+	peers       *http.Client  // To other workers.
 	headers     []header
 	tls         *tls.Config
 	// queries are the ends of the running queries, by their names.
@@ -91,17 +96,24 @@ func New(o Options) (*Server, error) {
 		o: o, log: o.Log, strict: c.String("rest.compat.errors") == "strict", mask: c.Bool("rest.mask.secrets"),
 		maxBody: c.Int64("rest.max.body.bytes"), timeout: c.Duration("rest.request.timeout.ms"), bodyTimeout: bodyTimeout,
 	}
-	s.peers = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSHandshakeTimeout: headerTimeout}}
+	s.slots = make(chan struct{}, c.Int("rest.max.requests"))
 	s.streams, s.endStreams = context.WithCancel(context.Background())
 	s.headers, _ = parseHeaders(c.String("response.http.headers.config"))
 	var faults connect.Errors
 	var err error
-	if s.users, err = parseUsers(c); err != nil {
+	if s.gate, err = auth.New(c, s.report); err != nil {
+		faults = append(faults, config.Faults(err)...)
+	}
+	if s.peers, err = Peers(c); err != nil {
 		faults = append(faults, config.Faults(err)...)
 	}
 	public, admin := s.listeners()
-	if err := s.loadTLS(append(public, admin...)); err != nil {
+	all := append(public, admin...)
+	if err := s.loadTLS(all); err != nil {
 		faults = append(faults, config.Faults(err)...)
+	}
+	if len(faults) == 0 && s.gate.Open() && !c.Bool("rest.insecure") {
+		faults = append(faults, closed(all)...)
 	}
 	if len(faults) > 0 {
 		return nil, faults
@@ -119,21 +131,33 @@ func (s *Server) listeners() (public, admin []listener) {
 	return public, parseListeners(c.List("admin.listeners"))
 }
 
+// closed refuses listeners that other machines can reach where nobody is asked who they are.
+func closed(all []listener) (faults connect.Errors) {
+	for _, l := range all {
+		if !l.loopback() {
+			faults = append(faults, &connect.Error{
+				Code: "rest.public", Class: connect.ClassConfig, Place: l.address, Message: "whoever reaches this address could do everything: nobody is asked who they are",
+				Mend: "set rest.basic.auth.file (tidemill user add writes it), listen on 127.0.0.1, or say --insecure (rest.insecure=true) if that is wanted",
+			})
+		}
+	}
+	return faults
+}
+
+// report tells of files that have become unusable.
+func (s *Server) report(message string, err error) { s.log.Error(message, "err", err) }
+
 func (s *Server) loadTLS(all []listener) error {
-	c := s.o.Settings
 	for _, l := range all {
 		if !l.tls {
 			continue
 		}
-		pair, err := tls.LoadX509KeyPair(c.String("ssl.certificate.location"), c.String("ssl.key.location"))
+		m := tlsMaterial(s.o.Settings)
+		config, err := newRenewed(m, m.server, s.report)
 		if err != nil {
-			return &connect.Error{
-				Code: "rest.tls", Class: connect.ClassConfig, Place: "ssl.certificate.location",
-				Message: "the https listener " + l.address + " has no usable certificate", Cause: err,
-				Mend: "set ssl.certificate.location and ssl.key.location to PEM files",
-			}
+			return tlsError("ssl.certificate.location", "the https listener "+l.address+" has no usable certificate", err)
 		}
-		s.tls = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+		s.tls = config.listening()
 		return nil
 	}
 	return nil
@@ -189,14 +213,17 @@ func (s *Server) open(ctx context.Context, l listener, handler http.Handler) (*d
 			Mend: "free the address, or set listeners (or --rest-port) to another",
 		}
 	}
+	n = limitConnections(n, s.o.Settings.Int("rest.max.connections"))
 	if l.tls {
 		n = tls.NewListener(n, s.tls)
 	}
-	if l.loopback() {
-		handler = s.checkHost(handler)
-	} else if len(s.users) == 0 {
-		s.log.Warn("the REST interface can be reached from other machines and asks for no password; set rest.basic.auth.users, or listen on 127.0.0.1",
-			"address", n.Addr().String())
+	handler = s.checkHost(l, handler)
+	switch {
+	case l.loopback():
+	case s.gate.Open():
+		s.log.Warn("the REST interface can be reached from other machines, and whoever reaches it can do everything", "address", n.Addr().String())
+	case !l.tls && s.gate.Secrets():
+		s.log.Warn("passwords and tokens come over the network in the clear; use an https listener, unless something in front of this one does it", "address", n.Addr().String())
 	}
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
@@ -208,6 +235,9 @@ func (s *Server) open(ctx context.Context, l listener, handler http.Handler) (*d
 	server.Protocols.SetUnencryptedHTTP2(true)
 	return &door{listener: l, net: n, server: server}, nil
 }
+
+// Asks tells whether those who ask have to show who they are.
+func (s *Server) Asks() bool { return !s.gate.Open() }
 
 // Addrs returns the addresses the server listens on, those of listeners first.
 func (s *Server) Addrs() []net.Addr {

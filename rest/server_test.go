@@ -26,6 +26,7 @@ import (
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/rest"
+	"github.com/tidemill/tidemill/rest/auth"
 	"github.com/tidemill/tidemill/worker"
 )
 
@@ -116,17 +117,57 @@ func TestPortInUse(t *testing.T) {
 	}
 }
 
-func TestOpenListenerWarns(t *testing.T) {
-	var out syncBuffer
-	log := slog.New(slog.NewTextHandler(&out, nil))
-	start(t, connect.Config{"listeners": "http://0.0.0.0:0"}, rest.Options{Log: log})
-	if !strings.Contains(out.String(), "asks for no password") {
-		t.Errorf("no warning in %q", out.String())
+// Other machines may reach a listener only where they are asked who they are, or somebody
+// has said that they need not be.
+func TestOpenListeners(t *testing.T) {
+	hashes := filepath.Join(t.TempDir(), "users")
+	line, err := auth.HashPassword("ann", "one")
+	if err == nil {
+		err = os.WriteFile(hashes, []byte(line), 0o600)
 	}
-	var quiet syncBuffer
-	start(t, connect.Config{"listeners": "http://0.0.0.0:0", "rest.basic.auth.users": "a:b"}, rest.Options{Log: slog.New(slog.NewTextHandler(&quiet, nil))})
-	if quiet.String() != "" {
-		t.Errorf("%q", quiet.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		raw         connect.Config
+		refused     bool
+		said, never string
+	}{
+		"nobody is asked":   {connect.Config{"listeners": "http://0.0.0.0:0"}, true, "", ""},
+		"by name":           {connect.Config{"listeners": "http://localhost:0,http://[::]:0"}, true, "", ""},
+		"for some":          {connect.Config{"rest.port": "0", "admin.listeners": "http://0.0.0.0:0"}, true, "", ""},
+		"insecure":          {connect.Config{"listeners": "http://0.0.0.0:0", "rest.insecure": "true"}, false, "can do everything", ""},
+		"asked, in clear":   {connect.Config{"listeners": "http://0.0.0.0:0", "rest.basic.auth.users": "a:b"}, false, "in the clear", "can do everything"},
+		"asked, by file":    {connect.Config{"listeners": "http://0.0.0.0:0", "rest.basic.auth.file": hashes}, false, "in the clear", "can do everything"},
+		"asked, here alone": {connect.Config{"rest.port": "0", "rest.basic.auth.users": "a:b"}, false, "", "clear"},
+	} {
+		settings, err := rest.ConfigDef().Parse(tt.raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out syncBuffer
+		s, err := rest.New(rest.Options{Settings: settings, Herder: newStandIn(), Log: slog.New(slog.NewTextHandler(&out, nil))})
+		if tt.refused {
+			if e := connect.AsError(err); err == nil || !strings.Contains(err.Error(), "rest.public") || e == nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		if err := s.Listen(ctx); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		if err := s.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		if said := out.String(); !strings.Contains(said, tt.said) || tt.never != "" && strings.Contains(said, tt.never) || tt.said == "" && said != "" {
+			t.Errorf("%s: %q", name, said)
+		}
 	}
 }
 
@@ -161,34 +202,6 @@ func TestChangesAreLogged(t *testing.T) {
 	stop()
 	if lines := strings.Count(out.String(), "\n"); lines != 1 || !strings.Contains(out.String(), "method=POST path=/connectors/a/restart status=404") {
 		t.Errorf("%q", out.String())
-	}
-}
-
-func TestEveryRouteAsksForAPassword(t *testing.T) {
-	o := rest.Options{Metrics: rest.AnyHandler, UI: rest.AnyHandler, SQL: &sqlStandIn{}}
-	base := serve(t, connect.Config{"rest.basic.auth.users": "a:b"}, func(given *rest.Options) { given.Metrics, given.UI, given.SQL = o.Metrics, o.UI, o.SQL })
-	routes := rest.Routes(o)
-	if len(routes) < 38 {
-		t.Fatalf("only %d routes", len(routes))
-	}
-	for _, route := range routes {
-		path := strings.NewReplacer("{$}", "", "{path...}", "x", "{task}", "0", "{", "", "}", "").Replace(route[1])
-		r, err := http.NewRequest(route[0], base+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		want := http.StatusUnauthorized
-		if strings.HasSuffix(path, "/fence") || route[0] == http.MethodPost && strings.HasSuffix(path, "/tasks") {
-			want = http.StatusBadRequest // Of workers among themselves, who sign.
-		}
-		if resp.StatusCode != want {
-			t.Errorf("%v: %d", route, resp.StatusCode)
-		}
 	}
 }
 

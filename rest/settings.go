@@ -7,12 +7,13 @@ import (
 	"strings"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/rest/auth"
 )
 
 // ConfigDef returns the table of the REST server's settings. It is open to
 // others, which belong to the worker, but not to unknown ones that begin with rest.
 func ConfigDef() *connect.ConfigDef {
-	return connect.NewConfigDef(
+	keys := append(auth.Keys(),
 		connect.ConfigKey{Name: "listeners", Type: connect.TypeList, Optional: true, Check: checkListeners, Importance: connect.High, Group: "REST",
 			Doc: "Where to listen, such as http://0.0.0.0:8083 or https://:8443, separated by commas. Without it: rest.host.name and rest.port."},
 		connect.ConfigKey{Name: "rest.host.name", Default: "127.0.0.1", Importance: connect.Medium, Group: "REST",
@@ -22,11 +23,7 @@ func ConfigDef() *connect.ConfigDef {
 		connect.ConfigKey{Name: "admin.listeners", Type: connect.TypeList, Optional: true, Check: checkListeners, Importance: connect.Low, Group: "REST",
 			Doc: "Where /admin is served instead of on the listeners; empty switches it off."},
 		connect.ConfigKey{Name: "rest.allowed.hosts", Type: connect.TypeList, Optional: true, Importance: connect.Low, Group: "REST",
-			Doc: "Host names by which a loopback listener may be asked, besides localhost and addresses. Another is refused, against DNS rebinding."},
-		connect.ConfigKey{Name: "rest.basic.auth.users", Type: connect.TypePassword, Optional: true, Importance: connect.High, Group: "REST",
-			Doc: "user:password pairs separated by commas; when set, every route asks for one. Best given as a reference such as ${file:/run/secrets/rest.properties:users}."},
-		connect.ConfigKey{Name: "rest.extension.classes", Type: connect.TypeList, Optional: true, Importance: connect.Low, Group: "REST",
-			Doc: "Only the basic authentication extension of Kafka Connect is known; it asks for rest.basic.auth.users."},
+			Doc: "Host names by which a loopback listener may be asked, besides localhost and addresses. Another is refused, against DNS rebinding. When set, it holds for all listeners."},
 		connect.ConfigKey{Name: "ssl.certificate.location", Optional: true, Importance: connect.Medium, Group: "REST",
 			Doc: "PEM file with the certificate chain of https listeners."},
 		connect.ConfigKey{Name: "ssl.key.location", Optional: true, Importance: connect.Medium, Group: "REST",
@@ -47,9 +44,32 @@ func ConfigDef() *connect.ConfigDef {
 			Doc: "The largest request body that is read."},
 		connect.ConfigKey{Name: "rest.request.timeout.ms", Type: connect.TypeDuration, Default: "90000", Check: connect.Between(1, 24*3600*1000), Importance: connect.Low, Group: "REST",
 			Doc: "How long a request may take."},
-	).OpenTo(func(name string) bool {
+		connect.ConfigKey{Name: "rest.max.requests", Type: connect.TypeInt, Default: "1024", Check: connect.Between(1, 1<<20), Importance: connect.Low, Group: "REST",
+			Doc: "How many requests are answered at a time, queries that go on among them; those beyond are refused with 503."},
+		connect.ConfigKey{Name: "rest.max.connections", Type: connect.TypeInt, Default: "4096", Check: connect.Between(1, 1<<20), Importance: connect.Low, Group: "REST",
+			Doc: "How many connections a listener has open at a time; those beyond wait."},
+		connect.ConfigKey{Name: "rest.insecure", Type: connect.TypeBoolean, Default: "false", Importance: connect.High, Group: "Access",
+			Doc: "Whether the interface may be reached from other machines without asking anybody who they are."},
+		connect.ConfigKey{Name: "rest.open.paths", Type: connect.TypeList, Optional: true, Check: connect.CheckText(checkOpen), Importance: connect.Medium, Group: "Access",
+			Doc: "Which of /health, /healthcheck and /metrics may be asked without saying who one is, for probes and scrapers."},
+		connect.ConfigKey{Name: "rest.audit.file", Optional: true, Importance: connect.Medium, Group: "Access",
+			Doc: "File to which a line of JSON is appended for each request that changes something or is refused. Without it these lines are in the log, as those of the logger tidemill.audit."},
+	)
+	return connect.NewConfigDef(keys...).OpenTo(func(name string) bool {
 		return !strings.HasPrefix(name, "rest.") || strings.HasPrefix(name, "rest.advertised.")
 	})
+}
+
+// checkOpen accepts the paths that tell nothing about connectors beyond their names.
+func checkOpen(text string) error {
+	for path := range strings.SplitSeq(text, ",") {
+		switch strings.TrimSpace(path) {
+		case "", "/health", "/healthcheck", "/metrics":
+		default:
+			return fmt.Errorf("%q cannot be open to everybody: only /health, /healthcheck and /metrics can", strings.TrimSpace(path))
+		}
+	}
+	return nil
 }
 
 var checkListeners = connect.CheckText(func(text string) error {

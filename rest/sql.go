@@ -45,7 +45,7 @@ type sqlError struct {
 // sqlFault turns an error into what the client is told.
 func (s *Server) sqlFault(err error, text string, entities []sql.Entity) sqlError {
 	if fault, ok := errors.AsType[*sql.Error](err); ok {
-		e := sqlError{Type: "statement_error", Code: 40001, Message: s.redact(fault.Error()), Statement: text, Entities: entities}
+		e := sqlError{Type: "statement_error", Code: 40001, Message: s.redact(fault.Error()), Statement: s.redact(text), Entities: entities}
 		if fault.Code == "sql.use_query" {
 			e.Code = 40002
 		}
@@ -105,6 +105,7 @@ func (s *Server) readSQL(r *http.Request) (body sqlBody, request sql.Request, er
 	if err := json.Unmarshal(data, &body); err != nil {
 		return body, request, fail(http.StatusBadRequest, `The request is not of the form {"ksql":"…","streamsProperties":{}}`)
 	}
+	s.learnSQL(body.KSQL + body.SQL)
 	request = sql.Request{Text: body.KSQL + body.SQL, Properties: map[string]string{}, Variables: map[string]string{}}
 	for _, from := range []struct {
 		given map[string]json.RawMessage
@@ -124,13 +125,14 @@ func (s *Server) readSQL(r *http.Request) (body sqlBody, request sql.Request, er
 
 // executeSQL answers POST /ksql.
 func (s *Server) executeSQL(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
+	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), callerKey{}, r.Header.Get("Authorization")), s.timeout)
 	defer cancel()
 	_, request, err := s.readSQL(r)
 	if err != nil {
 		s.failSQL(w, r, s.sqlFault(err, "", nil))
 		return
 	}
+	noteSQL(r.Context(), request.Text)
 	entities, err := s.o.SQL.Execute(ctx, request)
 	if err != nil {
 		s.failSQL(w, r, s.sqlFault(err, request.Text, entities))

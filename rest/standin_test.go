@@ -2,11 +2,15 @@ package rest_test
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/worker"
@@ -21,8 +25,16 @@ type standIn struct {
 	health worker.Health
 	// fails is returned by every call that can fail, when it is set.
 	fails error
+	// elsewhere is the address of the worker that leads, "" for this one.
+	elsewhere string
+	// failed is what has failed.
+	failed []string
 	// validated is the last configuration that was to be validated.
 	validated connect.Config
+	// attending are the other workers that run tasks.
+	attending []string
+	details   []worker.TaskDetails // Nil for one of the first task.
+	signals   []string             // What was handed over.
 }
 
 func newStandIn() *standIn {
@@ -62,7 +74,49 @@ func (h *standIn) Fence(_ context.Context, _ string, by *worker.Signature) error
 
 func (h *standIn) CatchUp(context.Context) error { return nil }
 
+// Sign signs with a key that all stand-ins share.
+func (h *standIn) Sign(data []byte) (*worker.Signature, error) {
+	m := hmac.New(sha256.New, []byte("key"))
+	m.Write(data)
+	return &worker.Signature{Value: hex.EncodeToString(m.Sum(nil)), Algorithm: "HmacSHA256"}, nil
+}
+
+func (h *standIn) Verify(data []byte, by *worker.Signature) error {
+	if want, _ := h.Sign(data); *by != *want {
+		return coded("request.forbidden", "Internal request contained invalid signature.")
+	}
+	return nil
+}
+
 func (h *standIn) Health(context.Context) worker.Health { return h.health }
+
+func (h *standIn) Letters(_ context.Context, name string, q worker.LetterQuery) (string, []worker.Letter, bool, error) {
+	if _, err := h.Connector(name); err != nil {
+		return "", nil, false, err
+	}
+	if q.From != nil && *q.From > 7 {
+		return "dead", nil, false, nil
+	}
+	l := worker.Letter{Offset: 7, State: "pending", Origin: &worker.LetterOrigin{Topic: "in", Offset: 3}, Stage: "VALUE_CONVERTER", Error: "json.invalid", Message: "password=hunter2 is no JSON"}
+	return "dead", []worker.Letter{l}, true, nil
+}
+
+func (h *standIn) StartReplay(ctx context.Context, name string, q worker.LetterQuery) (worker.Replay, error) {
+	p, err := h.ReplayOf(ctx, name)
+	p.DryRun = q.DryRun
+	return p, err
+}
+
+func (h *standIn) ReplayOf(_ context.Context, name string) (worker.Replay, error) {
+	_, err := h.Connector(name)
+	return worker.Replay{Connector: name, Topic: "dead", State: "running"}, err
+}
+
+func (h *standIn) StopReplay(ctx context.Context, name string) (worker.Replay, error) {
+	return h.ReplayOf(ctx, name)
+}
+
+func (h *standIn) Failed() []string { return h.failed }
 
 func (h *standIn) Connectors() []string {
 	h.mu.Lock()
@@ -114,6 +168,9 @@ func (h *standIn) Create(_ context.Context, r worker.CreateRequest) (worker.Conn
 }
 
 func (h *standIn) PutConfig(ctx context.Context, name string, c connect.Config) (worker.ConnectorInfo, bool, error) {
+	if h.elsewhere != "" {
+		return worker.ConnectorInfo{}, false, &worker.Elsewhere{URL: h.elsewhere}
+	}
 	if _, err := h.Connector(name); err != nil {
 		info, err := h.Create(ctx, worker.CreateRequest{Name: name, Config: c})
 		return info, true, err
@@ -178,7 +235,10 @@ func (h *standIn) Status(name string) (worker.ConnectorStatus, error) {
 	}
 	status := worker.ConnectorStatus{Name: name, Connector: worker.ConnectorState{State: state, WorkerID: "w:8083"}, Type: "source"}
 	if state != "STOPPED" {
-		status.Tasks = []worker.TaskStatus{{State: "FAILED", WorkerID: "w:8083", Trace: "pg.auth: password=hunter2 is wrong"}}
+		next := time.Date(2026, 1, 31, 12, 0, 2, 0, time.UTC)
+		status.Tasks = []worker.TaskStatus{{State: "FAILED", WorkerID: "w:8083", Trace: "pg.auth: password=hunter2 is wrong", Abandoned: 1, Failure: &worker.Failure{
+			Code: "pg.auth", Message: "password=hunter2 is wrong", Mend: "set another", Class: "retriable", At: next.Add(-2 * time.Second), Attempts: 2, NextTry: &next,
+		}}}
 	}
 	return status, nil
 }
@@ -257,8 +317,13 @@ func (h *standIn) Details(name string) ([]worker.TaskDetails, error) {
 	if _, err := h.Connector(name); err != nil {
 		return nil, err
 	}
+	if h.details != nil {
+		return h.details, nil
+	}
 	return []worker.TaskDetails{{ID: 0, Documents: map[string]json.RawMessage{"slot": json.RawMessage(`{"lag":1}`)}}}, nil
 }
+
+func (h *standIn) Attending(string) []string { return h.attending }
 
 func (h *standIn) Signal(name string, signal []byte) error {
 	if _, err := h.Connector(name); err != nil {
@@ -267,6 +332,9 @@ func (h *standIn) Signal(name string, signal []byte) error {
 	if string(signal) != `{"id":"1","type":"log"}` {
 		return coded("task.not_running", "The task does not run")
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.signals = append(h.signals, string(signal))
 	return nil
 }
 

@@ -13,7 +13,7 @@ func (s *Server) listTasks(r *http.Request) (answer, error) {
 	}
 	all := make([]any, 0, len(tasks))
 	for _, t := range tasks {
-		t.Config = s.shown(t.Config)
+		t.Config = s.shown(r, t.ID.Connector, t.Config)
 		all = append(all, t)
 	}
 	return ok(all)
@@ -27,7 +27,7 @@ func (s *Server) taskConfigs(r *http.Request) (answer, error) {
 	}
 	all := make(map[string]connect.Config, len(tasks))
 	for _, t := range tasks {
-		all[t.ID.String()] = s.shown(t.Config)
+		all[t.ID.String()] = s.shown(r, t.ID.Connector, t.Config)
 	}
 	return ok(all)
 }
@@ -41,7 +41,7 @@ func (s *Server) taskStatus(r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	status.Trace = s.redact(status.Trace)
+	s.showTask(&status, wantsFailure(r))
 	return ok(status)
 }
 

@@ -177,6 +177,9 @@ func serve(t *testing.T, raw connect.Config, change func(*rest.Options)) string 
 func TestTranscripts(t *testing.T) {
 	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "up 1\n") })
 	ui := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ui "+r.URL.Path) })
+	failed := newStandIn()
+	failed.failed = []string{"a-0", "b"}
+	failed.all = map[string]connect.Config{"a": {"connector.class": "FileSource"}, "b": {"connector.class": "FileSource"}}
 	starting := newStandIn()
 	starting.fails = &connect.Error{Code: "worker.starting", Class: connect.ClassRetriable, Message: "Worker is still starting up."}
 	starting.health.Status, starting.health.Message = "starting", "Worker is still starting up."
@@ -188,6 +191,8 @@ func TestTranscripts(t *testing.T) {
 		"lifecycle":  {},
 		"offsets":    {},
 		"attend":     {},
+		"letters":    {},
+		"failed":     {change: func(o *rest.Options) { o.Herder = failed; o.Redactor.Add("hunter2") }},
 		"plugins":    {},
 		"secrets":    {},
 		"shapes":     {change: func(o *rest.Options) { o.Metrics = metrics }},

@@ -50,8 +50,9 @@ type application struct {
 	changed chan struct{}          // closed and replaced when the state changes
 	here    map[int]map[int32]bool // the running tasks, by sub-topology
 	plan    *partitionPlan
-	fleet   *fleet        // nil until the group has given out its tasks
-	stirred chan struct{} // closed and replaced when who has what may have changed
+	ends    map[part]int64 // where partitions ended when they were first seen, of those that are read from there
+	fleet   *fleet         // nil until the group has given out its tasks
+	stirred chan struct{}  // closed and replaced when who has what may have changed
 
 	renewed bool // the next runner reads other topics than the last one; of the goroutine of run
 
@@ -63,7 +64,7 @@ type application struct {
 func newApplication(e *Engine, a App) *application {
 	return &application{
 		App: a, e: e, hub: query.NewHub(), again: make(chan struct{}, 1),
-		state: Starting, changed: make(chan struct{}), here: map[int]map[int32]bool{}, stirred: make(chan struct{}),
+		state: Starting, changed: make(chan struct{}), here: map[int]map[int32]bool{}, ends: map[part]int64{}, stirred: make(chan struct{}),
 	}
 }
 
@@ -262,7 +263,7 @@ func (a *application) prepare(ctx context.Context) (*partitionPlan, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	sources := a.Topology.Sources()
-	matched, err := a.match(ctx)
+	matched, err := a.matching(ctx)
 	if err != nil {
 		return nil, err
 	}

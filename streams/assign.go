@@ -14,9 +14,12 @@ import (
 // one member together. Tasks stay where they are as far as balance allows, and a
 // task that moves is given up by the old member before the new one gets it.
 type taskBalancer struct {
-	groups   [][]string // the source topics of each sub-topology
+	// reads lists the source topics of each sub-topology, of those that the group knows.
+	reads    func(known []string) [][]string
+	groups   [][]string // what reads gives
 	stateful []bool     // whether it has stores that are logged
 	member   groupMember
+	speaks   byte // the version of what members tell each other
 	standbys standbyLimits
 }
 
@@ -32,6 +35,8 @@ type groupMember interface {
 	card() []byte
 	// told is given the user data of an assignment.
 	told([]byte)
+	// unread is given the members whose cards are of another version. The leader says so.
+	unread(members []string)
 	// extents returns where the changelogs of tasks begin and end, the sum of all
 	// stores of each task. The leader asks.
 	extents(context.Context) map[taskID]extent
@@ -71,13 +76,16 @@ func (t taskBalancer) MemberBalancer(members []kmsg.JoinGroupResponseMember) (kg
 
 // Balance implements kgo.ConsumerBalancerBalance.
 func (t taskBalancer) Balance(b *kgo.ConsumerBalancer, topics map[string]int32) kgo.IntoSyncAssignment {
+	t.groups = t.reads(slices.Sorted(maps.Keys(topics)))
 	c, cards := t.census(b, topics)
-	d := c.place()
+	d, had := c.place(), claimed(b)
 	plan := b.NewPlan()
 	b.EachMember(func(m *kmsg.JoinGroupResponseMember, _ *kmsg.ConsumerMemberMetadata) {
 		for _, id := range d.active[m.MemberID] {
-			for _, topic := range t.groups[id.sub] {
-				if id.partition < topics[topic] {
+			group := t.groups[id.sub]
+			free := !had.elsewhere(group, id.partition, m.MemberID)
+			for _, topic := range group {
+				if id.partition < topics[topic] && (free || had.by(topic, id.partition, m.MemberID)) {
 					plan.AddPartition(m, topic, id.partition)
 				}
 			}
@@ -104,12 +112,18 @@ func (t taskBalancer) census(b *kgo.ConsumerBalancer, topics map[string]int32) (
 	generation, cards := map[taskID]int32{}, map[string]card{}
 	b.EachMember(func(m *kmsg.JoinGroupResponseMember, meta *kmsg.ConsumerMemberMetadata) {
 		c.members = append(c.members, m.MemberID)
-		if said, ok := unpackCard(meta.UserData); ok {
+		if said, ok := unpackCard(meta.UserData, t.speaks); ok {
 			cards[m.MemberID] = said
+		} else {
+			c.strangers = append(c.strangers, m.MemberID)
 		}
 		for _, o := range meta.OwnedPartitions {
+			of, known := sub[o.Topic]
 			for _, p := range o.Partitions {
-				id := taskID{sub[o.Topic], p}
+				if !known {
+					break // It is read by nobody any more.
+				}
+				id := taskID{of, p}
 				// Of two members that claim a task the later generation is right.
 				if g, claimed := generation[id]; !claimed || meta.Generation > g {
 					generation[id], c.had[id] = meta.Generation, m.MemberID
@@ -118,6 +132,9 @@ func (t taskBalancer) census(b *kgo.ConsumerBalancer, topics map[string]int32) (
 		}
 	})
 	slices.Sort(c.members)
+	if len(c.strangers) > 0 {
+		t.member.unread(c.strangers)
+	}
 	if len(c.members) > 1 && slices.Contains(t.stateful, true) {
 		c.measure(cards, t.member.extents(context.Background()))
 	}
@@ -181,7 +198,7 @@ func (p *informedPlan) IntoSyncAssignment() []kmsg.SyncGroupRequestGroupAssignme
 		if assignment.ReadFrom(given[i].MemberAssignment) != nil {
 			continue // It was written a moment ago; without the picture it still counts.
 		}
-		assignment.UserData = f.pack()
+		assignment.UserData = f.pack(p.t.speaks)
 		given[i].MemberAssignment = assignment.AppendTo(nil)
 	}
 	return given

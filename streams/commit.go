@@ -370,6 +370,7 @@ func (r *runner) rewind() {
 	r.stopRestoring()
 	r.mu.Lock()
 	r.prodErr = nil
+	r.unsaid = r.a.FromLatest
 	r.mu.Unlock()
 	back := map[string]map[int32]kgo.EpochOffset{}
 	add := func(t *task, running bool) {

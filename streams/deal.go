@@ -8,11 +8,14 @@ import (
 // census is what the leader of a group knows when it places tasks.
 type census struct {
 	standbyLimits
-	members  []string // sorted
-	tasks    []taskID
-	stateful []bool            // by sub-topology
-	had      map[taskID]string // who runs a task
-	lags     map[string]map[taskID]int64
+	members []string // sorted
+	// strangers are those of them of whom it is not known what they have, and who could not
+	// be told of copies.
+	strangers []string
+	tasks     []taskID
+	stateful  []bool            // by sub-topology
+	had       map[taskID]string // who runs a task
+	lags      map[string]map[taskID]int64
 }
 
 // deal is who gets what: tasks to run, to keep copies of, and to warm up until the
@@ -46,7 +49,7 @@ func (c *census) place() deal {
 				runs = c.nearest(id, m)
 			}
 			d.active[runs] = append(d.active[runs], id)
-			if runs != m && warmups > 0 {
+			if runs != m && warmups > 0 && !slices.Contains(c.strangers, m) {
 				warmups--
 				d.warm[m] = append(d.warm[m], id)
 			}
@@ -168,7 +171,7 @@ func (c *census) keeper(id taskID, busy []string, kept map[string][]taskID, most
 		return 0
 	}
 	for _, m := range c.members {
-		if slices.Contains(busy, m) {
+		if slices.Contains(busy, m) || slices.Contains(c.strangers, m) {
 			continue
 		}
 		if best == "" || cmp.Or(cmp.Compare(full(m), full(best)), cmp.Compare(c.lag(m, id), c.lag(best, id)), cmp.Compare(len(kept[m]), len(kept[best]))) < 0 {

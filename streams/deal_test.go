@@ -205,29 +205,29 @@ func checkSettled(t *testing.T, seed uint64, c *census, d deal) {
 // of another version is nothing.
 func TestFleetOnTheWire(t *testing.T) {
 	c := card{instance: "one", address: "127.0.0.1:1", asking: 7, stands: []standing{{taskID{0, 3}, 1 << 40}, {taskID{2, 0}, 0}}}
-	packed := c.pack()
-	if got, ok := unpackCard(packed); !ok || !reflect.DeepEqual(got, c) {
+	packed := c.pack(fleetVersion)
+	if got, ok := unpackCard(packed, fleetVersion); !ok || !reflect.DeepEqual(got, c) {
 		t.Errorf("%+v became %+v", c, got)
 	}
 	f := &fleet{
 		members: []fleetMember{{"one", "a:1", tasksOf(0, 3), nil}, {"two", "", nil, []standing{{taskID{0, 1}, 5}}}},
 		self:    1, copies: tasksOf(0, 2), warm: []standing{{taskID{0, 1}, 10}},
 	}
-	picture := f.pack()
-	if got := unpackFleet(picture); !reflect.DeepEqual(got, f) {
+	picture := f.pack(fleetVersion)
+	if got := unpackFleet(picture, fleetVersion); !reflect.DeepEqual(got, f) {
 		t.Errorf("%+v became %+v", f, got)
 	}
 	for n := range packed {
-		if _, ok := unpackCard(packed[:n]); ok {
+		if _, ok := unpackCard(packed[:n], fleetVersion); ok {
 			t.Errorf("a card was read from %d of %d bytes", n, len(packed))
 		}
 	}
 	for n := range picture {
-		if unpackFleet(picture[:n]) != nil {
+		if unpackFleet(picture[:n], fleetVersion) != nil {
 			t.Errorf("a picture was read from %d of %d bytes", n, len(picture))
 		}
 	}
-	if _, ok := unpackCard(append([]byte{fleetVersion + 1}, packed[1:]...)); ok {
+	if _, ok := unpackCard(append([]byte{fleetVersion + 1}, packed[1:]...), fleetVersion); ok {
 		t.Error("a card of another version was read")
 	}
 }

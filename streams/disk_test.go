@@ -23,7 +23,7 @@ import (
 func (w *world) startOn(dir string, app App, tune func(*state.DiskOptions)) *running {
 	w.t.Helper()
 	e, err := openEngine(Config{
-		Brokers: w.brokers, Dir: dir, BlockCacheBytes: 1 << 10,
+		Brokers: w.brokers, Dir: dir, BlockCacheBytes: -1, // What is read is read from the disk.
 		Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
 	}, tune)
 	if err != nil {

@@ -29,13 +29,31 @@
 // # Topics by pattern
 //
 // With [With.Pattern] a stream is read from all topics whose whole names match a regular
-// expression:
+// expression, also those that are made while the application runs:
 //
 //	orders := streams.From(b, "orders-.*", serde.Text{}, serde.Int64{}, streams.With{Pattern: true})
 //
-// Only the driver of package streamstest reads them so far: [Engine.Add] refuses such an
-// application. The application's own topics never match. A topic that is read by its name
-// as well, or matches two patterns, is refused.
+// Each process looks at the topics there are as often as its client looks at those it reads
+// (kgo.MetadataMaxAge in [Config.Client], 5 minutes without it), and when the group gives it
+// one that it does not know. When others match than before, it commits, starts anew within
+// its group and reads them from their start, or where App.FromLatest says. A topic that is
+// gone is not read any more.
+//
+// A task reads the partitions of its number of all topics that match, in one process at a
+// time: a new topic's partition goes to who runs the task, and when the task moves it waits
+// until the others have been given up. So a key has its rows in one task as long as all
+// topics are partitioned alike, which is for those who write them to see to: topics of
+// different sizes, or of another partitioner, have the records of one key in several tasks,
+// each with a row of its own. There are as many tasks as the largest of the topics has
+// partitions. A topic that is larger than all before it asks for more, which an application
+// with stores or repartition topics cannot have: it fails with streams.topic.partitions in
+// all processes, as in Kafka Streams, and nothing is lost by it. Where streams are joined,
+// all topics have equally many, or the application fails with streams.copartition. Rows stay
+// when the topic goes that they were made of.
+//
+// While no topic matches, the rest of the topology is at work, if it needs no repartition
+// topic behind the pattern. The application's own topics and its dead letters never match. A
+// topic that is read by its name as well, or matches two patterns, is refused.
 //
 // # Versions of a table
 //

@@ -39,8 +39,9 @@ type Config struct {
 	// CacheBytes bounds the write-back cache of each application; 10 MiB when
 	// zero.
 	CacheBytes int64
-	// BlockCacheBytes bounds the cache of the database on disk; 64 MiB when
-	// zero.
+	// BlockCacheBytes bounds the cache of the database on disk, of which one half
+	// keeps blocks and the other single rows; 64 MiB when zero, nothing when
+	// negative.
 	BlockCacheBytes int64
 	// Replication is the number of copies of internal topics; the broker's
 	// default when zero.
@@ -110,6 +111,7 @@ type Engine struct {
 	db       state.DB
 	client   *topics.Client
 	instance string
+	speaks   byte         // the version of what members of a group tell each other
 	disk     *state.Disk  // the DB, when it is on disk
 	open     sync.RWMutex // held for writing while the DB is closed
 	using    sync.RWMutex // held for reading by applications that run, before open
@@ -149,7 +151,7 @@ func openEngine(cfg Config, tune func(*state.DiskOptions)) (*Engine, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{cfg: cfg, apps: map[string]*application{}, db: state.NewMemory(), purgeEvery: purgeInterval}
+	e := &Engine{cfg: cfg, apps: map[string]*application{}, db: state.NewMemory(), purgeEvery: purgeInterval, speaks: fleetVersion}
 	var err error
 	if e.client, err = topics.Open(cfg.Brokers, cfg.Client...); err != nil {
 		return nil, err
@@ -256,9 +258,6 @@ func (e *Engine) Add(a App) error {
 		return connect.ConfigError("App", "an application has an ID and a Topology")
 	}
 	if err := checkTransactions(&a); err != nil {
-		return err
-	}
-	if err := checkPatterns(&a); err != nil {
 		return err
 	}
 	if a.CommitInterval <= 0 {

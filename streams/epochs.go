@@ -441,8 +441,9 @@ func (e *epochs) back(at txn.Epoch, based bool) {
 	e.unstage()
 }
 
-// lsnOf reads as of which transaction the stores of an application are.
-func lsnOf(db state.DB, app string, read func(state.ID) state.Reader) (uint64, error) {
+// epochOf reads as of which transaction the stores of an application are; 0 when it has
+// none.
+func epochOf(db state.DB, app string, read func(state.ID) state.Reader) (txn.Epoch, error) {
 	id, err := db.Open(metaStore(app), 0)
 	if err != nil {
 		return 0, err
@@ -451,5 +452,5 @@ func lsnOf(db state.DB, app string, read func(state.ID) state.Reader) (uint64, e
 	if err != nil || !found || len(b) != 8 {
 		return 0, err
 	}
-	return txn.Epoch(binary.BigEndian.Uint64(b)).LSN(), nil
+	return txn.Epoch(binary.BigEndian.Uint64(b)), nil
 }

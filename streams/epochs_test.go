@@ -3,10 +3,14 @@ package streams
 import (
 	"encoding/binary"
 	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
@@ -188,6 +192,46 @@ func TestCrashInTransactions(t *testing.T) {
 	}
 }
 
+// gather truncates the accounts and gives everything to the first one: of the partitions of
+// most accounts the transaction has no event.
+func (w *accountsWorld) gather() {
+	w.t.Helper()
+	w.balances = [6]int64{6 * perAccount}
+	w.send(w.db.Begin().Truncate("accounts").Set("accounts", txntest.Row{Amount: w.balances[0]}).Commit())
+}
+
+// TestCrashAtTruncate ends an application when a truncate is committed and not yet on its
+// disk: partitions of which the transaction has no event have lost their rows all the same.
+func TestCrashAtTruncate(t *testing.T) {
+	w := newAccountsWorld(t)
+	app, total := w.app()
+	dir := t.TempDir()
+	var armed atomic.Bool
+	died := make(chan struct{})
+	e := w.start(dir, app, func(e *Engine) {
+		e.instance = "again"
+		e.crash = func(at string) error {
+			if at != "offsets committed" || !armed.Load() {
+				return nil
+			}
+			close(died)
+			return errCrash
+		}
+	})
+	w.move(5)
+	w.waitStands(e, total)
+	armed.Store(true)
+	w.gather()
+	<-died
+	e.end()
+	e = w.start(dir, app, func(e *Engine) { e.instance = "again" })
+	w.waitStands(e, total)
+	w.gather()
+	w.move(5)
+	w.waitStands(e, total)
+	e.end()
+}
+
 // TestTransactionsStandBy has a second process take over when the first one stops.
 func TestTransactionsStandBy(t *testing.T) {
 	w := newAccountsWorld(t)
@@ -202,6 +246,68 @@ func TestTransactionsStandBy(t *testing.T) {
 	w.waitStands(two, total)
 	two.end()
 }
+
+// TestCommitTakesTooLong has a commit take longer than CommitTimeout, which brokers know of:
+// they abort it, the application says so by name, and does everything again.
+func TestCommitTakesTooLong(t *testing.T) {
+	w := newAccountsWorld(t)
+	app, total := w.app()
+	app.Transactions.CommitTimeout = 1500 * time.Millisecond
+	adm, told := kadm.NewClient(w.cl), &ears{}
+	var slow sync.Once
+	state := func() (state string, timeout int32) {
+		all, err := adm.DescribeTransactions(w.ctx, "bank-slow")
+		if err != nil {
+			t.Error(err)
+		}
+		return all["bank-slow"].State, all["bank-slow"].TimeoutMillis
+	}
+	e := w.start(t.TempDir(), app, func(e *Engine) {
+		e.instance = "slow"
+		e.cfg.Logger = slog.New(slog.NewTextHandler(told, nil))
+		e.crash = func(point string) error {
+			if point != "written" {
+				return nil
+			}
+			slow.Do(func() {
+				if now, timeout := state(); now != "Ongoing" || timeout != 1500 {
+					t.Errorf("the transaction is %s, and may take %d ms", now, timeout)
+				}
+				w.wait("brokers to abort the transaction", func() bool {
+					now, _ := state()
+					return now != "Ongoing"
+				})
+			})
+			return nil
+		}
+	})
+	w.move(5)
+	w.waitStands(e, total)
+	if !told.heard("streams.transaction.timeout") || !told.heard("raise CommitTimeout") {
+		t.Errorf("nobody is told why: %s", told)
+	}
+	e.end()
+}
+
+// ears listen to what is logged.
+type ears struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (e *ears) Write(b []byte) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.text.Write(b)
+}
+
+func (e *ears) String() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.text.String()
+}
+
+func (e *ears) heard(what string) bool { return strings.Contains(e.String(), what) }
 
 // TestTransactionsRefused has an application that cannot be run in transaction mode.
 func TestTransactionsRefused(t *testing.T) {

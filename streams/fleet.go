@@ -10,7 +10,10 @@ import (
 // What members of a group tell each other travels in the user data of the group's own
 // protocol, as in Kafka Streams (KIP-535, KIP-441): each member says where it answers and
 // how far its stores are, and the leader gives everybody the whole picture with the
-// assignment. What begins with a version that is not known is passed over.
+// assignment. Each begins with its version. What is of another one is passed over: who leads
+// the group places the tasks of such a member without knowing its stores, and gives it no
+// copies to keep, and a member that is led by one runs its tasks, and neither keeps copies
+// nor knows where the rows of others are.
 const fleetVersion = 1
 
 // card is what a member says of itself when it joins.
@@ -120,8 +123,8 @@ func (u *unpacker) standings() (all []standing) {
 }
 
 // pack writes a card.
-func (c *card) pack() []byte {
-	p := packer{fleetVersion}
+func (c *card) pack(version byte) []byte {
+	p := packer{version}
 	p.text(c.instance)
 	p.text(c.address)
 	p.number(int64(c.asking))
@@ -131,8 +134,8 @@ func (c *card) pack() []byte {
 
 // unpackCard reads a card; ok is false for a member that wrote none, or one of another
 // version.
-func unpackCard(b []byte) (c card, ok bool) {
-	if len(b) == 0 || b[0] != fleetVersion {
+func unpackCard(b []byte, version byte) (c card, ok bool) {
+	if len(b) == 0 || b[0] != version {
 		return card{}, false
 	}
 	u := unpacker{b: b[1:]}
@@ -144,8 +147,8 @@ func unpackCard(b []byte) (c card, ok bool) {
 }
 
 // pack writes the picture for one member.
-func (f *fleet) pack() []byte {
-	p := packer{fleetVersion}
+func (f *fleet) pack(version byte) []byte {
+	p := packer{version}
 	p.number(int64(len(f.members)))
 	for _, m := range f.members {
 		p.text(m.instance)
@@ -160,8 +163,8 @@ func (f *fleet) pack() []byte {
 }
 
 // unpackFleet reads the picture; nil when there is none that can be read.
-func unpackFleet(b []byte) *fleet {
-	if len(b) == 0 || b[0] != fleetVersion {
+func unpackFleet(b []byte, version byte) *fleet {
+	if len(b) == 0 || b[0] != version {
 		return nil
 	}
 	u, f := unpacker{b: b[1:]}, &fleet{}
@@ -205,12 +208,9 @@ func (f *fleet) instances(sub int, self string) []query.Instance {
 	return all
 }
 
-// setFleet notes the picture that came with an assignment. One that cannot be read leaves
-// the last one.
+// setFleet notes the picture that came with an assignment, nil when it cannot be read: the
+// last one is not true any more.
 func (a *application) setFleet(f *fleet) {
-	if f == nil {
-		return
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.fleet = f

@@ -11,15 +11,39 @@ import (
 )
 
 // balancer returns what places the tasks when this member leads the group.
-func (r *runner) balancer(groups [][]string) taskBalancer {
+func (r *runner) balancer() taskBalancer {
 	b := taskBalancer{
-		groups: groups, member: r,
+		reads: r.groups, member: r, speaks: r.a.e.speaks,
 		standbys: standbyLimits{standbys: r.a.Standbys, warmups: r.a.MaxWarmups, acceptable: r.a.AcceptableLag},
 	}
 	for _, sub := range r.a.Topology.subs {
 		b.stateful = append(b.stateful, sub.logged())
 	}
 	return b
+}
+
+// reads lists the topics of which the tasks of a sub-topology have partitions.
+func (r *runner) reads(sub *subTopology, matched map[string][]string) (topics []string) {
+	for _, in := range sub.inputs(matched) {
+		if r.a.Transactions == nil || !r.a.Topology.internalTopic(in.topic) {
+			topics = append(topics, topicName(r.a.ID, in.topic))
+		}
+	}
+	return topics
+}
+
+// groups lists the topics that the tasks of each sub-topology read when the members of the
+// group know those topics. One of them may have met a topic that this member has not, and
+// has it in its tasks.
+func (r *runner) groups(known []string) (all [][]string) {
+	matched, err := r.a.match(known)
+	if err != nil {
+		matched = r.plan.matched // Whoever reads it tells what is wrong.
+	}
+	for _, sub := range r.a.Topology.subs {
+		all = append(all, r.reads(sub, matched))
+	}
+	return all
 }
 
 // startCopies starts keeping copies, and returns what ends that.
@@ -56,7 +80,7 @@ func (r *runner) card() []byte {
 			}
 		}
 	}
-	return c.pack()
+	return c.pack(r.a.e.speaks)
 }
 
 // logged tells whether a task of the sub-topology has stores that are restored.
@@ -99,14 +123,24 @@ func readPosition(r state.Reader, what byte, name string) (at int64, known bool,
 
 // told implements groupMember.
 func (r *runner) told(data []byte) {
-	f := unpackFleet(data)
-	if f == nil {
+	if len(data) == 0 {
 		return
+	}
+	f := unpackFleet(data, r.a.e.speaks)
+	if f == nil {
+		r.a.e.cfg.Logger.Warn("the group is led by a process of another version: until all are of one, this one keeps no copies and does not know where rows of others are",
+			"app", r.a.ID, "version", data[0], "own", r.a.e.speaks)
 	}
 	r.mu.Lock()
 	r.fleet = f
 	r.mu.Unlock()
 	r.a.setFleet(f)
+}
+
+// unread implements groupMember.
+func (r *runner) unread(members []string) {
+	r.a.e.cfg.Logger.Warn("processes of another version are in the group: tasks are placed without knowing their stores, and they are given no copies to keep",
+		"app", r.a.ID, "members", members, "own", r.a.e.speaks)
 }
 
 // extentPatience is how long a leader waits for the ends of changelogs while the group

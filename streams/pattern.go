@@ -110,20 +110,6 @@ func (t *Topology) patterns() map[string]*regexp.Regexp {
 	return all
 }
 
-// checkPatterns refuses to read topics by pattern from brokers: it is not certain that every
-// record is read when a topic comes to match while several processes run.
-func checkPatterns(a *App) error {
-	patterns := slices.Sorted(maps.Keys(a.Topology.patterns()))
-	if len(patterns) == 0 {
-		return nil
-	}
-	return &connect.Error{
-		Code: patternCode, Class: connect.ClassConfig, Place: strings.ReplaceAll(strings.Join(patterns, ", "), patternMark, ""),
-		Message: "application " + a.ID + " reads topics by a pattern, which only the driver of package streamstest does so far",
-		Mend:    "read each topic with From, and bring the streams together with Merge",
-	}
-}
-
 // match finds the topics that match the topology's patterns when it runs as app: its own
 // topics do not. What matches two patterns is refused, as by Kafka Streams.
 func (t *Topology) match(app string, names []string) (map[string][]string, error) {
@@ -149,8 +135,17 @@ func (t *Topology) match(app string, names []string) (map[string][]string, error
 	return matched, nil
 }
 
-// match asks which topics there are that match the patterns of the application.
-func (a *application) match(ctx context.Context) (map[string][]string, error) {
+// match finds the topics that match the patterns of the application: its dead letters do not
+// either, nor does the topic of a [GlobalTable].
+func (a *application) match(names []string) (map[string][]string, error) {
+	if a.DeadLetters != "" {
+		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == a.DeadLetters })
+	}
+	return a.Topology.match(a.ID, names)
+}
+
+// matching asks which topics there are that match.
+func (a *application) matching(ctx context.Context) (map[string][]string, error) {
 	if len(a.Topology.patterns()) == 0 {
 		return nil, nil
 	}
@@ -158,7 +153,7 @@ func (a *application) match(ctx context.Context) (map[string][]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.Topology.match(a.ID, names)
+	return a.match(names)
 }
 
 // errUnmatched says that there is nothing to read.
@@ -175,8 +170,9 @@ func (a *application) errUnmatched() error {
 // reads those.
 var errRematched = errors.New("streams: other topics match")
 
-// watchTopics looks at the topics there are, as often as clients look at those they read,
-// and has the runner end when others match its patterns. It returns what ends that.
+// watchTopics looks at the topics there are, as often as clients look at those they read
+// and when the group gives out one that is not known here, and has the runner end when
+// others match its patterns. It returns what ends that.
 func (r *runner) watchTopics(ctx context.Context) (end func()) {
 	if len(r.a.Topology.patterns()) == 0 {
 		return func() {}
@@ -189,20 +185,20 @@ func (r *runner) watchTopics(ctx context.Context) (end func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for {
+		for wait := every; ; {
+			timer := time.NewTimer(wait)
 			select {
 			case <-ctx.Done():
+				timer.Stop()
 				return
-			case <-tick.C:
+			case <-timer.C:
+				wait = min(2*wait, every)
+			case <-r.looking:
+				timer.Stop()
+				wait = min(lookAgain, every) // The broker that is asked may not know it yet.
 			}
-			matched, err := r.a.match(ctx)
-			switch _, lasting := errors.AsType[*connect.Error](err); {
-			case lasting || err == nil && !maps.EqualFunc(matched, r.plan.matched, slices.Equal):
-				r.rematched.Store(true) // The next start tells what is wrong, if something is.
-			case err != nil && ctx.Err() == nil:
-				r.a.e.cfg.Logger.Warn("it is not known which topics match, looking again", "app", r.a.ID, "error", err)
+			if !r.sameTopics(ctx) {
+				wait = min(lookAgain, every)
 			}
 		}
 	}()
@@ -210,6 +206,32 @@ func (r *runner) watchTopics(ctx context.Context) (end func()) {
 		stop()
 		<-done
 	}
+}
+
+// lookAgain is how soon the topics are looked at again when something was wrong.
+const lookAgain = 500 * time.Millisecond
+
+// look has the topics looked at now.
+func (r *runner) look() {
+	select {
+	case r.looking <- struct{}{}:
+	default:
+	}
+}
+
+// sameTopics finds out whether other topics match than before. It returns false when that
+// could not be done.
+func (r *runner) sameTopics(ctx context.Context) bool {
+	matched, err := r.a.matching(ctx)
+	_, lasting := errors.AsType[*connect.Error](err)
+	if lasting || err == nil && !maps.EqualFunc(matched, r.plan.matched, slices.Equal) {
+		r.rematched.Store(true) // The next start tells what is wrong, if something is.
+		return true
+	}
+	if err != nil && ctx.Err() == nil {
+		r.a.e.cfg.Logger.Warn("it is not known which topics match, looking again", "app", r.a.ID, "error", err)
+	}
+	return err == nil
 }
 
 // rematch ends the runner after a commit when other topics match. Before that it has the

@@ -17,6 +17,7 @@ type queue struct {
 	end    int64 // the end of the partition when it was last heard of
 	first  int64 // the first offset ever fetched; -1 before that
 	paused bool
+	here   bool // the group has given the partition to this member
 	// running says that the task runs. Until then next is the restoring goroutine's.
 	running bool
 	node    string // the operator that reads it

@@ -138,7 +138,10 @@ func (e *Engine) rowsHere(a *application, store string) *query.Rows {
 		Reached: func(from func(state.ID) state.Reader, p int32, inputs bool) (query.Position, error) {
 			return a.reached(store, from, p, inputs)
 		},
-		LSN: func(read func(state.ID) state.Reader) (uint64, error) { return lsnOf(e.db, a.ID, read) },
+		LSN: func(read func(state.ID) state.Reader) (uint64, error) {
+			at, err := epochOf(e.db, a.ID, read)
+			return at.LSN(), err
+		},
 	}}
 	if a.Topology.globalSpec(store) != nil {
 		rows.Here, rows.Total, rows.Reached = func() []int32 { return []int32{0} }, func() int { return 1 }, nil

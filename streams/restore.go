@@ -126,9 +126,13 @@ func (p *restoration) run(ctx context.Context, a *application) error {
 	if err := p.placeQueues(ctx, a, committed); err != nil {
 		return err
 	}
+	moved, err := p.moved(a)
+	if err != nil {
+		return err
+	}
 	var behind []*task
 	for _, t := range p.tasks {
-		if !t.stands(committed) {
+		if moved || !t.stands(committed) {
 			behind = append(behind, t)
 		}
 	}
@@ -152,6 +156,17 @@ func (p *restoration) run(ctx context.Context, a *application) error {
 	return nil
 }
 
+// moved tells, in transaction mode, whether the DB is as of another transaction than the
+// group. One may change the stores of a task without an event in its partitions: a
+// truncate has one for all of a table's, and windows close by the time of all of them.
+func (p *restoration) moved(a *application) (bool, error) {
+	if a.Transactions == nil {
+		return false, nil
+	}
+	at, err := epochOf(a.e.db, a.ID, a.e.db.Reader)
+	return at != p.stance.at, err
+}
+
 // placeQueues tells tasks that choose between partitions where these begin and
 // end, so that they know what to wait for.
 func (p *restoration) placeQueues(ctx context.Context, a *application, committed map[string]map[int32]int64) error {
@@ -172,12 +187,11 @@ func (p *restoration) placeQueues(ctx context.Context, a *application, committed
 	}
 	for _, t := range p.tasks {
 		for _, q := range t.queues {
-			span := spans[q.topic][t.id.partition]
-			q.placed = max(committed[q.topic][t.id.partition], span.Start)
 			if a.FromLatest && committed[q.topic][t.id.partition] < 0 && !isRepartition(q) {
-				q.placed = span.End
+				continue // There is nothing to wait for yet.
 			}
-			q.known = span.End
+			span := spans[q.topic][t.id.partition]
+			q.placed, q.known = max(committed[q.topic][t.id.partition], span.Start), span.End
 		}
 	}
 	return nil

@@ -17,8 +17,12 @@ import (
 )
 
 const (
-	pollRecords  = 10_000 // fetched at once
-	pollWait     = 250 * time.Millisecond
+	pollRecords = 10_000 // fetched at once
+	pollWait    = 250 * time.Millisecond
+	// fetchWait is how long brokers wait for records, as long as those of Java's clients do. A
+	// fetch that is given up, since partitions came or went or are read from elsewhere, holds
+	// up the next one on its connection for that long.
+	fetchWait    = 500 * time.Millisecond
 	stepRecords  = 1_000  // processed by a task before others and the clock are looked at
 	queueRecords = 20_000 // waiting in one partition before it is paused
 	queueBytes   = 4 << 20
@@ -66,9 +70,11 @@ type runner struct {
 	lastPurge time.Time
 
 	// rematched says that other topics match the patterns, and renewed that this runner is
-	// here because of that and the group has not been asked to look again.
+	// here because of that and the group has not been asked to look again. looking has the
+	// topics looked at now.
 	rematched atomic.Bool
 	renewed   bool
+	looking   chan struct{}
 
 	// asking is told to the group when this member wants it to look again, asked is when
 	// it last did, and askAgain after which time it may do so again.
@@ -83,25 +89,24 @@ type runner struct {
 	mu      sync.Mutex // guards the following, which goroutines of the client set
 	prodErr error
 	fleet   *fleet // as the last assignment has it
+	starts  map[part]start
+	unsaid  bool   // the group has not been told of all starts that were chosen
 	waited  bool   // the client waits for us to allow a rebalance
 	hurry   func() // leaves the transaction that is being ended less time; nil when none is
 }
 
 func newRunner(ctx context.Context, a *application, plan *partitionPlan, tables *globals) (*runner, error) {
-	r := &runner{a: a, plan: plan, tables: tables, tasks: map[taskID]*task{}, fresh: map[taskID]*task{}, bySource: map[string]*subTopology{}, lastDone: time.Now(), lastPurge: time.Now(), careful: a.careful.Load()}
+	r := &runner{
+		a: a, plan: plan, tables: tables, tasks: map[taskID]*task{}, fresh: map[taskID]*task{}, bySource: map[string]*subTopology{},
+		starts: map[part]start{}, looking: make(chan struct{}, 1),
+		lastDone: time.Now(), lastPurge: time.Now(), careful: a.careful.Load(),
+	}
 	stores := len(tables.stores)
-	var groups [][]string
 	for _, sub := range a.Topology.subs {
 		stores += len(sub.stores) * plan.tasks[sub.index]
-		var group []string
-		for _, in := range sub.inputs(plan.matched) {
-			if a.Transactions != nil && a.Topology.internalTopic(in.topic) {
-				continue
-			}
-			group = append(group, topicName(a.ID, in.topic))
-			r.bySource[topicName(a.ID, in.topic)] = sub
+		for _, topic := range r.reads(sub, plan.matched) {
+			r.bySource[topic] = sub
 		}
-		groups = append(groups, group)
 	}
 	r.env = &taskEnv{
 		app: a.ID, db: a.e.db, out: r, metrics: &a.metrics,
@@ -122,7 +127,7 @@ func newRunner(ctx context.Context, a *application, plan *partitionPlan, tables 
 		}
 		return r, r.connect(ctx, wholeBalancer{})
 	}
-	return r, r.connect(ctx, r.balancer(groups))
+	return r, r.connect(ctx, r.balancer())
 }
 
 // connect opens the client, which joins the group.
@@ -147,7 +152,7 @@ func (r *runner) connect(ctx context.Context, balancer kgo.GroupBalancer) (err e
 		// The marks of transactions say that a partition has been read to its end.
 		kgo.KeepControlRecords(),
 		kgo.RecordPartitioner(placement{}), kgo.MaxBufferedBytes(64 << 20), kgo.MaxBufferedRecords(1 << 18),
-		kgo.HeartbeatInterval(time.Second),
+		kgo.HeartbeatInterval(time.Second), kgo.FetchMaxWait(fetchWait),
 		// A process that was killed and comes back takes its place again at once,
 		// instead of waiting until the group has given up on who it was.
 		kgo.InstanceID(r.a.e.instance),
@@ -180,23 +185,6 @@ func (r *runner) connect(ctx context.Context, balancer kgo.GroupBalancer) (err e
 		return fmt.Errorf("starting the transactions of application %s: %w", r.a.ID, err)
 	}
 	return nil
-}
-
-// adjust lets repartition topics start at their start, whatever the application
-// wants for topics of others: what is in them has been taken in already.
-func (r *runner) adjust(_ context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
-	for _, n := range r.a.Topology.nodes {
-		if !n.isSource || !n.internal {
-			continue
-		}
-		topic := topicName(r.a.ID, n.topic)
-		for p, o := range offsets[topic] {
-			if o.EpochOffset().Offset < 0 {
-				offsets[topic][p] = kgo.NewOffset().AtStart()
-			}
-		}
-	}
-	return offsets, nil
 }
 
 // produce implements collector.
@@ -418,6 +406,9 @@ func (r *runner) take(fetches kgo.Fetches) (err error) {
 				err = r.epochs.push(p.Topic, p.Partition, p.Records, p.LastStableOffset)
 			}
 		} else if q := r.queue(p.Topic, p.Partition); q != nil {
+			if err == nil {
+				err = r.begins(q, p.Partition, len(p.Records))
+			}
 			q.push(p.Records, p.LastStableOffset)
 		}
 	})
@@ -450,14 +441,7 @@ func (r *runner) queue(topic string, partition int32) *queue {
 	if sub == nil {
 		return nil
 	}
-	id := taskID{sub.index, partition}
-	t := r.tasks[id]
-	if t == nil {
-		t = r.fresh[id]
-	}
-	if t == nil && r.pending != nil {
-		t = r.pending.tasks[id]
-	}
+	t := r.taskOf(taskID{sub.index, partition})
 	if t == nil {
 		return nil
 	}
@@ -492,6 +476,9 @@ func (r *runner) work(ctx context.Context) error {
 		return r.workEpochs(ctx)
 	}
 	r.keepUp()
+	if err := r.say(); err != nil {
+		return err
+	}
 	if err := r.rematch(); err != nil {
 		return err
 	}
@@ -571,90 +558,4 @@ func (r *runner) pauseQueues(tasks map[taskID]*task) {
 			}
 		}
 	}
-}
-
-// assigned opens the tasks of new partitions; they are restored before they run.
-func (r *runner) assigned(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
-	r.joined = true
-	if r.epochs != nil {
-		r.assignedEpochs(parts)
-		return
-	}
-	for topic, ps := range parts {
-		sub := r.bySource[topic]
-		if sub == nil {
-			// Who leads the group knows of a topic that matches, and this member not yet.
-			r.rematched.Store(true)
-			continue
-		}
-		for _, p := range ps {
-			id := taskID{sub.index, p}
-			if r.tasks[id] != nil || r.fresh[id] != nil || r.broken != nil {
-				continue
-			}
-			r.copies.release(id)
-			t, err := openTask(r.env, sub, p)
-			if err != nil {
-				r.broken = err
-				return
-			}
-			r.fresh[id] = t
-			r.a.board.put(t.measured().figures)
-		}
-	}
-	r.a.e.cfg.Logger.Debug("partitions assigned", "app", r.a.ID, "partitions", parts)
-}
-
-// revoked commits and closes the tasks of partitions that go to other members.
-// Inside a transaction nothing can be committed here: what was done since the last
-// commit will be done again.
-func (r *runner) revoked(ctx context.Context, _ *kgo.Client, parts map[string][]int32) {
-	if r.closing || len(parts) == 0 {
-		return
-	}
-	r.stopRestoring()
-	if r.group != nil {
-		r.mustAbort = true
-	} else if err := r.a.shield(func() error { return r.commit(ctx) }); err != nil && r.broken == nil {
-		r.broken = err
-	}
-	r.drop(parts)
-}
-
-// lost closes tasks without a commit: others have them already.
-func (r *runner) lost(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
-	if r.closing {
-		return
-	}
-	// Without a place in the group there is nothing to read until it has one again.
-	r.joined = false
-	r.a.set(Starting, nil)
-	r.stopRestoring()
-	r.mustAbort = r.group != nil
-	r.drop(parts)
-}
-
-func (r *runner) drop(parts map[string][]int32) {
-	if r.epochs != nil {
-		r.dropEpochs(parts)
-		return
-	}
-	for topic, ps := range parts {
-		sub := r.bySource[topic]
-		for _, p := range ps {
-			if sub == nil {
-				break
-			}
-			id := taskID{sub.index, p}
-			if t := r.tasks[id]; t != nil {
-				delete(r.tasks, id)
-				r.a.setHere(id, false)
-			}
-			delete(r.fresh, id)
-			r.a.board.drop(id)
-		}
-	}
-	// The client remembers what is paused; a task that comes back begins with nothing.
-	r.cl.ResumeFetchPartitions(parts)
-	r.a.e.cfg.Logger.Debug("partitions revoked", "app", r.a.ID, "partitions", parts)
 }

@@ -131,6 +131,9 @@ func (t *task) openStore(spec *storeSpec) error {
 	}
 	st := &taskStore{figures: &storeFigures{name: spec.name}, spec: spec, id: id, changelog: changelogName(t.env.app, spec.name), prefix: spec.layout.Prefix()}
 	st.cache = state.NewCache(t.env.db.Reader(id), t.env.cacheBytes)
+	if d, ok := t.env.db.(*state.Disk); ok {
+		d.Lend(st.cache)
+	}
 	if t.env.stage != nil {
 		st.cache.Overflow(t.env.stage, id)
 	}

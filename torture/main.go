@@ -91,6 +91,7 @@ func options(args []string) (o bankstorm.Options, show manner, err error) {
 	f.StringVar(&faults, "faults", "", "classes of faults that take part, separated by commas (default: each with even odds)")
 	f.BoolVar(&o.Loud, "loud", false, "with faults that lose data: the connector must say so, and is asked for what mends it")
 	f.StringVar(&streams, "streams", "off", "on: a streams application runs in three processes that fail too, and what it derives is recounted")
+	f.IntVar(&o.Workers, "workers", 0, "how many workers share the work as a fleet (default 1)")
 	f.StringVar(&plan, "plan", "", "file with the faults to do, as a bundle has it")
 	f.StringVar(&templates, "templates", "", "kinds of transactions to write, separated by commas (default: all)")
 	f.StringVar(&o.Points, "points", "", "what a tidemill with failpoints does at them while it starts, as TIDEMILL_FAILPOINT says it")

@@ -16,7 +16,7 @@ type ServerInfo struct {
 }
 
 // Health is the answer of GET /health. Status is "healthy", "starting" or
-// "unhealthy".
+// "unhealthy", and speaks of the worker itself.
 type Health struct {
 	Status  string `json:"status"`
 	Message string `json:"message"`
@@ -94,6 +94,10 @@ type ConnectorState struct {
 	WorkerID string `json:"worker_id"`
 	Trace    string `json:"trace,omitempty"`
 	Version  string `json:"version,omitempty"`
+	// Failure is the last one, also of what runs again. Abandoned counts tasks that did not
+	// stop in time and still run. Neither is Kafka Connect's.
+	Failure   *Failure `json:"failure,omitempty"`
+	Abandoned int      `json:"abandoned,omitempty"`
 }
 
 // TaskStatus is the state of one task: as [ConnectorState], but never STOPPED.
@@ -103,6 +107,10 @@ type TaskStatus struct {
 	WorkerID string `json:"worker_id"`
 	Trace    string `json:"trace,omitempty"`
 	Version  string `json:"version,omitempty"`
+	// Failure and Abandoned are as those of [ConnectorState]; the latter counts former runs
+	// of this task.
+	Failure   *Failure `json:"failure,omitempty"`
+	Abandoned int      `json:"abandoned,omitempty"`
 }
 
 // TaskInfo is a task's configuration as it is stored: references to secrets are not

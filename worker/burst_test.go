@@ -25,8 +25,8 @@ func TestOffsetsAreStoredAfterABurst(t *testing.T) {
 func TestSmallBufferIsWaitedFor(t *testing.T) {
 	l := newLab(t)
 	w := l.start(connect.Config{"producer.buffer.bytes": "65536"})
-	w.create("c", counter("numbers", "count", "2000", "batch", "500", "transforms", "s", "transforms.s.type", "Suffix", "transforms.s.suffix", strings.Repeat("x", 40_000)))
-	wait(t, "all is safe", func() bool { return l.lastSafe("c") == `{"part":"0"}{"n":2000}` })
+	w.create("c", counter("numbers", "count", "300", "batch", "100", "transforms", "s", "transforms.s.type", "Suffix", "transforms.s.suffix", strings.Repeat("x", 40_000)))
+	wait(t, "all is safe", func() bool { return l.lastSafe("c") == `{"part":"0"}{"n":300}` })
 }
 
 // TestOffsetsStayWhileATaskStops asks for the offsets to be forgotten while a task of

@@ -18,6 +18,20 @@ type chain struct {
 	headers connect.HeaderConverter
 	header  site
 	faults  *faults
+	at      *site // Whose code runs.
+}
+
+// rescue makes a fault of a panic in the code of a transform, predicate or converter: it is
+// to be dealt with as any other error of that code. It is for deferring.
+func (c *chain) rescue(bad **fault) {
+	if p := recover(); p != nil {
+		at := site{stage: stageTransform}
+		if c.at != nil {
+			at = *c.at
+		}
+		c.faults.metrics.fail()
+		*bad = &fault{site: at, err: panicError(string(at.stage), p)}
+	}
 }
 
 // step is one transform and when it applies.
@@ -38,6 +52,7 @@ type converter struct {
 func (c *chain) transform(ctx context.Context, r *connect.Record) (bool, *fault) {
 	for i := range c.steps {
 		s := &c.steps[i]
+		c.at = &s.at
 		if s.predicate != nil && s.predicate.Test(r) == s.negate {
 			continue
 		}
@@ -61,10 +76,10 @@ func (c *chain) transform(ctx context.Context, r *connect.Record) (bool, *fault)
 // encode converts a record into out, with its bytes in the arena.
 func (c *chain) encode(ctx context.Context, r *connect.Record, a *arena, out *kgo.Record) *fault {
 	var bad *fault
-	if out.Key, bad = c.encodePart(ctx, c.key, a, piece{r.Topic, r.KeySchema, r.Key}); bad != nil {
+	if out.Key, bad = c.encodePart(ctx, &c.key, a, piece{r.Topic, r.KeySchema, r.Key}); bad != nil {
 		return bad
 	}
-	if out.Value, bad = c.encodePart(ctx, c.value, a, piece{r.Topic, r.ValueSchema, r.Value}); bad != nil {
+	if out.Value, bad = c.encodePart(ctx, &c.value, a, piece{r.Topic, r.ValueSchema, r.Value}); bad != nil {
 		return bad
 	}
 	if len(r.Headers) > 0 {
@@ -80,7 +95,8 @@ type piece struct {
 	value  connect.Value
 }
 
-func (c *chain) encodePart(ctx context.Context, conv converter, a *arena, p piece) ([]byte, *fault) {
+func (c *chain) encodePart(ctx context.Context, conv *converter, a *arena, p piece) ([]byte, *fault) {
+	c.at = &conv.at
 	data, err := conv.FromConnect(ctx, a.tail(), p.topic, p.schema, p.value)
 	if err != nil {
 		bad := c.faults.retry(ctx, conv.at, err, func() (err error) {
@@ -95,6 +111,7 @@ func (c *chain) encodePart(ctx context.Context, conv converter, a *arena, p piec
 }
 
 func (c *chain) encodeHeaders(ctx context.Context, r *connect.Record, a *arena, out *kgo.Record) *fault {
+	c.at = &c.header
 	out.Headers = make([]kgo.RecordHeader, len(r.Headers))
 	for i, h := range r.Headers {
 		data, err := c.headers.FromConnectHeader(a.tail(), r.Topic, h)
@@ -112,30 +129,48 @@ func (c *chain) encodeHeaders(ctx context.Context, r *connect.Record, a *arena, 
 	return nil
 }
 
+// read converts and transforms a consumed record. It returns false when a transform
+// dropped it.
+func (c *chain) read(ctx context.Context, in *kgo.Record, r *connect.SinkRecord) (keep bool, bad *fault) {
+	defer c.rescue(&bad)
+	if bad = c.decode(ctx, in, r); bad != nil {
+		return false, bad
+	}
+	return c.transform(ctx, &r.Record)
+}
+
 // decode converts a consumed record.
 func (c *chain) decode(ctx context.Context, in *kgo.Record, r *connect.SinkRecord) *fault {
 	var bad *fault
-	if r.KeySchema, r.Key, bad = c.decodePart(ctx, c.key, in.Topic, in.Key); bad != nil {
+	if r.KeySchema, r.Key, bad = c.decodePart(ctx, &c.key, in.Topic, in.Key); bad != nil {
 		return bad
 	}
-	if r.ValueSchema, r.Value, bad = c.decodePart(ctx, c.value, in.Topic, in.Value); bad != nil {
+	if r.ValueSchema, r.Value, bad = c.decodePart(ctx, &c.value, in.Topic, in.Value); bad != nil {
 		return bad
 	}
 	if len(in.Headers) == 0 {
 		return nil
 	}
+	c.at = &c.header
 	r.Headers = make([]connect.Header, len(in.Headers))
 	for i, h := range in.Headers {
 		header, err := c.headers.ToConnectHeader(in.Topic, h.Key, h.Value)
 		if err != nil {
-			return c.faults.retry(ctx, c.header, err, func() error { return err })
+			bad = c.faults.retry(ctx, c.header, err, func() (err error) {
+				header, err = c.headers.ToConnectHeader(in.Topic, h.Key, h.Value)
+				return err
+			})
+			if bad != nil {
+				return bad
+			}
 		}
 		r.Headers[i] = header
 	}
 	return nil
 }
 
-func (c *chain) decodePart(ctx context.Context, conv converter, topic string, data []byte) (*connect.Schema, connect.Value, *fault) {
+func (c *chain) decodePart(ctx context.Context, conv *converter, topic string, data []byte) (*connect.Schema, connect.Value, *fault) {
+	c.at = &conv.at
 	s, v, err := conv.ToConnect(ctx, topic, data)
 	if err != nil {
 		bad := c.faults.retry(ctx, conv.at, err, func() (err error) {

@@ -30,7 +30,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	m := c.h.rt.metrics
 	m.mu.Lock()
 	tasks := make([]*taskMetrics, 0, len(m.tasks))
-	for _, t := range m.tasks {
+	for _, t := range m.tasks.all() {
 		tasks = append(tasks, t)
 	}
 	m.mu.Unlock()

@@ -30,6 +30,9 @@ func (c *collector) task(e emit.Emitter, t *taskMetrics) {
 	e.Count(faults+"deadletterqueue_produce_failures", "Letters that could not be sent.", t.letterFailures.Load())
 	e.Gauge(faults+"last_error_timestamp", "When the last error was, in milliseconds since the epoch.", float64(t.lastError.Load()))
 	e.Count("tidemill_task_restarts_total", "Restarts after a failure.", t.restarts.Load())
+	e.Gauge("tidemill_task_memory_bytes", "Bytes of records the task holds.", float64(t.holds.bytes()))
+	e.Gauge("tidemill_task_memory_max_bytes", "Bytes of records the task may hold: its part of memory.max.bytes.", float64(t.memoryMost.Load()))
+	e.Gauge("tidemill_task_abandoned", "Former runs of the task that did not stop in time and still run.", float64(c.h.rt.strays.of(t.id)))
 	t.plugin.Range(func(name, value any) bool {
 		f := value.(*pluginFigure)
 		if f.isGauge {

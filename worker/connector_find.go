@@ -32,5 +32,11 @@ func unknownConnector(own, external connect.Plugins, class string) error {
 	return e
 }
 
-// taskClass is the name a Java worker would look for.
-func taskClass(class string) string { return strings.TrimSuffix(class, "Connector") + "Task" }
+// taskClass is the name a Java worker would look for. Debezium's tasks are called after the
+// whole of their connectors' names, most others after the part before Connector.
+func taskClass(class string) string {
+	if strings.HasPrefix(class, "io.debezium.") {
+		return class + "Task"
+	}
+	return strings.TrimSuffix(class, "Connector") + "Task"
+}

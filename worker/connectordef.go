@@ -97,8 +97,13 @@ func sinkKeys() []connect.ConfigKey {
 	}
 }
 
-// restartKeys override the worker's restart policy for one connector. They are not
-// Connect's, so validation lists them only when they are given.
+// overWorker are settings of the worker that a connector may have otherwise: its restart
+// policy and its memory. They are not Connect's, so validation lists them only when they
+// are given.
+func overWorker() []connect.ConfigKey {
+	return append(restartKeys(), optional(checked(connectorKey(memoryKey, connect.TypeLong, "", "Bytes of records the connector's tasks may hold together, in equal parts; the worker's when absent."), connect.Between(1<<20, 1<<40))))
+}
+
 func restartKeys() []connect.ConfigKey {
 	keys := []connect.ConfigKey{
 		optional(checked(connectorKey("errors.restart.policy", connect.TypeString, "", "Whether failures that may pass lead to a restart: on-failure or never; the worker's when absent."), connect.OneOf("on-failure", "never"))),
@@ -129,7 +134,7 @@ func frameworkKeys(source bool) []connect.ConfigKey {
 // frameworkDef is the table of what the worker itself reads of a connector's
 // configuration.
 func frameworkDef(source bool) *connect.ConfigDef {
-	return connect.NewConfigDef(append(frameworkKeys(source), restartKeys()...)...).OpenTo(func(string) bool { return true })
+	return connect.NewConfigDef(append(frameworkKeys(source), overWorker()...)...).OpenTo(func(string) bool { return true })
 }
 
 // belongsElsewhere tells whether a connector's setting is neither the worker's nor

@@ -26,7 +26,8 @@ type deadLetters struct {
 
 // openLetters returns the dead letter queue of a connector, nil when it has none. A
 // missing topic is created with one partition.
-func openLetters(ctx context.Context, raw, config connect.Config, s connect.Settings, m *taskMetrics) (*deadLetters, error) {
+func openLetters(ctx context.Context, t *sinkTask) (*deadLetters, error) {
+	raw, config, s, m := t.rt.raw, t.config, t.settings, t.metrics
 	topic := s.String("errors.deadletterqueue.topic.name")
 	if topic == "" {
 		return nil, nil
@@ -39,10 +40,13 @@ func openLetters(ctx context.Context, raw, config connect.Config, s connect.Sett
 	if err != nil {
 		return nil, err
 	}
+	// A task that writes many letters waits for those that are on their way.
+	opts = append([]kgo.Opt{kgo.MaxBufferedBytes(int(t.memory/4) + 2*largestRecord(props))}, opts...)
 	producer, err := kgo.NewClient(append(opts, kgo.DefaultProduceTopic(topic))...)
 	if err != nil {
 		return nil, fmt.Errorf("make the dead letter queue's producer: %w", err)
 	}
+	m.holds.producer.Store(producer)
 	admin := kadm.NewClient(producer)
 	topics, err := admin.ListTopics(ctx, topic)
 	if err == nil && !topics.Has(topic) {

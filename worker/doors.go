@@ -31,7 +31,7 @@ type door struct {
 // fails, and goes with the task.
 type doors struct {
 	mu   sync.Mutex // Guards what follows.
-	byID map[TaskID]*door
+	byID byTask[*door]
 }
 
 // signalsWaiting is how many signals may wait for a task.
@@ -42,26 +42,29 @@ func (d *doors) of(id TaskID) *door {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.byID == nil {
-		d.byID = map[TaskID]*door{}
+		d.byID = byTask[*door]{}
 	}
-	if d.byID[id] == nil {
-		d.byID[id] = &door{signals: make(chan []byte, signalsWaiting), documents: map[string]json.RawMessage{}}
+	made, ok := d.byID.of(id)
+	if !ok {
+		made = &door{signals: make(chan []byte, signalsWaiting), documents: map[string]json.RawMessage{}}
+		d.byID.put(id, made)
 	}
-	return d.byID[id]
+	return made
 }
 
 // find returns a task's door, nil when there is none.
 func (d *doors) find(id TaskID) *door {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.byID[id]
+	found, _ := d.byID.of(id)
+	return found
 }
 
 // forget drops the doors of a connector's tasks from the given number on.
 func (d *doors) forget(name string, from int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	maps.DeleteFunc(d.byID, func(id TaskID, _ *door) bool { return id.Connector == name && id.Task >= from })
+	d.byID.forget(name, from)
 }
 
 // show is the task's side: see connect.SourceTaskEnv.Show. A document that is no JSON
@@ -144,7 +147,7 @@ func (t *sourceTask) consume(ctx context.Context, settings connect.Config, topic
 	if err != nil {
 		return err
 	}
-	defer place.leave(client, t.log)
+	defer func() { place.leave(client, !t.abandoned(), t.log) }()
 	for ctx.Err() == nil {
 		fetches := client.PollFetches(ctx)
 		for _, r := range fetches.Records() {

@@ -118,7 +118,11 @@ func connectorPlugin(rt *runtime, config connect.Config) (plugin connect.Connect
 	if err != nil {
 		return nil, false, "", err
 	}
-	return l.make(), l.source != nil, l.version, nil
+	err = guard("making the connector", func() error {
+		plugin = l.make()
+		return nil
+	})
+	return plugin, l.source != nil, l.version, err
 }
 
 // taskGone tells whether an error means that the task is not there any more, so that

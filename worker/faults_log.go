@@ -8,13 +8,22 @@ import (
 	"github.com/tidemill/tidemill/connect"
 )
 
+// staged is an error that knows where its record was. It says nothing more.
+type staged struct {
+	stage stage
+	error
+}
+
+// Unwrap returns the error.
+func (s *staged) Unwrap() error { return s.error }
+
 // exceeded is the error of a record that must not be left out.
 func (f *faults) exceeded(bad *fault, from string) error {
 	cause := connect.AsError(bad.err)
 	e := &connect.Error{
 		Code: cause.Code, Class: cause.Class, Place: from, After: cause.After,
 		Message: fmt.Sprintf("Tolerance exceeded in error handler, stage %s with class %s", bad.site.stage, bad.site.class),
-		Cause:   bad.err,
+		Cause:   &staged{bad.site.stage, bad.err},
 	}
 	if cause.Class == connect.ClassFatal || cause.Class == connect.ClassRecord {
 		e.Mend = "errors.tolerance=all leaves out what cannot be converted"

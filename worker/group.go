@@ -112,8 +112,10 @@ func (w *Worker) openGroup() error {
 	w.herder.mu.Lock()
 	defer w.herder.mu.Unlock()
 	w.herder.group = group{member: member, client: client}
-	w.rt.confirm = member.Confirm
-	w.rt.http = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	w.rt.confirm, w.rt.statuses.freed = member.Confirm, member.Hurry
+	if w.rt.http = w.options.Peers; w.rt.http == nil {
+		w.rt.http = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	}
 	return nil
 }
 
@@ -128,6 +130,9 @@ func (w *Worker) runGroup(ctx context.Context) error {
 			Mend:    "if both are to run, give each its own rest.advertised.host.name and rest.advertised.port, or its own listeners; otherwise stop one of them",
 		}
 	}
+	if other, ok := errors.AsType[*fleet.Unwelcome](err); ok {
+		return unwelcome(other, w.rt.groupID)
+	}
 	if err != nil {
 		return &connect.Error{
 			Code: "worker.group", Class: connect.ClassFatal, Place: "group.id=" + w.rt.groupID, Message: "the worker cannot take part in its group", Cause: err,
@@ -135,6 +140,19 @@ func (w *Worker) runGroup(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// unwelcome says what to do about another member of the group.
+func unwelcome(other *fleet.Unwelcome, group string) error {
+	e := &connect.Error{
+		Code: "worker.address", Class: connect.ClassFatal, Place: "group.id=" + group, Message: other.Error(),
+		Mend: "give each worker an address that the others reach: listeners, or rest.advertised.host.name and rest.advertised.port",
+	}
+	if other.Foreign {
+		e.Code = "worker.foreign"
+		e.Mend = "a group is taken over as a whole: stop all workers of Kafka Connect, then start this one; to go back, do so the other way round"
+	}
+	return e
 }
 
 // groupHost is the herder as its member of the group knows it.

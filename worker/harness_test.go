@@ -298,7 +298,8 @@ func (t *keepingTask) Put(ctx context.Context, records []connect.SinkRecord) err
 	}
 	for i := range records {
 		r := &records[i]
-		if r.Value.Kind() == connect.KindString && strings.HasPrefix(r.Value.Str(), "errant") {
+		if r.Value.Kind() == connect.KindString && strings.HasPrefix(r.Value.Str(), "errant") && !t.l.allowed("errant") {
+			t.l.refuse(r)
 			if _, err := t.env.Errant.Report(ctx, r, &connect.Error{Code: "test.errant", Class: connect.ClassRecord, Message: "not wanted"}); err != nil {
 				return err
 			}
@@ -357,7 +358,10 @@ type lab struct {
 	notes  []string
 	safe   map[string][]string // What each connector was told is safe, in order.
 	kept   map[string][]string
+	last   map[string]connect.SinkRecord // What each connector has kept last.
 	happen map[string]int
+	// refused are the records that were reported, by their values.
+	refused map[string]connect.SinkRecord
 }
 
 // newLab starts with the brokers that tests are run against.
@@ -377,12 +381,18 @@ func newFakeLab(t testing.TB) *lab {
 	return l
 }
 
+// emptyLab has no broker, and has seen nothing.
+func emptyLab() *lab {
+	return &lab{
+		release: make(chan struct{}), safe: map[string][]string{}, kept: map[string][]string{}, happen: map[string]int{},
+		last: map[string]connect.SinkRecord{}, refused: map[string]connect.SinkRecord{},
+	}
+}
+
 func labWith(t testing.TB, brokers []string) *lab {
 	t.Helper()
-	l := &lab{
-		t: t, brokers: strings.Join(brokers, ","), release: make(chan struct{}),
-		safe: map[string][]string{}, kept: map[string][]string{}, happen: map[string]int{},
-	}
+	l := emptyLab()
+	l.t, l.brokers = t, strings.Join(brokers, ",")
 	l.letGo = sync.OnceFunc(func() { close(l.release) })
 	var err error
 	l.client, err = kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(20*time.Millisecond))
@@ -440,6 +450,14 @@ func (l *lab) keep(connector string, r *connect.SinkRecord) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.kept[connector] = append(l.kept[connector], strings.Trim(r.Value.String(), `"`))
+	l.last[connector] = *r
+}
+
+// refuse remembers a record that was reported.
+func (l *lab) refuse(r *connect.SinkRecord) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused[r.Value.Str()] = *r
 }
 
 func (l *lab) keptBy(connector string) []string {

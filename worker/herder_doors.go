@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"github.com/tidemill/tidemill/connect"
 )
@@ -24,16 +25,14 @@ func (d TaskDetails) MarshalJSON() ([]byte, error) {
 
 // Details returns what a connector's tasks show of their work: documents of the
 // plugin's own, such as the progress of a snapshot. What a failed task has shown last
-// is still there.
+// is still there. Of tasks that other workers run it returns the numbers alone; see
+// [Herder.Attending].
 func (h *Herder) Details(name string) ([]TaskDetails, error) {
 	if err := h.checkReady(); err != nil {
 		return nil, err
 	}
 	if _, ok := h.desired(name); !ok {
 		return nil, notFound(name)
-	}
-	if err := h.attends(name); err != nil {
-		return nil, err
 	}
 	list := []TaskDetails{}
 	for _, id := range h.rt.statuses.taskIDs(name) {
@@ -47,7 +46,8 @@ func (h *Herder) Details(name string) ([]TaskDetails, error) {
 }
 
 // Signal hands a signal, a JSON object that the plugin understands, to the tasks of a
-// source connector. It returns when they have been handed it, not when they have
+// source connector that this worker runs. The error is [Elsewhere] when there are none of
+// them here. It returns when they have been handed it, not when they have
 // acted on it.
 func (h *Herder) Signal(name string, signal []byte) error {
 	if err := h.checkReady(); err != nil {
@@ -64,24 +64,42 @@ func (h *Herder) Signal(name string, signal []byte) error {
 	if h.kind(d.config) != "source" {
 		return &connect.Error{Code: "request.invalid", Class: connect.ClassConfig, Message: "Connector " + name + " is no source, and only sources take signals"}
 	}
+	here := 0
+	for i := range d.tasks {
+		if id := (TaskID{name, i}); d.mine.has(id) {
+			here++
+			if err := h.rt.doors.of(id).send(id, signal); err != nil {
+				return err
+			}
+		}
+	}
+	if here > 0 {
+		return nil
+	}
 	if err := h.attends(name); err != nil {
 		return err
 	}
-	if len(d.tasks) == 0 {
-		return h.rt.doors.of(TaskID{name, 0}).send(TaskID{name, 0}, signal)
-	}
-	for i := range d.tasks {
-		id := TaskID{name, i}
-		if err := h.rt.doors.of(id).send(id, signal); err != nil {
-			return err
-		}
-	}
-	return nil
+	// The first task is being given to somebody, or is not there yet.
+	return h.rt.doors.of(TaskID{name, 0}).send(TaskID{name, 0}, signal)
 }
 
-// attends returns when this worker runs the first of a connector's tasks, and the error
-// [Elsewhere] when another does: signals and documents are at home there. A connector
-// whose tasks are on several workers is attended for those that are here.
+// Attending returns the REST interfaces of the other workers that say they run tasks of a
+// connector: what their tasks show is asked of them, and signals are handed to them too.
+func (h *Herder) Attending(name string) (addresses []string) {
+	for _, id := range h.rt.statuses.taskIDs(name) {
+		r, ok := h.rt.statuses.task(id)
+		if !ok || r.WorkerID == h.rt.statuses.workerID || r.State == stateUnassigned {
+			continue
+		}
+		if address := advertised(h.rt.settings, r.WorkerID); !slices.Contains(addresses, address) {
+			addresses = append(addresses, address)
+		}
+	}
+	return addresses
+}
+
+// attends returns when this worker runs the first of a connector's tasks, or nobody is
+// known to, and the error [Elsewhere] when another does.
 func (h *Herder) attends(name string) error {
 	first := TaskID{name, 0}
 	h.mu.Lock()
@@ -95,7 +113,7 @@ func (h *Herder) attends(name string) error {
 		address = h.place.Owners[taskWork(first)]
 	}
 	if address == "" || workerOf(address) == h.rt.statuses.workerID {
-		return nil // It is being given to somebody.
+		return nil
 	}
 	return &Elsewhere{URL: address}
 }

@@ -37,6 +37,16 @@ func (h *Herder) Health(ctx context.Context) Health {
 	return Health{Status: "healthy", Message: "Worker has completed startup and is ready to handle requests."}
 }
 
+// Failed returns the connectors and tasks of the group that have failed, as "connector"
+// and "connector-0", sorted. It answers at once.
+func (h *Herder) Failed() []string {
+	there := map[string]bool{}
+	for _, name := range h.Connectors() {
+		there[name] = true
+	}
+	return h.rt.statuses.failed(func(connector string) bool { return there[connector] })
+}
+
 // Connectors returns the names of all connectors, sorted.
 func (h *Herder) Connectors() []string {
 	h.mu.Lock()
@@ -86,7 +96,7 @@ func (h *Herder) Status(name string) (ConnectorStatus, error) {
 	}
 	status := ConnectorStatus{
 		Name: name, Tasks: []TaskStatus{}, Type: "unknown",
-		Connector: ConnectorState{State: r.State, WorkerID: r.WorkerID, Trace: r.trace(), Version: r.Version},
+		Connector: ConnectorState{State: r.State, WorkerID: r.WorkerID, Trace: r.trace(), Version: r.Version, Failure: r.Failure, Abandoned: r.Abandoned},
 	}
 	if d, ok := h.desired(name); ok {
 		status.Type = h.kind(d.config)
@@ -108,7 +118,7 @@ func (h *Herder) TaskStatus(id TaskID) (TaskStatus, error) {
 	if !ok {
 		return TaskStatus{}, &connect.Error{Code: "connector.not_found", Message: "No status found for task " + id.String()}
 	}
-	return TaskStatus{ID: id.Task, State: r.State, WorkerID: r.WorkerID, Trace: r.trace(), Version: r.Version}, nil
+	return TaskStatus{ID: id.Task, State: r.State, WorkerID: r.WorkerID, Trace: r.trace(), Version: r.Version, Failure: r.Failure, Abandoned: r.Abandoned}, nil
 }
 
 // TaskConfigs returns the configurations of a connector's tasks.

@@ -40,11 +40,11 @@ func (h *Herder) Restart(ctx context.Context, name string, o RestartOptions) (*C
 		return nil, err
 	}
 	if !o.OnlyFailed || status.Connector.State == stateFailed {
-		status.Connector.State, status.Connector.Trace = stateRestarting, ""
+		status.Connector.State, status.Connector.Trace, status.Connector.Failure = stateRestarting, "", nil
 	}
 	for i := range status.Tasks {
 		if t := &status.Tasks[i]; o.IncludeTasks && (!o.OnlyFailed || t.State == stateFailed) {
-			t.State, t.Trace = stateRestarting, ""
+			t.State, t.Trace, t.Failure = stateRestarting, "", nil
 		}
 	}
 	if err := h.write(ctx, "writing a restart request for connector "+name+" to the config topic", restartEntry(name, o)); err != nil {

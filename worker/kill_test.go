@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	l := &lab{release: make(chan struct{}), safe: map[string][]string{}, kept: map[string][]string{}, happen: map[string]int{}}
+	l := emptyLab()
 	w, err := New(Options{Config: settings, Raw: raw, Plugins: l.plugins()})
 	if err != nil {
 		panic(err)

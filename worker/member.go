@@ -30,9 +30,10 @@ func (t *taskSetup) memberOf(group string, props connect.Config) member {
 const leaveTime = 3 * time.Second
 
 // leave gives the place up and ends the client. The group keeps the places of static
-// members that just go, so it is told. When the brokers do not answer, the client ends
-// by itself later; it sends no more heartbeats.
-func (m member) leave(client *kgo.Client, log *slog.Logger) {
+// members that just go, so it is told, unless the place is not ours any more: a task that
+// was abandoned must not give up that of its successor. When the brokers do not answer, the
+// client ends by itself later; it sends no more heartbeats.
+func (m member) leave(client *kgo.Client, ours bool, log *slog.Logger) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -41,7 +42,7 @@ func (m member) leave(client *kgo.Client, log *slog.Logger) {
 		defer cancel()
 		client.AllowRebalance()
 		err := client.LeaveGroupContext(ctx) // Now it does not join again.
-		if err == nil {
+		if err == nil && ours {
 			_, err = kadm.NewClient(client).LeaveGroup(ctx, kadm.LeaveGroup(m.group).InstanceIDs(m.instance).Reason("the task stops"))
 		}
 		if err != nil {

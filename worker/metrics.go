@@ -28,6 +28,9 @@ type taskMetrics struct {
 	pollTime, putTime, commitTime, batchSize, txnSize meter.Window
 	runningTime, pausedTime                           meter.Window
 
+	holds      holding
+	memoryMost atomic.Int64
+
 	// plugin holds the figures of the plugin's own, by name.
 	plugin sync.Map // string → *pluginFigure
 }
@@ -66,19 +69,19 @@ type workerMetrics struct {
 	attempts, failures struct{ connector, task atomic.Int64 }
 
 	mu    sync.Mutex // Guards what follows.
-	tasks map[TaskID]*taskMetrics
+	tasks byTask[*taskMetrics]
 }
 
-func newWorkerMetrics() *workerMetrics { return &workerMetrics{tasks: map[TaskID]*taskMetrics{}} }
+func newWorkerMetrics() *workerMetrics { return &workerMetrics{tasks: byTask[*taskMetrics]{}} }
 
 // task returns a task's figures, which go on over its restarts.
 func (m *workerMetrics) task(id TaskID, source bool) *taskMetrics {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	t := m.tasks[id]
-	if t == nil {
+	t, ok := m.tasks.of(id)
+	if !ok {
 		t = &taskMetrics{id: id, source: source}
-		m.tasks[id] = t
+		m.tasks.put(id, t)
 	}
 	return t
 }
@@ -87,9 +90,5 @@ func (m *workerMetrics) task(id TaskID, source bool) *taskMetrics {
 func (m *workerMetrics) forget(name string, from int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for id := range m.tasks {
-		if id.Connector == name && id.Task >= from {
-			delete(m.tasks, id)
-		}
-	}
+	m.tasks.forget(name, from)
 }

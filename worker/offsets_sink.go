@@ -32,6 +32,9 @@ func (h *Herder) withAdmin(stored connect.Config, f func(admin *kadm.Client, gro
 	if err != nil {
 		return err
 	}
+	if err := h.rt.checkOverrides(stored); err != nil {
+		return err
+	}
 	opts, err := clientOptions(clientProps(h.rt.raw, adminClient, config), adminClient)
 	if err != nil {
 		return err

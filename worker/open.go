@@ -75,6 +75,7 @@ func (w *Worker) reachBrokers(ctx context.Context) (cluster string, err error) {
 		meta, asked := admin.BrokerMetadata(asking)
 		stop()
 		if asked == nil {
+			w.rt.brokers = len(meta.Brokers)
 			return meta.Cluster, nil
 		}
 		lasting := errors.Is(asked, kerr.SaslAuthenticationFailed) || errors.Is(asked, kerr.UnsupportedSaslMechanism)

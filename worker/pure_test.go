@@ -20,7 +20,7 @@ import (
 
 func TestClientSettings(t *testing.T) {
 	raw := connect.Config{
-		"bootstrap.servers": "PLAINTEXT://a:1, b:2", "sasl.mechanism": "PLAIN", "security.protocol": "SASL_PLAINTEXT",
+		"bootstrap.servers": "PLAINTEXT://a:1, b:2", "sasl.mechanism": "PLAIN", "security.protocol": "SASL_PLAINTEXT", allowClear: "true",
 		"sasl.jaas.config":          `org.apache.kafka.common.security.plain.PlainLoginModule required username="worker" password="a\"b";`,
 		"producer.compression.type": "lz4", "producer.linger.ms": "7", "consumer.auto.offset.reset": "latest", "key.converter": "x",
 	}

@@ -3,15 +3,11 @@ package worker
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"os"
-	"regexp"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/sasl"
-	"github.com/twmb/franz-go/pkg/sasl/oauth"
-	"github.com/twmb/franz-go/pkg/sasl/plain"
-	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
 // security reads security.protocol and the ssl. and sasl. settings of Kafka's Java
@@ -28,11 +24,26 @@ func (r *clientReader) security() {
 		if config := r.tls(); config != nil {
 			r.add(kgo.DialTLSConfig(config))
 		}
+	} else {
+		r.inClear()
 	}
 	if strings.HasPrefix(protocol, "SASL") {
 		if m := r.mechanism(); m != nil {
 			r.add(kgo.SASL(m))
 		}
+	}
+}
+
+// allowClear is the setting by which somebody says that a password may go over the network
+// as it is. It is ours: Java's clients ask nobody.
+const allowClear = "sasl.plain.allow.cleartext"
+
+// inClear refuses mechanisms that send what they keep secret as it is, where everybody on
+// the way could read it.
+func (r *clientReader) inClear() {
+	protocol, name := strings.ToUpper(r.text("security.protocol", "PLAINTEXT")), strings.ToUpper(r.text("sasl.mechanism", "GSSAPI"))
+	if protocol == "SASL_PLAINTEXT" && (name == "PLAIN" || name == "OAUTHBEARER") && !strings.EqualFold(r.text(allowClear, "false"), "true") {
+		r.fault("security.protocol", "with SASL_PLAINTEXT, %s would send the password or token over the network in the clear → use SASL_SSL, or SCRAM-SHA-512, or set %s=true if that is wanted", name, allowClear)
 	}
 }
 
@@ -53,6 +64,9 @@ func (r *clientReader) tls() *tls.Config {
 			secret = []byte(text)
 		}
 		pair, err := tls.X509KeyPair(chain, secret)
+		if strings.Contains(string(secret), "ENCRYPTED PRIVATE KEY") {
+			err = errors.New("its key is encrypted (ssl.key.password is not understood here); decrypt it: openssl pkcs8 -in key.pem -out plain.pem")
+		}
 		if err != nil {
 			r.fault("ssl.keystore.location", "the key store cannot be used: %s → it must hold the certificate and an unencrypted key as PEM", err)
 			return nil
@@ -96,47 +110,17 @@ func (r *clientReader) pem(inline, location, kind string) ([]byte, bool) {
 		return nil, false
 	}
 	if !strings.Contains(string(data), "-----BEGIN") {
-		r.fault(location, "%s is a Java key store (%s) → convert it: keytool -importkeystore -srckeystore %s -destkeystore s.p12 -deststoretype PKCS12, then openssl pkcs12 -in s.p12 -nodes -out s.pem, and set %s=PEM",
-			file, r.text(kind, "JKS"), file, kind)
+		r.fault(location, "%s is no PEM (%s) → %s, and set %s=PEM", file, r.text(kind, "JKS"), toPEM(location, file), kind)
 		return nil, false
 	}
 	return data, true
 }
 
-// jaasOption finds key="value" or key='value' in a JAAS line.
-var jaasOption = regexp.MustCompile(`(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\s;]+))`)
-
-// jaas returns the options of sasl.jaas.config.
-func jaas(line string) map[string]string {
-	options := map[string]string{}
-	for _, m := range jaasOption.FindAllStringSubmatch(line, -1) {
-		options[m[1]] = strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(m[2]) + m[3] + m[4]
+// toPEM is the command that makes PEM of a store of Java. Certificates that a store trusts
+// have to be named one by one; a key comes by way of the other format of stores.
+func toPEM(location, file string) string {
+	if location == "ssl.truststore.location" {
+		return "write its certificates: keytool -list -rfc -keystore " + file + " > trusted.pem"
 	}
-	return options
-}
-
-func (r *clientReader) mechanism() sasl.Mechanism {
-	options := jaas(r.text("sasl.jaas.config", ""))
-	user, password := options["username"], options["password"]
-	name := strings.ToUpper(r.text("sasl.mechanism", "GSSAPI"))
-	if name != "OAUTHBEARER" && name != "GSSAPI" && (user == "" || password == "") {
-		r.fault("sasl.jaas.config", `username and password are missing → write it as org.apache.kafka.common.security.plain.PlainLoginModule required username="…" password="…";`)
-		return nil
-	}
-	switch name {
-	case "PLAIN":
-		return plain.Auth{User: user, Pass: password}.AsMechanism()
-	case "SCRAM-SHA-256":
-		return scram.Auth{User: user, Pass: password}.AsSha256Mechanism()
-	case "SCRAM-SHA-512":
-		return scram.Auth{User: user, Pass: password}.AsSha512Mechanism()
-	case "OAUTHBEARER":
-		if token := options["token"]; token != "" {
-			return oauth.Auth{Token: token}.AsMechanism()
-		}
-		r.fault("sasl.jaas.config", `OAUTHBEARER needs token="…" here; fetching tokens from an endpoint is not supported`)
-		return nil
-	}
-	r.fault("sasl.mechanism", "the mechanism %s is not supported → use PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER", name)
-	return nil
+	return "convert it: keytool -importkeystore -srckeystore " + file + " -destkeystore s.p12 -deststoretype PKCS12, then openssl pkcs12 -in s.p12 -nodes -out s.pem"
 }

@@ -161,6 +161,25 @@ func (h *Herder) checkSignature(body []byte, by *Signature) error {
 	return nil
 }
 
+// Sign signs what this worker vouches for to the others of its group. data begins with
+// what sets it apart from the bodies of internal requests, which are JSON.
+func (h *Herder) Sign(data []byte) (*Signature, error) {
+	key := h.key()
+	if key == nil {
+		return nil, &connect.Error{Code: "worker.starting", Class: connect.ClassRetriable, Message: "the group has no session key yet"}
+	}
+	algorithm := h.rt.settings.String("inter.worker.signature.algorithm")
+	return &Signature{Value: base64.StdEncoding.EncodeToString(key.sign(data, algorithm)), Algorithm: algorithm}, nil
+}
+
+// Verify checks that a worker of the group has signed data.
+func (h *Herder) Verify(data []byte, by *Signature) error {
+	if by == nil {
+		by = &Signature{}
+	}
+	return h.checkSignature(data, by)
+}
+
 // PutTaskConfigs stores the task configurations that the worker of a connector has sent: a
 // list of them, as JSON. It is for the leader to do; another worker gets the error
 // [Elsewhere].

@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"strings"
+
 	"github.com/tidemill/tidemill/connect"
 )
 
@@ -14,8 +16,8 @@ func commonKeys() []connect.ConfigKey {
 		checked(key("offset.flush.interval.ms", connect.TypeDuration, "1000", "How often the offsets of sinks are stored, and how soon storing those of a source is tried again when it failed, in milliseconds. The default is one second, where Kafka Connect's is one minute. The offsets of sources are stored 20 milliseconds after their records at the latest, or after this time if it is shorter, so that little is repeated after a crash."), connect.Between(1, 1<<40)),
 		checked(key("offset.flush.records", connect.TypeInt, "50000", "Offsets are also stored after this many acknowledged records."), connect.Between(1, 1<<31-1)),
 		checked(key("offset.flush.timeout.ms", connect.TypeDuration, "5000", "How long storing offsets may take when a task stops, in milliseconds."), connect.Between(1, 1<<40)),
-		checked(key("connector.client.config.override.policy", connect.TypeString, "All", "Which client settings connectors may override: All, Principal, None, or Allowlist (those of connector.client.config.override.allowlist)."), connect.CheckText(checkPolicyName)),
-		key("connector.client.config.override.allowlist", connect.TypeList, "", "Client settings connectors may override under the policy Allowlist."),
+		checked(key("connector.client.config.override.policy", connect.TypeString, "Allowlist", "Which client settings connectors may override: All, Principal, None, or Allowlist (those of connector.client.config.override.allowlist). The default is Allowlist, where Kafka Connect's is All: with All, whoever may create connectors may have the worker's credentials."), connect.CheckText(checkPolicyName)),
+		key("connector.client.config.override.allowlist", connect.TypeList, strings.Join(ordinarySettings, ","), "Client settings connectors may override under the policy Allowlist, without producer.override. and the like. The default are those that tune a connector's own clients, and its principal; not where clients connect to, nor files and classes."),
 		key("topic.tracking.enable", connect.TypeBoolean, "true", "Whether the topics connectors use are recorded."),
 		key("topic.tracking.allow.reset", connect.TypeBoolean, "true", "Whether REST may reset the recorded topics."),
 		key("topic.creation.enable", connect.TypeBoolean, "true", "Whether source tasks create missing topics. Without it the brokers' auto.create.topics.enable decides."),
@@ -25,7 +27,8 @@ func commonKeys() []connect.ConfigKey {
 		checked(key("errors.restart.max", connect.TypeInt, "-1", "How often a task is restarted before it is left FAILED; -1 is without end. An hour of running clears the count."), connect.Between(-1, 1<<31-1)),
 		checked(key("validate.timeout.ms", connect.TypeDuration, "5000", "How long a connector may take to check a configuration against its other system, in milliseconds."), connect.Between(1, 1<<40)),
 		key("plugin.state.dir", connect.TypeString, "", "Directory below which source tasks keep files on this machine, such as parts of large transactions. Default: tidemill/<group.id> in the user's cache."),
-		checked(key("producer.buffer.bytes", connect.TypeLong, "16777216", "Bytes a source task may have on their way to Kafka. When they are used up, Poll waits."), connect.Between(1<<16, 1<<40)),
+		checked(key(memoryKey, connect.TypeLong, "134217728", "Bytes of records that the tasks of one connector may hold together, in equal parts; a connector may have its own. When they are used up, a source is not polled and a sink fetches nothing."), connect.Between(1<<20, 1<<40)),
+		checked(key("producer.buffer.bytes", connect.TypeLong, "16777216", "Bytes a source task may have on their way to Kafka. When they are used up, Poll waits. Its part of memory.max.bytes bounds it as well."), connect.Between(1<<16, 1<<40)),
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 
 func newSinkTask(setup taskSetup, plugin connect.SinkTask, log *slog.Logger) *sinkTask {
 	return &sinkTask{
-		taskSetup: setup, plugin: plugin, log: log, tracked: map[string]bool{},
+		taskSetup: setup, plugin: plugin, log: log,
 		assigned: map[connect.TopicPartition]*partitionState{},
 		next:     map[connect.TopicPartition]int64{}, seeks: map[connect.TopicPartition]int64{},
 	}
@@ -30,15 +30,16 @@ func (t *sinkTask) open(life context.Context) error {
 	if t.chain, err = newChain(t.rt.plugins, t.rt.raw, t.config, t.faults); err != nil {
 		return err
 	}
-	if t.faults.letters, err = openLetters(life, t.rt.raw, t.config, t.settings, t.metrics); err != nil {
+	if t.faults.letters, err = openLetters(life, t); err != nil {
 		t.close()
 	}
 	return err
 }
 
 func (t *sinkTask) close() {
+	t.metrics.holds.over()
 	if t.client != nil {
-		t.member.leave(t.client, t.log)
+		t.member.leave(t.client, !t.abandoned(), t.log)
 	}
 	if t.faults.letters != nil {
 		t.faults.letters.close()
@@ -90,11 +91,10 @@ func (t *sinkTask) consume() error {
 		kgo.ConsumerGroup(t.member.group), kgo.ConsumeTopics(topics...),
 		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.AdjustFetchOffsetsFn(t.adjust),
 		kgo.OnPartitionsAssigned(t.onAssigned), kgo.OnPartitionsRevoked(t.onRevoked), kgo.OnPartitionsLost(t.onLost))
-	if props["fetch.max.bytes"] == "" {
-		opts = append(opts, kgo.FetchMaxBytes(16<<20))
-	}
+	opts = append(opts, t.fetching(props)...)
 	if t.client, err = kgo.NewClient(opts...); err != nil {
 		return fmt.Errorf("make the consumer: %w", err)
 	}
+	t.metrics.holds.consumer.Store(t.client)
 	return nil
 }

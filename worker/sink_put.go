@@ -17,15 +17,14 @@ func (t *sinkTask) take(ctx context.Context, p kgo.FetchTopicPartition) error {
 	if len(p.Records) == 0 || state == nil {
 		return nil
 	}
-	if !t.tracked[p.Topic] {
-		t.tracked[p.Topic] = true
-		t.rt.trackTopic(t.id, p.Topic)
-	}
+	t.rt.trackTopic(t.id, p.Topic) // Each time: what is known may have been reset.
 	if state.first < 0 {
 		state.first = p.Records[0].Offset
 	}
 	t.metrics.read.Add(int64(len(p.Records)))
+	var size int64
 	for _, in := range p.Records {
+		size += int64(len(in.Key) + len(in.Value))
 		keep, err := t.convert(ctx, in)
 		if err != nil {
 			return err
@@ -34,32 +33,19 @@ func (t *sinkTask) take(ctx context.Context, p kgo.FetchTopicPartition) error {
 			t.batch = t.batch[:len(t.batch)-1]
 		}
 	}
+	t.metrics.holds.batch.Add(size)
 	t.next[tp] = p.Records[len(p.Records)-1].Offset + 1
 	return nil
 }
 
 // convert puts a record at the end of the batch, and returns whether it stays there.
 func (t *sinkTask) convert(ctx context.Context, in *kgo.Record) (bool, error) {
-	t.batch = append(t.batch, connect.SinkRecord{
-		Record:            connect.Record{Topic: in.Topic, Partition: in.Partition, Timestamp: in.Timestamp.UnixMilli()},
-		Offset:            in.Offset,
-		LogAppendTime:     in.Attrs.TimestampType() == 1,
-		OriginalTopic:     in.Topic,
-		OriginalPartition: in.Partition,
-		RawKey:            in.Key, RawValue: in.Value,
-	})
+	t.batch = append(t.batch, sinkRecord(in))
 	r := &t.batch[len(t.batch)-1]
-	if in.Attrs.TimestampType() < 0 {
-		r.Timestamp = connect.NoTimestamp
-	}
 	if t.faults.letters != nil {
 		r.RawHeaders = rawHeaders(in.Headers)
 	}
-	bad := t.chain.decode(ctx, in, r)
-	keep := bad == nil
-	if keep {
-		keep, bad = t.chain.transform(ctx, &r.Record)
-	}
+	keep, bad := t.chain.read(ctx, in, r)
 	if bad != nil {
 		return false, t.faults.skip(ctx, bad, r, whereConsumed(r))
 	}

@@ -33,7 +33,6 @@ type sinkTask struct {
 	member   member
 	life     context.Context
 	most     int // Records in one Put.
-	tracked  map[string]bool
 
 	mu       sync.Mutex // Guards what follows, and every call of the plugin.
 	assigned map[connect.TopicPartition]*partitionState
@@ -132,6 +131,7 @@ func (t *sinkTask) handle(ctx context.Context, fetches kgo.Fetches) error {
 	}
 	moved := t.applySeeks()
 	t.batch = t.batch[:0]
+	t.metrics.holds.batch.Store(0)
 	clear(t.next)
 	var err error
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {

@@ -82,8 +82,9 @@ func (t *sourceTask) openProducer(life context.Context) error {
 	}
 	// The bytes in flight are bounded by awaitRoom; the client's own bound only stands
 	// behind it, since it costs more when it is reached.
-	t.room, t.roomy = t.rt.settings.Int64("producer.buffer.bytes"), make(chan struct{}, 1)
-	opts = append([]kgo.Opt{kgo.MaxBufferedBytes(int(2 * t.room)), kgo.MaxBufferedRecords(1 << 22)}, opts...)
+	room, behind := t.producing(props)
+	t.room, t.roomy = room, make(chan struct{}, 1)
+	opts = append(behind, opts...)
 	if !t.rt.settings.Bool("topic.creation.enable") {
 		opts = append(opts, kgo.AllowAutoTopicCreation())
 	}
@@ -98,6 +99,7 @@ func (t *sourceTask) openProducer(life context.Context) error {
 	if t.producer, err = kgo.NewClient(opts...); err != nil {
 		return fmt.Errorf("make the producer: %w", err)
 	}
+	t.metrics.holds.producer.Store(t.producer)
 	if !t.rt.exactlyOnce {
 		return nil
 	}
@@ -120,6 +122,7 @@ func (t *sourceTask) env(life context.Context) connect.SourceTaskEnv {
 }
 
 func (t *sourceTask) close() {
+	t.metrics.holds.over()
 	if t.producer != nil {
 		t.producer.CloseAllowingRebalance()
 	}

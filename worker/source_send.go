@@ -15,7 +15,7 @@ import (
 
 // send hands a batch to the producer, in order.
 func (t *sourceTask) send(ctx context.Context, records []connect.SourceRecord) error {
-	t.now = time.Now()
+	t.now, t.lastTopic = time.Now(), "" // Which topics are used may have been reset.
 	failpoint.At("worker.produce")
 	for len(records) > 0 {
 		room := t.parcels.take(len(records))
@@ -63,6 +63,7 @@ func (t *sourceTask) sendOne(ctx context.Context, r *connect.SourceRecord, o *ou
 		t.dropped(&o.way)
 		return nil
 	}
+	t.unasked += int64(o.size())
 	// Not ctx: a record given up when the task stops, while later ones arrive in other
 	// partitions, would have those repeated.
 	t.producer.Produce(o.way.Context, &o.Record, t.promise)
@@ -73,9 +74,10 @@ func (t *sourceTask) sendOne(ctx context.Context, r *connect.SourceRecord, o *ou
 // until half of it has arrived: this is what bounds the bytes in flight, and makes
 // Poll wait for a slow broker.
 func (t *sourceTask) awaitRoom(ctx context.Context) error {
-	if t.sent++; t.sent%64 != 0 {
-		return ctx.Err() // Asking takes a lock; 64 records more or less do not matter.
+	if t.sent++; t.sent%64 != 0 && t.unasked < t.room/4 {
+		return ctx.Err() // Asking takes a lock; 64 small records more or less do not matter.
 	}
+	t.unasked = 0
 	if t.producer.BufferedProduceBytes() <= t.room {
 		return ctx.Err()
 	}
@@ -111,16 +113,7 @@ func (t *sourceTask) prepare(ctx context.Context, r *connect.SourceRecord, out *
 	if r.Topic == "" {
 		return false, nil
 	}
-	keep, bad := t.chain.transform(ctx, &r.Record)
-	if bad == nil && keep {
-		t.nameTopic(&r.Record)
-		// The client would look at the clock for each record.
-		out.Topic, out.Partition, out.Timestamp, out.Context = r.Topic, r.Partition, t.now, &out.way
-		if r.Timestamp != connect.NoTimestamp && r.Timestamp != 0 {
-			out.Timestamp = time.UnixMilli(r.Timestamp)
-		}
-		bad = t.chain.encode(ctx, &r.Record, &out.way.arena, &out.Record)
-	}
+	keep, bad := t.convert(ctx, r, out)
 	if bad != nil {
 		return false, t.faults.skip(ctx, bad, nil, whereProduced(r))
 	}
@@ -135,6 +128,21 @@ func (t *sourceTask) prepare(ctx context.Context, r *connect.SourceRecord, out *
 		t.lastTopic = r.Topic
 	}
 	return true, nil
+}
+
+// convert transforms and converts r.
+func (t *sourceTask) convert(ctx context.Context, r *connect.SourceRecord, out *outgoing) (keep bool, bad *fault) {
+	defer t.chain.rescue(&bad)
+	if keep, bad = t.chain.transform(ctx, &r.Record); bad != nil || !keep {
+		return keep, bad
+	}
+	t.nameTopic(&r.Record)
+	// The client would look at the clock for each record.
+	out.Topic, out.Partition, out.Timestamp, out.Context = r.Topic, r.Partition, t.now, &out.way
+	if r.Timestamp != connect.NoTimestamp && r.Timestamp != 0 {
+		out.Timestamp = time.UnixMilli(r.Timestamp)
+	}
+	return true, t.chain.encode(ctx, &r.Record, &out.way.arena, &out.Record)
 }
 
 // nameTopic gives the record's topic a name of the task's own. One that a transform took

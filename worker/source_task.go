@@ -44,6 +44,7 @@ type sourceTask struct {
 	roomy     chan struct{}
 	waiting   atomic.Bool
 	sent      int
+	unasked   int64             // Bytes sent since it was last asked how many are on their way.
 	lastTopic string            // The topic last made sure of.
 	now       time.Time         // When the batch being sent came, which stamps its records.
 	names     map[string]string // Of topics; see nameTopic.

@@ -170,7 +170,7 @@ var spent = func() context.Context {
 
 // take prepares records for Kafka. On an error those before the bad one are taken.
 func (x *transactions) take(ctx context.Context, records []connect.SourceRecord) (err error) {
-	x.t.now = time.Now()
+	x.t.now, x.t.lastTopic = time.Now(), ""
 	for len(records) > 0 && err == nil {
 		room := x.t.parcels.take(len(records))
 		for i := range room {
@@ -287,6 +287,7 @@ func (x *transactions) put(ctx, life context.Context, o *outgoing) error {
 	}
 	tx.records, tx.bytes = tx.records+1, tx.bytes+size
 	x.unit.records, x.unit.bytes = x.unit.records+1, x.unit.bytes+size
+	x.t.unasked += int64(size)
 	x.wrote(o.Topic)
 	x.produceHeld(life)
 	x.held = o

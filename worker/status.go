@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"encoding/json"
 	"log/slog"
 	"maps"
@@ -30,6 +31,9 @@ type stateRecord struct {
 	WorkerID   string  `json:"worker_id"`
 	Generation int     `json:"generation"`
 	Version    string  `json:"version,omitempty"`
+	// What follows is not Kafka Connect's, whose workers pass over it.
+	Failure   *Failure `json:"failure,omitempty"`
+	Abandoned int      `json:"abandoned,omitempty"`
 }
 
 func (r stateRecord) trace() string {
@@ -61,12 +65,14 @@ type statusStore struct {
 	journal  journal
 	log      *slog.Logger
 	workerID string
+	// freed is told when another worker says that it runs something no more; nil for nobody.
+	freed func()
 	// generation is that of the group in which this worker speaks.
 	generation atomic.Int32
 
 	mu         sync.Mutex // Guards what follows; never held while the journal is called.
 	connectors map[string]stateRecord
-	tasks      map[TaskID]stateRecord
+	tasks      byTask[stateRecord]
 	topics     map[string]map[string]topicUse // By connector and topic.
 	// own are the keys this worker has put: what the topic says of them is older.
 	own     map[string]bool
@@ -87,7 +93,7 @@ const (
 func newStatusStore(workerID string, log *slog.Logger) *statusStore {
 	s := &statusStore{
 		workerID: workerID, log: log,
-		connectors: map[string]stateRecord{}, tasks: map[TaskID]stateRecord{}, topics: map[string]map[string]topicUse{},
+		connectors: map[string]stateRecord{}, tasks: byTask[stateRecord]{}, topics: map[string]map[string]topicUse{},
 		own: map[string]bool{}, pending: map[string][]byte{}, written: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	s.generation.Store(1) // That of a worker without a group.
@@ -99,6 +105,9 @@ func (s *statusStore) apply(r kafkalog.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := string(r.Key)
+	if s.freed != nil && bytes.Contains(r.Value, []byte(stateUnassigned)) && s.foreign(r.Value) {
+		s.freed()
+	}
 	if s.own[key] && !s.foreign(r.Value) {
 		return
 	}
@@ -129,7 +138,7 @@ func (s *statusStore) outlived(key string, value []byte) []byte {
 	if name, connector := strings.CutPrefix(key, statusConnectorPrefix); connector {
 		known, ok = s.connectors[name]
 	} else if id, task := parseTask(strings.CutPrefix(key, statusTaskPrefix)); task {
-		known, ok = s.tasks[id]
+		known, ok = s.tasks.of(id)
 	}
 	if !ok || known.WorkerID == v.WorkerID || known.State == stateUnassigned || known.Generation < v.Generation {
 		return nil
@@ -167,8 +176,8 @@ func (s *statusStore) set(key string, value []byte) {
 	if !ok {
 		return
 	}
-	if delete(s.tasks, id); value != nil {
-		s.tasks[id] = v
+	if s.tasks.drop(id); value != nil {
+		s.tasks.put(id, v)
 	}
 }
 
@@ -200,14 +209,7 @@ func (s *statusStore) topicsOf(name string) []string {
 func (s *statusStore) taskIDs(name string) []TaskID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var ids []TaskID
-	for id := range s.tasks {
-		if id.Connector == name {
-			ids = append(ids, id)
-		}
-	}
-	slices.SortFunc(ids, func(a, b TaskID) int { return a.Task - b.Task })
-	return ids
+	return s.tasks.ids(name)
 }
 
 func (s *statusStore) connector(name string) (stateRecord, bool) {
@@ -220,8 +222,26 @@ func (s *statusStore) connector(name string) (stateRecord, bool) {
 func (s *statusStore) task(id TaskID) (stateRecord, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, ok := s.tasks[id]
-	return r, ok
+	return s.tasks.of(id)
+}
+
+// failed returns the connectors and tasks that have failed, sorted, of the connectors that
+// are there.
+func (s *statusStore) failed(there func(connector string) bool) (names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, r := range s.connectors {
+		if r.State == stateFailed && there(name) {
+			names = append(names, name)
+		}
+	}
+	for id, r := range s.tasks.all() {
+		if r.State == stateFailed && there(id.Connector) {
+			names = append(names, id.String())
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // known returns the names of all connectors with a state or topic, also of those
@@ -233,8 +253,8 @@ func (s *statusStore) known() []string {
 	for name := range s.connectors {
 		names[name] = true
 	}
-	for id := range s.tasks {
-		names[id.Connector] = true
+	for name := range s.tasks {
+		names[name] = true
 	}
 	for name := range s.topics {
 		names[name] = true

@@ -37,7 +37,12 @@ func (s *statusStore) putLocked(key string, value []byte) {
 
 // record returns the value for a state. The trace is empty for none.
 func (s *statusStore) record(state, trace, version string) []byte {
-	r := stateRecord{State: state, WorkerID: s.workerID, Generation: int(s.generation.Load()), Version: version}
+	return s.signed(stateRecord{State: state, Version: version}, trace)
+}
+
+// signed returns the value for what this worker says.
+func (s *statusStore) signed(r stateRecord, trace string) []byte {
+	r.WorkerID, r.Generation = s.workerID, int(s.generation.Load())
 	if trace != "" {
 		r.Trace = &trace
 	}
@@ -50,6 +55,30 @@ func (s *statusStore) putConnector(name, state, trace, version string) {
 
 func (s *statusStore) putTask(id TaskID, state, trace, version string) {
 	s.put(statusTaskPrefix+id.String(), s.record(state, trace, version))
+}
+
+// tellConnector and tellTask put a state with what else is to be said.
+func (s *statusStore) tellConnector(name string, r stateRecord, trace string) {
+	s.put(statusConnectorPrefix+name, s.signed(r, trace))
+}
+
+func (s *statusStore) tellTask(id TaskID, r stateRecord, trace string) {
+	s.put(statusTaskPrefix+id.String(), s.signed(r, trace))
+}
+
+// putStrays puts how many abandoned tasks still run, of one task and of its connector,
+// where this worker has said how they are.
+func (s *statusStore) putStrays(id TaskID, ofTask, ofConnector int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r, ok := s.tasks.of(id); ok && r.WorkerID == s.workerID && r.Abandoned != ofTask {
+		r.Abandoned = ofTask
+		s.putLocked(statusTaskPrefix+id.String(), appendJSON(nil, r))
+	}
+	if r, ok := s.connectors[id.Connector]; ok && r.WorkerID == s.workerID && r.Abandoned != ofConnector {
+		r.Abandoned = ofConnector
+		s.putLocked(statusConnectorPrefix+id.Connector, appendJSON(nil, r))
+	}
 }
 
 func (s *statusStore) dropTask(id TaskID) { s.put(statusTaskPrefix+id.String(), nil) }
@@ -94,7 +123,7 @@ func (s *statusStore) dropTopics(name string) {
 // it ran here: who was given it since has said so in a later one, and has the last word even
 // if that was before this worker, which may have been suspended, came to say this.
 func released(r stateRecord) []byte {
-	r.State, r.Trace = stateUnassigned, nil
+	r.State, r.Trace, r.Failure, r.Abandoned = stateUnassigned, nil, nil, 0
 	return appendJSON(nil, r)
 }
 

@@ -17,6 +17,7 @@ import (
 type taskRun struct {
 	id      TaskID
 	source  bool
+	among   int            // How many tasks the connector has.
 	commits int            // Which commit of task configurations it belongs to.
 	stored  connect.Config // The task's configuration, secrets not resolved.
 	config  connect.Config // The connector's, the same.
@@ -30,6 +31,7 @@ type taskRun struct {
 	// abandoned tasks no longer speak: a successor may have a state of its own.
 	abandoned atomic.Bool
 	ran       atomic.Bool // It was RUNNING since its last start.
+	failure   atomic.Pointer[Failure]
 }
 
 // newTaskRun starts a task. It runs until stopped.
@@ -39,7 +41,12 @@ func newTaskRun(r *taskRun) *taskRun {
 	r.stop, r.kill, r.done = stop, kill, make(chan struct{})
 	r.metrics = r.rt.metrics.task(r.id, r.source)
 	go func() {
-		defer close(r.done)
+		defer func() {
+			close(r.done)
+			if r.abandoned.Load() {
+				r.tellStrays() // One less.
+			}
+		}()
 		defer kill()
 		r.supervise(ctx, life)
 	}()
@@ -53,11 +60,12 @@ func (r *taskRun) report(state, trace string) {
 	}
 	if state == stateRunning {
 		r.ran.Store(true)
+		r.failure.Store(r.failure.Load().tried())
 	}
 	if state == stateFailed && !r.rt.statuses.mayPut(r.id) {
 		return // It runs elsewhere by now.
 	}
-	r.rt.statuses.putTask(r.id, state, trace, "")
+	r.rt.statuses.tellTask(r.id, stateRecord{State: state, Failure: r.failure.Load(), Abandoned: r.rt.strays.of(r.id)}, trace)
 }
 
 // supervise runs the task again and again, as its restart policy says.
@@ -91,6 +99,7 @@ func (r *taskRun) supervise(ctx, life context.Context) {
 			text += fmt.Sprintf("\nThe worker starts the task again at %s, for the %d. time.", time.Now().Add(wait).Format(time.TimeOnly), before.all)
 		}
 		r.log.Error("task failed", "error", err, "restarts", again)
+		r.failure.Store(newFailure(err, before.all, wait, again))
 		r.report(stateFailed, text)
 		if !again {
 			<-ctx.Done()
@@ -115,11 +124,16 @@ func (r *taskRun) once(ctx, life context.Context) error {
 	if err != nil {
 		return fmt.Errorf("resolve the connector's secrets: %w", err)
 	}
+	if err := r.rt.checkOverrides(r.config); err != nil {
+		return err
+	}
 	task, err := r.taskConfig()
 	if err != nil {
 		return err
 	}
-	setup := taskSetup{rt: r.rt, id: r.id, config: config, task: task, gate: r.gate, report: r.report, metrics: r.metrics}
+	setup := taskSetup{rt: r.rt, id: r.id, config: config, task: task, gate: r.gate, report: r.report, metrics: r.metrics, abandoned: r.abandoned.Load}
+	setup.memory = memoryShare(r.rt.settings, r.config, r.among)
+	r.metrics.memoryMost.Store(setup.memory)
 	for _, text := range r.stored {
 		if strings.Contains(text, "${") {
 			setup.refresh = r.taskConfig
@@ -169,13 +183,10 @@ func stopTasks(runs []*taskRun, wait time.Duration) (zombies []*taskRun) {
 				late = true
 			}
 		}
-		select {
-		case <-r.done:
+		if r.ended() {
 			continue
-		default:
 		}
-		r.abandoned.Store(true)
-		r.kill()
+		r.abandon()
 		r.log.Warn("the task did not stop in time and was abandoned", "waited", wait)
 		zombies = append(zombies, r)
 	}

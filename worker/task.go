@@ -22,6 +22,8 @@ type runtime struct {
 	statuses    *statusStore
 	metrics     *workerMetrics
 	doors       doors
+	strays      strays
+	brokers     int // How many there were when the worker started.
 	exactlyOnce bool
 	// confirm returns when the brokers say that this worker belongs to its group, so that
 	// what it was given is its own; nil when it has no group.
@@ -50,6 +52,9 @@ type taskSetup struct {
 	gate    *gate
 	report  func(state, trace string)
 	metrics *taskMetrics
+	memory  int64 // Bytes of records the task may hold.
+	// abandoned tells whether the task was given up, and another may have its place.
+	abandoned func() bool
 }
 
 // startable returns a life for a task that ends early when the task is stopped before

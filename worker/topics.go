@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"maps"
 	"regexp"
 	"slices"
@@ -47,15 +48,47 @@ func (r *topicRule) set(name, value string) error {
 	case "exclude":
 		r.exclude, err = patterns(value)
 	case "partitions":
-		n, err = strconv.ParseInt(strings.TrimSpace(value), 10, 32)
+		n, err = atLeastOne(value, 32)
 		r.partitions = int32(n)
 	case "replication.factor":
-		n, err = strconv.ParseInt(strings.TrimSpace(value), 10, 16)
+		n, err = atLeastOne(value, 16)
 		r.replication = int16(n)
 	default:
 		r.settings[name] = value
 	}
 	return err
+}
+
+// atLeastOne reads a number of partitions or replicas; -1 takes the brokers' default.
+func atLeastOne(text string, bits int) (int64, error) {
+	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, bits)
+	if err == nil && n < 1 && n != -1 {
+		err = errors.New("Value must be at least 1, or -1 for the brokers' default")
+	}
+	return n, err
+}
+
+// strayTopicSettings returns what belongs to no group, by setting: it would have no effect.
+func strayTopicSettings(config connect.Config) map[string]string {
+	stray := map[string]string{}
+	groups := append(aliases(config, "topic.creation.groups"), "default")
+	for name := range config {
+		rest, ok := strings.CutPrefix(name, "topic.creation.")
+		if !ok || rest == "groups" || slices.ContainsFunc(groups, func(g string) bool { return strings.HasPrefix(rest, g+".") }) {
+			continue
+		}
+		group, _, _ := strings.Cut(rest, ".")
+		stray[name] = "Unknown configuration " + name + ": topic.creation.groups does not name the group " + group
+		if near := connect.Nearest(group, groups); near != "" {
+			stray[name] += " → did you mean " + near + "?"
+		}
+	}
+	for _, group := range groups[:len(groups)-1] {
+		if name := "topic.creation." + group + ".include"; strings.TrimSpace(config[name]) == "" {
+			stray[name] = "Missing required configuration \"" + name + "\" which has no default value: the group " + group + " includes no topic"
+		}
+	}
+	return stray
 }
 
 // patterns compiles a list of regular expressions that match whole names.

@@ -17,14 +17,19 @@ import (
 func guard(what string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = &connect.Error{
-				Code: "task.panic", Place: what, Message: fmt.Sprint(p),
-				Mend:  "this is a fault of the plugin; report it with the trace",
-				Cause: &panicked{stack: strings.TrimSpace(string(debug.Stack()))},
-			}
+			err = panicError(what, p)
 		}
 	}()
 	return f()
+}
+
+// panicError is the error of a panic that was just recovered from.
+func panicError(what string, p any) error {
+	return &connect.Error{
+		Code: "task.panic", Place: what, Message: fmt.Sprint(p),
+		Mend:  "this is a fault of the plugin; report it with the trace",
+		Cause: &panicked{stack: strings.TrimSpace(string(debug.Stack()))},
+	}
 }
 
 // panicked holds where a panic happened. It says nothing in one line.

@@ -215,16 +215,18 @@ func (u *unit) divide(ctx context.Context) {
 func (u *unit) failConnector(err error) {
 	u.stopConnector()
 	u.log.Error("connector failed", "error", err)
-	u.put(stateFailed, trace(err))
-	u.retryLater(err)
+	wait, again := u.retryLater(err)
+	u.tell(stateRecord{State: stateFailed, Failure: newFailure(err, u.failures, wait, again)}, trace(err))
 }
 
-func (u *unit) retryLater(err error) {
-	wait, again := newRestartPolicy(u.rt.settings, u.attempted).next(err, failures{all: u.failures, row: u.failures})
+// retryLater has the connector started again, if its policy says so, and returns when.
+func (u *unit) retryLater(err error) (wait time.Duration, again bool) {
+	wait, again = newRestartPolicy(u.rt.settings, u.attempted).next(err, failures{all: u.failures, row: u.failures})
 	u.failures++
 	if again {
 		u.retry.Reset(wait)
 	}
+	return wait, again
 }
 
 func (u *unit) stopConnector() {
@@ -238,15 +240,20 @@ func (u *unit) stopConnector() {
 
 // put puts the connector's state.
 func (u *unit) put(state, trace string) {
-	version := ""
-	if u.connector != nil {
-		version = u.connector.version
-	}
 	if u.state == state && trace == "" {
 		return
 	}
-	u.state = state
-	u.rt.statuses.putConnector(u.name, state, trace, version)
+	u.tell(stateRecord{State: state}, trace)
+}
+
+// tell puts the connector's state with what else is to be said.
+func (u *unit) tell(r stateRecord, trace string) {
+	if u.connector != nil {
+		r.Version = u.connector.version
+	}
+	r.Abandoned = u.rt.strays.ofConnector(u.name)
+	u.state = r.State
+	u.rt.statuses.tellConnector(u.name, r, trace)
 }
 
 // restart restarts what was asked for, and returns the connector's fault, if it has

@@ -62,7 +62,7 @@ func (u *unit) running() map[int]*taskRun {
 func (u *unit) startTask(id TaskID, config connect.Config, d desired) {
 	_, source, _, err := connectorPlugin(u.rt, d.applied)
 	if err != nil {
-		u.rt.statuses.putTask(id, stateFailed, trace(err), "")
+		u.rt.statuses.tellTask(id, stateRecord{State: stateFailed, Failure: newFailure(err, 1, 0, false)}, trace(err))
 		return
 	}
 	u.mu.Lock()
@@ -72,7 +72,7 @@ func (u *unit) startTask(id TaskID, config connect.Config, d desired) {
 	}
 	u.rt.statuses.putTask(id, stateUnassigned, "", "")
 	u.tasks[id.Task] = newTaskRun(&taskRun{
-		id: id, source: source, commits: d.commits, stored: config, config: d.applied, rt: u.rt,
+		id: id, source: source, among: len(d.tasks), commits: d.commits, stored: config, config: d.applied, rt: u.rt,
 		gate: newGate(d.target == Paused), log: u.log.With("task", id.Task),
 	})
 }
@@ -109,14 +109,7 @@ func (u *unit) stopTasks(numbers []int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.stopping -= len(runs)
-	u.zombies = slices.DeleteFunc(append(u.zombies, zombies...), func(r *taskRun) bool {
-		select {
-		case <-r.done:
-			return true
-		default:
-			return false
-		}
-	})
+	u.zombies = slices.DeleteFunc(append(u.zombies, zombies...), (*taskRun).ended)
 }
 
 // idle tells whether no task runs or is being stopped, which may still store offsets,
@@ -125,11 +118,7 @@ func (u *unit) idle() (idle, zombies bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, r := range u.zombies {
-		select {
-		case <-r.done:
-		default:
-			zombies = true
-		}
+		zombies = zombies || !r.ended()
 	}
 	return len(u.tasks)+u.stopping == 0, zombies
 }
@@ -149,6 +138,9 @@ func (u *unit) fence(ctx context.Context) error {
 func (h *Herder) fenceTask(ctx context.Context, d desired, id TaskID) error {
 	config, err := h.rt.resolve(d.config)
 	if err != nil {
+		return err
+	}
+	if err := h.rt.checkOverrides(d.config); err != nil {
 		return err
 	}
 	opts, err := h.rt.client(adminClient, clientProps(h.rt.raw, adminClient, config), h.rt.log)

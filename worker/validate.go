@@ -81,6 +81,11 @@ func (v *validator) run(ctx context.Context, plugin connect.Connector, own *conn
 		e := connect.AsError(err)
 		v.values.AddError(e.Place, e.Message)
 	}
+	if v.source {
+		for name, text := range strayTopicSettings(v.config) {
+			v.values.AddError(name, text)
+		}
+	}
 	if v.resolving != nil {
 		v.values.AddError(secretSetting(v.resolving, v.config), v.resolving.Error())
 	}

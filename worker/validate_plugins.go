@@ -15,7 +15,7 @@ import (
 // framework checks the worker's own settings for connectors.
 func (v *validator) framework(own *connect.ConfigDef) {
 	keys := without(frameworkKeys(v.source), own)
-	for _, k := range without(restartKeys(), own) {
+	for _, k := range without(overWorker(), own) {
 		if _, given := v.config[k.Name]; given {
 			keys = append(keys, k)
 		}
@@ -27,7 +27,7 @@ func (v *validator) framework(own *connect.ConfigDef) {
 
 // unknown reports settings that are nobody's, with the nearest name there is.
 func (v *validator) unknown(own *connect.ConfigDef) {
-	all := append(frameworkKeys(v.source), restartKeys()...)
+	all := append(frameworkKeys(v.source), overWorker()...)
 	if own == nil {
 		return
 	}

@@ -12,21 +12,18 @@ import (
 
 // overrides checks the client settings the connector overrides, and whether it may.
 func (v *validator) overrides() {
-	policy, _ := overridePolicy(v.rt.settings.String("connector.client.config.override.policy"))
+	policy, may := overridable(v.rt.settings)
 	given := overrides(v.config)
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		_, setting, _ := strings.Cut(name, ".override.")
-		allowed := policy == "All" ||
-			policy == "Principal" && slices.Contains(principalSettings, setting) ||
-			policy == "Allowlist" && slices.Contains(v.rt.settings.List("connector.client.config.override.allowlist"), setting)
 		value := given[name]
 		c := &connect.ConfigValue{Name: name, Value: &value, Visible: true}
 		if isSecret(setting) {
 			hidden := "[hidden]"
 			c.Value = &hidden
 		}
-		if !allowed {
-			c.Errors = []string{fmt.Sprintf("The '%s' policy does not allow '%s' to be overridden in the connector configuration.", policy, setting)}
+		if !may(setting) {
+			c.Errors = []string{refusedOverride(policy, setting) + " → " + overrideMend(setting)}
 		}
 		v.merge(c)
 	}

@@ -60,11 +60,16 @@ func TestValidate(t *testing.T) {
 		"override allowed":     {source("producer.override.sasl.mechanism", "PLAIN"), nil},
 		"group of the workers": {sink("consumer.override.group.id", "workers"), []string{
 			"consumer.override.group.id: The 'Principal' policy", "consumer.override.group.id: Consumer group for sink connector named s conflicts with Connect worker group workers"}},
-		"exactly once": {source("exactly.once.support", "required"), []string{"exactly.once.support: This worker does not have exactly-once source support enabled."}},
-		"boundaries":   {source("exact", "no", "transaction.boundary", "connector"), []string{"transaction.boundary: The connector does not support connector-defined transaction boundaries"}},
-		"partitions":   {source("topic.creation.default.partitions", "x"), []string{"topic.creation.default.partitions: Invalid value x"}},
-		"unreachable":  {source("validate.trouble", "unreachable"), []string{"count: the other system is not there → start it"}},
-		"blocked":      {source("validate.trouble", "block"), []string{"connector.class: the other system did not answer within 300ms"}},
+		"exactly once":    {source("exactly.once.support", "required"), []string{"exactly.once.support: This worker does not have exactly-once source support enabled."}},
+		"boundaries":      {source("exact", "no", "transaction.boundary", "connector"), []string{"transaction.boundary: The connector does not support connector-defined transaction boundaries"}},
+		"partitions":      {source("topic.creation.default.partitions", "x"), []string{"topic.creation.default.partitions: Invalid value x"}},
+		"partitions none": {source("topic.creation.default.partitions", "0"), []string{"topic.creation.default.partitions: Invalid value 0: Value must be at least 1, or -1"}},
+		"group unnamed": {source("topic.creation.groups", "logs", "topic.creation.logs.include", "l.*", "topic.creation.lgs.partitions", "3"), []string{
+			"topic.creation.lgs.partitions: Unknown configuration topic.creation.lgs.partitions: topic.creation.groups does not name the group lgs → did you mean logs?"}},
+		"group of nothing": {source("topic.creation.groups", "logs"), []string{`topic.creation.logs.include: Missing required configuration "topic.creation.logs.include"`}},
+		"memory":           {source("memory.max.bytes", "1"), []string{"memory.max.bytes: Invalid value 1"}},
+		"unreachable":      {source("validate.trouble", "unreachable"), []string{"count: the other system is not there → start it"}},
+		"blocked":          {source("validate.trouble", "block"), []string{"connector.class: the other system did not answer within 300ms"}},
 		"several at once": {source("tasks.max", "x", "tpoic", "y", "errors.tolerance", "z"), []string{
 			"errors.tolerance:", "tasks.max:", "tpoic:"}},
 	} {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,6 +46,9 @@ type Options struct {
 	// Dial opens the connections of Kafka's clients; nil opens them over TCP. With one
 	// of its own, encryption is its own task as well.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Peers sends requests to the other workers of the group; nil sends them with the
+	// system's certificates.
+	Peers *http.Client
 }
 
 // Worker runs connectors.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 
 	"github.com/tidemill/tidemill/connect"
@@ -19,8 +20,10 @@ type client struct {
 	http *http.Client
 }
 
+// newClient returns a client of the worker there, which shows who it is as the variables
+// TIDEMILL_LOGIN_… say.
 func newClient(base string) *client {
-	return &client{base: strings.TrimSuffix(base, "/"), http: &http.Client{}}
+	return &client{base: strings.TrimSuffix(base, "/"), http: loginFrom(os.Getenv)}
 }
 
 // restError is an answer that says no.
@@ -86,6 +89,12 @@ func (c *client) send(ctx context.Context, method, path string, body any) (*http
 	var said struct{ Message string }
 	if json.Unmarshal(text, &said) != nil || said.Message == "" {
 		said.Message = string(text)
+	}
+	if resp.StatusCode == http.StatusUnauthorized {
+		return nil, environment(&connect.Error{
+			Code: "rest.unauthorized", Place: c.base, Message: "the worker asks who you are",
+			Mend: "set TIDEMILL_LOGIN_USER and TIDEMILL_LOGIN_PASSWORD, or TIDEMILL_LOGIN_TOKEN",
+		})
 	}
 	return nil, &restError{resp.StatusCode, said.Message}
 }

@@ -54,8 +54,10 @@ func (a *app) commands() *cobra.Command {
 		a.devKafkaCommand(),
 		a.workerCommand(),
 		a.streamsCommand(),
+		a.dlqCommand(),
 		a.doctorCommand(),
 		a.verifyCommand(),
+		a.userCommand(),
 		a.versionCommand(),
 	)
 	usage(root)

@@ -25,7 +25,7 @@ func (a *app) logger() slog.Handler {
 
 // loadSettings reads a worker's settings from its file and the environment.
 func loadSettings(file string) (connect.Config, error) {
-	loaded, err := config.Load(config.Sources{File: file, Environ: os.Environ(), NotSettings: []string{"TIDEMILL_TEST_"}})
+	loaded, err := config.Load(config.Sources{File: file, Environ: os.Environ(), NotSettings: []string{"TIDEMILL_TEST_", "TIDEMILL_LOGIN_"}})
 	if err != nil {
 		return nil, err
 	}

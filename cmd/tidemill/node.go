@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -49,6 +50,7 @@ type node struct {
 	server  *rest.Server
 	sql     *sqlNode
 	log     *slog.Logger
+	close   func() error // Closes the audit log.
 }
 
 // newNode puts the rooms together. Its errors list all faults of the settings.
@@ -75,21 +77,25 @@ func newNode(o nodeOptions) (*node, error) {
 	if err != nil {
 		return nil, badInput(err)
 	}
+	restSettings, err := rest.ConfigDef().Parse(resolved)
+	if err != nil {
+		return nil, badInput(err)
+	}
+	peers, err := rest.Peers(restSettings)
+	if err != nil {
+		return nil, badInput(err)
+	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.plugins = host.New(host.Options{Dirs: splitPaths(resolved["plugin.path"]), Log: loggers.Logger("tidemill.plugins", redactor.Handler(o.log))})
 	n.worker, err = worker.New(worker.Options{
 		Config: settings, Raw: resolved, Standalone: o.standalone, Connectors: o.connectors, Plugins: plugins(splitPaths(resolved[settingFileDirs])),
-		External: n.plugins.Plugins, Resolve: resolver.Resolve, Log: loggers.Logger("tidemill.worker", redactor.Handler(o.log)), Metrics: metrics, Version: version, Commit: commit(),
+		External: n.plugins.Plugins, Resolve: resolver.Resolve, Log: loggers.Logger("tidemill.worker", redactor.Handler(o.log)), Metrics: metrics, Peers: peers, Version: version, Commit: commit(),
 	})
 	if err != nil {
 		return nil, badInput(err)
 	}
-	if n.sql, err = newSQLNode(resolved, sqlConnectors{n.worker.Herder()}, loggers.Logger("tidemill.sql", redactor.Handler(o.log))); err != nil {
-		return nil, badInput(err)
-	}
-	restSettings, err := rest.ConfigDef().Parse(resolved)
-	if err != nil {
+	if n.sql, err = newSQLNode(resolved, sqlConnectors{n.worker.Herder(), peers}, loggers.Logger("tidemill.sql", redactor.Handler(o.log))); err != nil {
 		return nil, badInput(err)
 	}
 	options := rest.Options{
@@ -99,9 +105,15 @@ func newNode(o nodeOptions) (*node, error) {
 		options.SQL, options.Streams = n.sql, status.Handler(n.sql.applications)
 		metrics.MustRegister(n.sql)
 	}
+	if options.Audit, n.close, err = auditLog(restSettings, redactor, o.log); err != nil {
+		return nil, badInput(err)
+	}
 	n.server, err = rest.New(options)
 	if err != nil {
-		return nil, badInput(err)
+		return nil, badInput(errors.Join(err, n.close()))
+	}
+	if n.sql != nil {
+		n.sql.asked = n.server.Asks()
 	}
 	return n, nil
 }
@@ -127,7 +139,8 @@ func metricsHandler(metrics *prometheus.Registry) http.Handler {
 
 // Run runs everything until ctx is done or a part fails. The REST interface listens
 // first, so that it can say how far the worker is.
-func (n *node) Run(ctx context.Context) error {
+func (n *node) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, n.close()) }()
 	if err := n.server.Listen(ctx); err != nil {
 		return environment(err)
 	}

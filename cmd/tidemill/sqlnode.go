@@ -64,7 +64,7 @@ func sqlConfigDef() *connect.ConfigDef {
 		connect.ConfigKey{Name: settingAdvertised, Optional: true, Importance: connect.Medium, Group: "SQL",
 			Doc: "The host:port by which other workers reach that address, when it is not the one listened at."},
 		connect.ConfigKey{Name: settingSecret, Type: connect.TypePassword, Optional: true, Importance: connect.High, Group: "SQL",
-			Doc: "What workers of the service sign their questions to each other with; the same for all. Where rest.basic.auth.users is set, workers answer each other only with it."},
+			Doc: "What workers of the service sign their questions to each other with; the same for all. Where the REST interface asks who somebody is, workers answer each other only with it."},
 		connect.ConfigKey{Name: settingStale, Type: connect.TypeBoolean, Default: "false", Importance: connect.Low, Group: "SQL",
 			Doc: "Whether copies of a table may answer pull queries when the worker that has it does not."},
 		connect.ConfigKey{Name: settingStaleLag, Type: connect.TypeLong, Default: "9223372036854775807", Importance: connect.Low, Group: "SQL",
@@ -80,6 +80,7 @@ type sqlNode struct {
 	raw        connect.Config
 	connectors sql.Connectors
 	log        *slog.Logger
+	asked      bool // Whether the REST interface asks people who they are.
 
 	mu     sync.Mutex // Guards the following.
 	engine *sql.Engine
@@ -128,7 +129,7 @@ func (n *sqlNode) Run(ctx context.Context) error {
 // workers do too.
 func (n *sqlNode) remote() *query.Remote {
 	r := &query.Remote{Listen: address(n.settings.String(settingListener)), Advertise: address(n.settings.String(settingAdvertised)), Secret: n.settings.String(settingSecret)}
-	if r.Secret == "" && r.Listen == "" && r.Advertise == "" && n.raw["rest.basic.auth.users"] != "" {
+	if r.Secret == "" && r.Listen == "" && r.Advertise == "" && n.asked {
 		return nil
 	}
 	return r

@@ -207,6 +207,30 @@ func TestCreatesWithWhatWasAskedFor(t *testing.T) {
 	}
 }
 
+// TestBrokersHearOfATopicOneAfterAnother has the broker that is asked for a new topic's
+// settings not know it yet, as one of several may.
+func TestBrokersHearOfATopicOneAfterAnother(t *testing.T) {
+	cluster, client := broker(t)
+	asked := 0
+	cluster.ControlKey(int16(kmsg.DescribeConfigs), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if asked++; asked > 2 {
+			return nil, nil, false
+		}
+		r := req.(*kmsg.DescribeConfigsRequest).ResponseKind().(*kmsg.DescribeConfigsResponse)
+		for _, resource := range req.(*kmsg.DescribeConfigsRequest).Resources {
+			rr := kmsg.NewDescribeConfigsResponseResource()
+			rr.ResourceType, rr.ResourceName, rr.ErrorCode = resource.ResourceType, resource.ResourceName, kerr.UnknownTopicOrPartition.Code
+			r.Resources = append(r.Resources, rr)
+		}
+		return r, nil, true
+	})
+	open(t, kafkalog.Config{Client: client, Topic: "state", Partitions: 1, Replication: 1})
+	if asked < 3 {
+		t.Errorf("its settings were asked for %d times", asked)
+	}
+}
+
 func TestPutReturnsWhenItsTimeIsOver(t *testing.T) {
 	cluster, client := broker(t)
 	l, v := open(t, kafkalog.Config{Client: client, Topic: "state", Partitions: 1, Replication: 1})

@@ -11,14 +11,22 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// listed asks for offsets of all partitions, until the brokers that lead them know of them.
+func (l *Log) listed(ctx context.Context, list func(context.Context, ...string) (kadm.ListedOffsets, error)) (found kadm.ListedOffsets, err error) {
+	err = whenKnown(ctx, func() (err error) {
+		if found, err = list(ctx, l.config.Topic); err == nil {
+			err = found.Error()
+		}
+		return err
+	})
+	return found, err
+}
+
 // openReader starts reading every partition at its start and reads to what is
 // committed now.
 func (l *Log) openReader(ctx context.Context) error {
 	admin := kadm.NewClient(l.writer)
-	ends, err := admin.ListCommittedOffsets(ctx, l.config.Topic)
-	if err == nil {
-		err = ends.Error()
-	}
+	ends, err := l.listed(ctx, admin.ListCommittedOffsets)
 	if err != nil {
 		return fmt.Errorf("ask for its end: %w", err)
 	}
@@ -28,10 +36,7 @@ func (l *Log) openReader(ctx context.Context) error {
 		starts[o.Partition] = kgo.NewOffset().AtStart()
 		targets[o.Partition] = o.Offset
 	})
-	begins, err := admin.ListStartOffsets(ctx, l.config.Topic)
-	if err == nil {
-		err = begins.Error()
-	}
+	begins, err := l.listed(ctx, admin.ListStartOffsets)
 	if err != nil {
 		return fmt.Errorf("ask for its start: %w", err)
 	}

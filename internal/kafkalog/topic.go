@@ -111,17 +111,31 @@ func (p preparation) create(ctx context.Context) error {
 	return fmt.Errorf("create the topic: %w", err)
 }
 
-// awaitTopic waits until the brokers know a topic that was just created, which
-// takes them a moment to tell each other.
-func (p preparation) awaitTopic(ctx context.Context) (kadm.TopicDetail, error) {
+// awaitTopic waits until the brokers know a topic that was just created.
+func (p preparation) awaitTopic(ctx context.Context) (detail kadm.TopicDetail, err error) {
+	err = whenKnown(ctx, func() (err error) {
+		detail, err = p.describe(ctx)
+		return err
+	})
+	return detail, err
+}
+
+// knownWithin is how long brokers have to tell each other of a topic.
+const knownWithin = 30 * time.Second
+
+// whenKnown asks something about a topic that is there, until the broker that is asked
+// knows of it: each may be another one, and they take a moment to tell each other.
+func whenKnown(ctx context.Context, ask func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, knownWithin)
+	defer cancel()
 	for {
-		detail, err := p.describe(ctx)
+		err := ask()
 		if !errors.Is(err, kerr.UnknownTopicOrPartition) && !errors.Is(err, kerr.LeaderNotAvailable) {
-			return detail, err
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return detail, fmt.Errorf("wait for the new topic: %w", ctx.Err())
+			return fmt.Errorf("wait for the new topic: %w", err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -130,7 +144,13 @@ func (p preparation) awaitTopic(ctx context.Context) (kadm.TopicDetail, error) {
 // checkPolicy refuses a topic whose records would be deleted by age. A user who may
 // not see the settings is trusted to have made them right.
 func (p preparation) checkPolicy(ctx context.Context) error {
-	configs, err := p.admin.DescribeTopicConfigs(ctx, p.config.Topic)
+	var configs kadm.ResourceConfigs
+	err := whenKnown(ctx, func() (err error) {
+		if configs, err = p.admin.DescribeTopicConfigs(ctx, p.config.Topic); err == nil && len(configs) == 1 {
+			err = unknown(configs[0].Err)
+		}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("describe the topic's settings: %w", err)
 	}
@@ -150,6 +170,14 @@ func (p preparation) checkPolicy(ctx context.Context) error {
 				Mend: "kafka-configs.sh --alter --topic " + p.config.Topic + " --add-config cleanup.policy=compact",
 			}
 		}
+	}
+	return nil
+}
+
+// unknown returns err if it says that the broker does not know the topic.
+func unknown(err error) error {
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return err
 	}
 	return nil
 }

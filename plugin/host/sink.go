@@ -29,7 +29,7 @@ type letters struct {
 // Start implements connect.SinkTask.
 func (t *sinkTask) Start(ctx context.Context, env connect.SinkTaskEnv) error {
 	t.env, t.log, t.metrics = env, env.Log, env.Metrics
-	return t.start(ctx, line.StartSink, line.Start{Name: env.Connector, Task: env.Task, Config: env.Config, Reports: env.Errant != nil}, t)
+	return t.start(ctx, line.StartSink, line.Start{Name: env.Connector, Task: env.Task, Config: env.Config, Reports: env.Errant != nil, Replays: env.Replays}, t)
 }
 
 // Put implements connect.SinkTask.

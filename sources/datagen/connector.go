@@ -38,7 +38,7 @@ func configDef() *connect.ConfigDef {
 			Name: "quickstart", Aliases: []string{"template"}, Default: names[0], Check: connect.OneOf(names...), Importance: connect.High,
 			Doc: "The table to make rows of.", Recommend: func(connect.Settings) []string { return names },
 		}),
-		key(connect.ConfigKey{Name: "rate", Type: connect.TypeDouble, Default: "10", Check: notNegative(), Importance: connect.High, Doc: "Rows per second; 0 is as fast as it goes."}),
+		key(connect.ConfigKey{Name: "rate", Type: connect.TypeDouble, Default: "10", Check: notNegative(), Importance: connect.High, Doc: "Rows per second; 0 makes none, and more than there is time for are made as fast as it goes."}),
 		key(connect.ConfigKey{Name: "rows", Aliases: []string{"iterations"}, Type: connect.TypeLong, Default: "0", Importance: connect.High, Doc: "How many rows to make in all; 0 or less is without end."}),
 		key(connect.ConfigKey{Name: "seed", Aliases: []string{"random.seed"}, Type: connect.TypeLong, Default: "0", Importance: connect.Medium, Doc: "The same seed gives the same rows."}),
 		key(connect.ConfigKey{Name: "keys", Type: connect.TypeInt, Optional: true, Check: connect.Between(0, 1<<31-1), Importance: connect.Medium, Doc: "How many distinct keys there are, which are then changed over and over; 0 gives each row a new one. Unless set, the table decides."}),

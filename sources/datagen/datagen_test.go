@@ -26,7 +26,7 @@ func TestConformance(t *testing.T) {
 			connecttest.Source(t, connecttest.SourceCase{
 				New: Plugin().New,
 				Config: func(testing.TB) connect.Config {
-					config := connect.Config{"topic": "t-1.x", "quickstart": c.name, "rate": "0", "seed": "3"}
+					config := connect.Config{"topic": "t-1.x", "quickstart": c.name, "rate": "1e9", "seed": "3"}
 					for k, v := range c.config {
 						config[k] = v
 					}
@@ -42,7 +42,7 @@ func TestConformance(t *testing.T) {
 // TestFold follows every key through its changes: what a change says was before must
 // be what the last one left.
 func TestFold(t *testing.T) {
-	run := connecttest.StartSource(t, Plugin().New(), connect.Config{"topic": "t", "rate": "0", "keys": "7", "delete.percent": "35"}, &connecttest.Offsets{})
+	run := connecttest.StartSource(t, Plugin().New(), connect.Config{"topic": "t", "rate": "1e9", "keys": "7", "delete.percent": "35"}, &connecttest.Offsets{})
 	held, ops, deleted := map[string]connect.Value{}, map[string]int{}, ""
 	for _, r := range run.Take(2000) {
 		key := r.Key.String()
@@ -91,7 +91,7 @@ func TestEachKeyOnceARound(t *testing.T) {
 }
 
 func TestFirstOrder(t *testing.T) {
-	run := connecttest.StartSource(t, Plugin().New(), connect.Config{"topic": "shop.orders", "rate": "0", "seed": "7", "keys": "3"}, &connecttest.Offsets{})
+	run := connecttest.StartSource(t, Plugin().New(), connect.Config{"topic": "shop.orders", "rate": "1e9", "seed": "7", "keys": "3"}, &connecttest.Offsets{})
 	r := run.Take(4)[3]
 	got := r.Key.String() + " " + r.Value.String()
 	const want = `{"orderid":2} {"before":{"ordertime":1704067201000,"orderid":2,"itemid":"Item_58","orderunits":4.0,"address":{"city":"Genève","state":"GE","zipcode":1992},"amount":311.12,"status":"placed","note":null},` +
@@ -117,6 +117,9 @@ func TestPace(t *testing.T) {
 		}
 		if more := run.Poll(10 * time.Second); len(more) > 0 {
 			t.Errorf("%d rows after the last", len(more))
+		}
+		if more := connecttest.StartSource(t, Plugin().New(), connect.Config{"topic": "t", "rate": "0"}, &connecttest.Offsets{}).Poll(time.Hour); len(more) > 0 {
+			t.Errorf("%d rows at none a second", len(more))
 		}
 		slow := connecttest.StartSource(t, Plugin().New(), connect.Config{"topic": "t", "max.interval": "20000"}, &connecttest.Offsets{})
 		began = time.Now()
@@ -206,7 +209,7 @@ func TestSample(t *testing.T) {
 
 func BenchmarkPoll(b *testing.B) {
 	task := &task{}
-	env := connect.SourceTaskEnv{Config: connect.Config{"topic": "t", "rate": "0"}, StoredOffset: (&connecttest.Offsets{}).Get}
+	env := connect.SourceTaskEnv{Config: connect.Config{"topic": "t", "rate": "1e9"}, StoredOffset: (&connecttest.Offsets{}).Get}
 	if err := task.Start(b.Context(), env); err != nil {
 		b.Fatal(err)
 	}

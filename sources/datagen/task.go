@@ -19,7 +19,7 @@ type task struct {
 	table table
 	next  position
 	end   uint64  // The number of rows in all; 0 for no end.
-	rate  float64 // Rows per second; 0 for no limit.
+	rate  float64 // Rows per second.
 
 	began   time.Time // When row first was due.
 	first   uint64
@@ -93,9 +93,9 @@ func (t *task) wait(ctx context.Context) bool {
 	}
 	pause := idle
 	switch over := t.end > 0 && t.next.row >= t.end; {
-	case t.next.tombstone, !over && t.rate == 0:
+	case t.next.tombstone:
 		return true
-	case !over:
+	case !over && t.rate > 0:
 		at := t.began.Add(time.Duration(float64(t.next.row-t.first) / t.rate * float64(time.Second)))
 		if pause = time.Until(at); pause <= 0 {
 			return true
@@ -113,10 +113,7 @@ func (t *task) wait(ctx context.Context) bool {
 
 // due returns the first row that is not to be told yet.
 func (t *task) due() uint64 {
-	due := t.next.row + maxBatch
-	if t.rate > 0 {
-		due = t.first + uint64(time.Since(t.began).Seconds()*t.rate) + 1
-	}
+	due := t.first + uint64(time.Since(t.began).Seconds()*t.rate) + 1
 	if t.end > 0 {
 		due = min(due, t.end)
 	}

@@ -44,7 +44,7 @@ func atLeast(k connect.ConfigKey) connect.Check {
 // open accepts names that are not declared: the worker's own, those passed through
 // to a driver, and the families whose names hold a parameter.
 func open(name string) bool {
-	for _, own := range []string{"name", "connector.class", "tasks.max", "tasks.max.enforce", "exactly.once.support", "offsets.storage.topic", "config.action.reload"} {
+	for _, own := range []string{"name", "connector.class", "tasks.max", "tasks.max.enforce", "exactly.once.support", "offsets.storage.topic", "config.action.reload", "memory.max.bytes"} {
 		if name == own {
 			return true
 		}

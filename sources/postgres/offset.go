@@ -62,6 +62,8 @@ type position struct {
 	forced bool
 	// foreign tells that Debezium wrote it: see takeover.go.
 	foreign bool
+	// part is what Debezium has sent of the transaction behind end; nil for nothing.
+	part *sentPart
 	*lineage
 	backlog *backlog // Of tables that are read beside the log; nil for none.
 }
@@ -155,6 +157,7 @@ type storedOffset struct {
 	TxCommit  uint64          `json:"tx_commit_lsn"`
 	Ordinal   int64           `json:"tx_ordinal"`
 	Counts    uint32          `json:"tx_counts"`
+	Events    int64           `json:"lsn_events_processed"`
 	Message   uint64          `json:"lsn_message"`
 	SystemID  string          `json:"system_id"`
 	Timeline  int32           `json:"timeline"`

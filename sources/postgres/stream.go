@@ -62,7 +62,8 @@ type stream struct {
 	inTx     bool
 	skipTx   bool // The transaction was sent in full before.
 	skip     int64
-	txBegan  int // Records of this transaction so far; the last is held back.
+	passing  sentSoFar // What Debezium has sent of the transaction.
+	txBegan  int       // Records of this transaction so far; the last is held back.
 	pending  bool
 	unsent   *batch // Cut, but not handed over when a connection broke.
 	received uint64
@@ -266,7 +267,10 @@ func (s *stream) begin(body []byte) error {
 	}
 	e := s.em
 	s.recent.add(m.xid)
-	s.inTx, s.skipTx, s.skip = true, m.commit < e.pos.end, 0
+	s.inTx, s.skipTx, s.skip, s.passing = true, m.commit < e.pos.end, 0, sentSoFar{}
+	if e.pos.part != nil && e.pos.part.xid == m.xid {
+		s.passing.sentPart = e.pos.part
+	}
 	if m.commit == s.resume.commit && !s.skipTx {
 		s.skip = s.resume.ordinal
 	} else if !s.skipTx {
@@ -305,6 +309,9 @@ func (s *stream) commit(body []byte) error {
 		s.txBegan++
 	}
 	e.pos.end, e.pos.lsn, e.pos.commit, e.pos.ordinal = max(m.end, e.pos.end), m.end, 0, 0
+	if s.passing.sentPart != nil {
+		e.pos.part = nil
+	}
 	s.pending = true
 	if s.txBegan > 0 {
 		last := &e.batch.records[len(e.batch.records)-1]
@@ -325,6 +332,10 @@ func (s *stream) counted(at uint64) bool {
 	e := s.em
 	e.before = e.pos
 	e.pos.ordinal++
+	if s.passing.over(at) {
+		e.pos.lsn = at
+		return false
+	}
 	e.pos.lsn = at
 	return e.pos.ordinal > s.skip
 }

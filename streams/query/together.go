@@ -20,6 +20,11 @@ const (
 	atOnce = 2
 	// together is how many rows a request asks for at most.
 	together = 256
+	// pace is how soon a request follows the one before where so many rows are asked for
+	// that at least some come together in that time. A request of its own costs both sides
+	// more than all the rows it carries, and what that adds up to is waited for longer.
+	pace = time.Millisecond
+	some = 3
 )
 
 // lineKey says whose rows go together.
@@ -35,7 +40,29 @@ type line struct {
 
 	mu      sync.Mutex
 	waiting []*asked
-	busy    int // requests under way
+	busy    int           // requests under way
+	resting bool          // until the next one is due
+	began   time.Time     // the last request
+	joined  time.Time     // the last who came
+	gap     time.Duration // about the time between two who come
+}
+
+// came notes that somebody comes.
+func (l *line) came(now time.Time) {
+	if gap := min(now.Sub(l.joined), pace); l.joined.IsZero() {
+		l.gap = pace
+	} else {
+		l.gap += (gap - l.gap) / 16
+	}
+	l.joined = now
+}
+
+// rest is how long the next request has to wait.
+func (l *line) rest(now time.Time) time.Duration {
+	if l.gap*some > pace || len(l.waiting) >= together {
+		return 0
+	}
+	return l.began.Add(pace).Sub(now)
 }
 
 // asked is one row that somebody waits for.
@@ -80,8 +107,9 @@ func (p *Peers) join(in Instance, q *question, a *asked) {
 		p.lines[key] = l
 	}
 	l.mu.Lock()
+	l.came(time.Now())
 	l.waiting = append(l.waiting, a)
-	serve := l.busy < atOnce
+	serve := l.busy < atOnce && !l.resting
 	if serve {
 		l.busy++
 		p.asking.Add(1) // Under the lock of Close, which waits for it.
@@ -98,12 +126,20 @@ func (p *Peers) serve(l *line) {
 	defer p.asking.Done()
 	for {
 		l.mu.Lock()
+		if rest := l.rest(time.Now()); rest > 0 && len(l.waiting) > 0 && !l.resting {
+			l.resting = true
+			l.mu.Unlock()
+			p.pause(rest)
+			l.mu.Lock()
+			l.resting = false
+		}
 		n := min(len(l.waiting), together)
 		if n == 0 {
 			l.busy--
 			l.mu.Unlock()
 			return
 		}
+		l.began = time.Now()
 		batch := l.waiting[:n:n]
 		if l.waiting = l.waiting[n:]; len(l.waiting) == 0 {
 			l.waiting = nil
@@ -116,6 +152,16 @@ func (p *Peers) serve(l *line) {
 			}
 			close(a.done)
 		}
+	}
+}
+
+// pause waits, unless this is the end.
+func (p *Peers) pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.ctx.Done():
 	}
 }
 

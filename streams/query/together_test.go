@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/tidemill/tidemill/connect"
 )
@@ -115,5 +116,30 @@ func TestRowsAreAskedForUntilTheEnd(t *testing.T) {
 	peers.Close()
 	if err := peers.ask(t.Context(), in, q, none); code(err) != "streams.remote.unreachable" {
 		t.Errorf("after the end: %v", err)
+	}
+}
+
+// TestLinesRest checks that requests wait for each other where rows are asked for often, and
+// only there.
+func TestLinesRest(t *testing.T) {
+	now := time.Now()
+	for gap, rests := range map[time.Duration]bool{pace / 10: true, pace / 2: false, 100 * pace: false} {
+		l := line{}
+		for range together {
+			now = now.Add(gap)
+			l.came(now)
+			l.waiting = append(l.waiting, nil)
+		}
+		all := l.waiting
+		l.began, l.waiting = now, all[:1]
+		if got := l.rest(now.Add(pace / 4)); (got > 0) != rests || got > pace {
+			t.Errorf("with %v between two who come, the next request waits for %v", gap, got)
+		}
+		if got := l.rest(now.Add(pace)); got > 0 {
+			t.Errorf("with %v between two who come, a request waits for %v although it is due", gap, got)
+		}
+		if l.waiting = all; l.rest(now) > 0 {
+			t.Error("a request that is full waits")
+		}
 	}
 }

@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"slices"
 	"unsafe"
 )
 
@@ -17,20 +18,22 @@ type Entry struct {
 	HasNew bool
 }
 
-// entry is a cached key. A clean entry repeats the reader below, absence
-// included; a dirty one replaces it until the commit.
+// entry is a changed key, until the commit.
 type entry struct {
-	key        []byte
-	val, old   []byte
-	has, had   bool
-	dirty      bool
-	oldKnown   bool
-	prev, next *entry // neighbours in order of use, clean entries only
+	key      []byte
+	val, old []byte
+	has, had bool
+	oldKnown bool
 }
 
 // name is the key as the map wants it. It shares the bytes of the key, which
 // never change.
 func (e *entry) name() string { return unsafe.String(unsafe.SliceData(e.key), len(e.key)) }
+
+// size is what an entry takes.
+func (e *entry) size() int64 {
+	return entryOverhead + int64(len(e.key)+len(e.val)+len(e.old))
+}
 
 // entryOverhead is what an entry costs beyond its bytes, map slot included.
 const entryOverhead = 160
@@ -49,78 +52,74 @@ type Cache struct {
 	base  Reader
 	limit int64
 
-	entries map[string]*entry
-	order   []*entry // the dirty ones, in order of their first change
-	lru     entry    // ring of the clean ones; lru.next is the latest used
+	entries map[string]*entry // the changes
+	order   []*entry          // of their first, until Write
+	rows    *rows             // what the reader below has
 	index   *tree[*entry]
 	scan    cacheIter // of the scan under way, or of the last one
-	bytes   int64     // all entries
-	dirt    int64     // the dirty ones
+	dirt    int64     // the bytes of the changes
+	peak    int64     // about the most of them before a commit, lately
 	spare   []*entry  // forgotten ones, whose memory is used again
 	idle    int64     // what they hold
-	read    []byte    // scratch
 
+	plain         bool // the last Flush did not ask for the values before
 	reads, misses int64
 	overflow
+	loan *loan // nil where nobody lends
 }
 
-// NewCache returns a cache over base that keeps about limit bytes. Dirty
-// entries are kept whatever their size: whoever writes looks at DirtyBytes and
+// NewCache returns a cache over base that keeps about limit bytes. Changes
+// are kept whatever their size: whoever writes looks at DirtyBytes and
 // commits early when they are too many.
 func NewCache(base Reader, limit int64) *Cache {
-	c := &Cache{base: base, limit: limit, entries: map[string]*entry{}}
-	c.lru.next, c.lru.prev = &c.lru, &c.lru
-	return c
+	return &Cache{base: base, limit: limit, entries: map[string]*entry{}, rows: newRows(limit)}
 }
 
 // SetLimit changes the bound in bytes.
 func (c *Cache) SetLimit(limit int64) {
 	c.limit = limit
-	c.shrink()
+	c.fit()
+}
+
+// fit gives what is not needed for changes, and a quarter of the bound in any case, to
+// the rows that did not change.
+func (c *Cache) fit() {
+	own := max(c.limit-c.peak, c.limit/4)
+	if c.loan != nil {
+		own += c.loan.settle()
+	}
+	c.rows.setLimit(own)
 }
 
 // DirtyBytes is the size of what the next commit will write.
 func (c *Cache) DirtyBytes() int64 { return c.dirt }
 
 // Bytes is the size of everything cached.
-func (c *Cache) Bytes() int64 { return c.bytes }
+func (c *Cache) Bytes() int64 { return c.dirt + c.rows.bytes }
 
 // Reads is how many keys were asked for, and how many of them were cached.
 func (c *Cache) Reads() (all, hits int64) { return c.reads, c.reads - c.misses }
 
 // Get implements Reader.
 func (c *Cache) Get(dst, key []byte) (value []byte, found bool, err error) {
-	e, err := c.load(key)
-	if err != nil {
-		return dst, false, err
-	}
-	if !e.has {
-		return dst, false, nil
-	}
-	return append(dst, e.val...), true, nil
-}
-
-// load returns the entry of key and reads it from below when it is not here.
-func (c *Cache) load(key []byte) (*entry, error) {
 	c.reads++
 	if e := c.entries[string(key)]; e != nil {
-		if !e.dirty {
-			c.touch(e)
+		if !e.has {
+			return dst, false, nil
 		}
-		return e, nil
+		return append(dst, e.val...), true, nil
+	}
+	if val, has, known := c.rows.get(key, true); known {
+		if !has {
+			return dst, false, nil
+		}
+		return append(dst, val...), true, nil
 	}
 	c.misses++
-	val, found, err := c.base.Get(c.read[:0], key)
-	if err != nil {
-		return nil, err
+	if value, found, err = c.base.Get(dst, key); err == nil {
+		c.rows.put(key, value[len(dst):], found)
 	}
-	c.read = val
-	e := c.add(key, len(val))
-	e.val, e.has, e.oldKnown = append(e.val[:0], val...), found, true
-	c.grow(int64(len(val)), e)
-	c.touch(e)
-	c.shrink()
-	return e, nil
+	return value, found, err
 }
 
 // add makes an entry for a new key, with room for a value.
@@ -136,51 +135,6 @@ func (c *Cache) add(key []byte, room int) *entry {
 		e = &entry{key: kv[:len(key):len(key)], val: kv[len(key):]}
 	}
 	c.entries[e.name()] = e
-	c.bytes += entryOverhead + int64(len(key))
-	return e
-}
-
-// grow accounts for n more bytes of e.
-func (c *Cache) grow(n int64, e *entry) {
-	c.bytes += n
-	if e.dirty {
-		c.soil(n)
-	}
-}
-
-// Put implements Store.
-func (c *Cache) Put(key, value []byte) error {
-	e := c.change(key, len(value))
-	c.grow(int64(len(value)-len(e.val)), e)
-	e.val, e.has = append(e.val[:0], value...), true
-	return c.relieve()
-}
-
-// Delete implements Store.
-func (c *Cache) Delete(key []byte) error {
-	e := c.change(key, 0)
-	c.grow(-int64(len(e.val)), e)
-	e.val, e.has = e.val[:0], false
-	return c.relieve()
-}
-
-// change returns the entry of key, made dirty. A key that is not cached is not
-// read: its old value is fetched by Flush when it is wanted. room is how long its value
-// will be.
-func (c *Cache) change(key []byte, room int) *entry {
-	e := c.entries[string(key)]
-	if e == nil {
-		e = c.add(key, room)
-	}
-	if e.dirty {
-		return e
-	}
-	c.unlink(e)
-	e.dirty = true
-	c.soil(entryOverhead + int64(len(e.key)+len(e.val)))
-	if e.oldKnown {
-		e.old, e.val, e.had = e.val, e.old[:0], e.has
-	}
 	c.order = append(c.order, e)
 	if c.index != nil {
 		c.index.set(e.key, e)
@@ -188,34 +142,53 @@ func (c *Cache) change(key []byte, room int) *entry {
 	return e
 }
 
-// Forget drops the clean entries with keys below hi, after they were removed from the
-// reader below, of which the Cache has not heard.
-func (c *Cache) Forget(hi []byte) {
-	for _, e := range c.entries {
-		if !e.dirty && bytes.Compare(e.key, hi) < 0 {
-			c.drop(e)
-		}
-	}
+// Put implements Store.
+func (c *Cache) Put(key, value []byte) error {
+	e := c.change(key, len(value))
+	c.soil(int64(len(value) - len(e.val)))
+	e.val, e.has = append(e.val[:0], value...), true
+	return c.relieve()
 }
 
-// drop forgets an entry.
-func (c *Cache) drop(e *entry) {
-	size := entryOverhead + int64(len(e.key)+len(e.val)+len(e.old))
-	c.bytes -= size
-	if e.dirty {
-		c.soil(-size)
+// Delete implements Store.
+func (c *Cache) Delete(key []byte) error {
+	e := c.change(key, 0)
+	c.soil(-int64(len(e.val)))
+	e.val, e.has = e.val[:0], false
+	return c.relieve()
+}
+
+// change returns the entry of key. A key that is not cached is not
+// read: its old value is fetched by Flush when it is wanted. room is how long its value
+// will be.
+func (c *Cache) change(key []byte, room int) *entry {
+	e := c.entries[string(key)]
+	if e != nil {
+		return e
 	}
-	c.unlink(e)
-	delete(c.entries, e.name())
-	if size = e.idle(); size <= spareBytes && c.idle+size <= c.limit/4 {
+	e = c.add(key, room)
+	// That there was none is always good to know: such a key may come and go.
+	if old, had, known := c.rows.get(key, false); known && !(had && c.plain) {
+		e.old, e.had, e.oldKnown = append(e.old, old...), had, true
+	}
+	c.soil(e.size())
+	return e
+}
+
+// Forget drops what is cached of keys below hi that did not change, after they were removed
+// from the reader below, of which the Cache has not heard.
+func (c *Cache) Forget(hi []byte) { c.rows.forget(hi) }
+
+// recycle keeps a forgotten entry for its memory, as far as changes have needed it lately.
+func (c *Cache) recycle(e *entry) {
+	if size := e.idle(); size <= spareBytes && c.idle+size <= max(min(c.peak, c.limit), c.limit/4) {
 		*e = entry{key: e.key[:0], val: e.val[:0], old: e.old[:0]}
 		c.spare = append(c.spare, e)
 		c.idle += size
 	}
 }
 
-// spareBytes is how much memory of a forgotten entry is used again at most. All of them
-// together have a quarter of the cache's bound at most.
+// spareBytes is how much memory of a forgotten entry is used again at most.
 const spareBytes = 1024
 
 // idle is what a forgotten entry holds.
@@ -231,14 +204,15 @@ func (c *Cache) Flush(withOld bool, visit func(Entry) error) error {
 	if c.below != nil {
 		return c.flushStaged(withOld, visit)
 	}
+	c.plain = !withOld
 	for _, e := range c.order {
 		if withOld && !e.oldKnown {
-			old, had, err := c.base.Get(nil, e.key)
+			old, had, err := c.base.Get(e.old[:0], e.key)
 			if err != nil {
 				return err
 			}
 			e.old, e.had, e.oldKnown = old, had, true
-			c.grow(int64(len(old)), e)
+			c.soil(int64(len(old)))
 		}
 		if e.oldKnown && !e.had && !e.has {
 			continue // Came and went between two commits.
@@ -251,8 +225,10 @@ func (c *Cache) Flush(withOld bool, visit func(Entry) error) error {
 	return nil
 }
 
-// Write adds the changes since the last commit to b.
+// Write adds the changes since the last commit to b, in the order of their keys, in which
+// a DB takes them with the least work.
 func (c *Cache) Write(b Batch, id ID) {
+	slices.SortFunc(c.order, func(a, b *entry) int { return bytes.Compare(a.key, b.key) })
 	for _, e := range c.order {
 		if e.has {
 			b.Put(id, e.key, e.val)
@@ -268,59 +244,32 @@ func (c *Cache) Committed() {
 	c.unstage()
 }
 
-// clean declares all entries what the reader below has.
+// clean declares all changes what the reader below has.
 func (c *Cache) clean() {
+	c.peak = max(c.dirt, c.peak-c.peak/8)
+	c.fit()
 	for _, e := range c.order {
-		e.dirty, e.oldKnown, e.had = false, true, false
-		c.bytes -= int64(len(e.old))
-		if e.old = e.old[:0]; cap(e.old) > spareBytes {
-			e.old = nil
-		}
-		c.touch(e)
+		c.rows.put(e.key, e.val, e.has)
 	}
 	c.settle()
-	c.shrink()
 }
 
 // Discard throws the changes since the last commit away.
 func (c *Cache) Discard() {
-	for _, e := range c.order {
-		c.drop(e)
-	}
 	if c.below != nil {
-		for _, e := range c.entries {
-			c.drop(e) // It may be what was staged.
-		}
+		c.rows.reset() // Some of them may be what was staged.
 		c.unstage()
 	}
 	c.settle()
 }
 
+// settle forgets the changes.
 func (c *Cache) settle() {
+	clear(c.entries)
+	for _, e := range c.order {
+		c.recycle(e)
+	}
 	clear(c.order)
 	c.soil(-c.dirt)
 	c.order, c.index = c.order[:0], nil
-}
-
-// touch makes a clean entry the latest used.
-func (c *Cache) touch(e *entry) {
-	c.unlink(e)
-	e.next, e.prev = c.lru.next, &c.lru
-	e.next.prev, c.lru.next = e, e
-}
-
-func (c *Cache) unlink(e *entry) {
-	if e.next != nil {
-		e.prev.next, e.next.prev = e.next, e.prev
-		e.prev, e.next = nil, nil
-	}
-}
-
-// shrink forgets clean entries, longest unused first, down to the bound. The
-// latest is kept: its reader still holds it.
-func (c *Cache) shrink() {
-	for c.bytes > c.limit && c.lru.prev != c.lru.next {
-		e := c.lru.prev
-		c.drop(e)
-	}
 }

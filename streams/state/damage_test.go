@@ -335,7 +335,7 @@ func fill(t *testing.T, dir string) {
 func outlive(t *testing.T, dir string, lost bool) {
 	t.Helper()
 	told := ""
-	d := openFilled(t, dir, state.DiskOptions{CacheBytes: 1 << 10, Damaged: func(err error, aside string) {
+	d := openFilled(t, dir, state.DiskOptions{CacheBytes: -1, Damaged: func(err error, aside string) {
 		if !errors.Is(err, state.ErrDamaged) {
 			t.Errorf("set aside for %v", err)
 		}

@@ -16,7 +16,9 @@ import (
 
 // DiskOptions tunes a DB on disk. The zero value has working defaults.
 type DiskOptions struct {
-	// CacheBytes bounds the block cache all stores share; 64 MiB when zero.
+	// CacheBytes bounds what all stores share to keep what was read of the files: one half
+	// is for blocks, the other for single rows, of those Caches that Disk.Lend was called
+	// with. 64 MiB when zero, nothing when negative.
 	CacheBytes int64
 	// MemTableBytes bounds the table of newest writes, of which up to two are
 	// in memory; 16 MiB when zero.
@@ -54,6 +56,7 @@ type Disk struct {
 	db      *pebble.DB
 	write   *pebble.WriteOptions
 	health  *health
+	rows    lender
 
 	mu    sync.Mutex // guards the following
 	ids   map[string]uint32
@@ -80,6 +83,7 @@ func OpenDisk(dir string, o DiskOptions) (*Disk, error) {
 	if o.Sync {
 		d.write = pebble.Sync
 	}
+	d.rows.limit = max(o.CacheBytes/2, 0) // A row of a few bytes is found there with a tenth of the work that a block takes.
 	err := d.open()
 	if err != nil && errors.Is(err, ErrDamaged) && o.Damaged != nil {
 		aside, failed := d.setAside()
@@ -125,6 +129,19 @@ func (d *Disk) open() (err error) {
 	return err
 }
 
+// heldTables is how many tables of newest writes the engine holds room for in its cache: the
+// one that is written to, and one that is being flushed, or kept to be written to next.
+const heldTables = 2
+
+// blockCache is the size of the engine's cache, of which its tables of newest writes take
+// their part.
+func (d *Disk) blockCache() int64 {
+	if d.options.CacheBytes < 0 {
+		return 1
+	}
+	return d.options.CacheBytes - d.rows.limit + heldTables*int64(d.options.MemTableBytes)
+}
+
 // indexBlock is how large the index of a table may become before it is split, in bytes.
 const indexBlock = 256 << 10
 
@@ -132,7 +149,7 @@ const indexBlock = 256 << 10
 func (d *Disk) openEngine() (err error) {
 	health := d.health
 	opts := &pebble.Options{
-		CacheSize:                   d.options.CacheBytes,
+		CacheSize:                   d.blockCache(),
 		MemTableSize:                d.options.MemTableBytes,
 		MemTableStopWritesThreshold: 3,
 		FS:                          d.room,

@@ -106,7 +106,7 @@ func TestFailingDisk(t *testing.T) {
 func TestFailingReads(t *testing.T) {
 	disk := newIll(syscall.EIO)
 	disk.first, disk.reads = errorfs.OpIsRead, true
-	d := openFilled(t, "state", state.DiskOptions{FS: disk, MemTableBytes: 64 << 10, CacheBytes: 1 << 10})
+	d := openFilled(t, "state", state.DiskOptions{FS: disk, MemTableBytes: 64 << 10, CacheBytes: -1})
 	for i := 1; i <= 300; i++ {
 		if err := d.commit(i); err != nil {
 			t.Fatal(err)

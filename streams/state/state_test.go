@@ -89,26 +89,46 @@ func TestCacheDiscard(t *testing.T) {
 	}
 }
 
-// TestCacheBound checks that clean entries leave at the bound, and only those.
+// TestCacheBound checks that what did not change leaves at the bound, and only that, and
+// that what was asked for stays before the rest.
 func TestCacheBound(t *testing.T) {
 	db := state.NewMemory()
 	id, _ := db.Open("s", 0)
 	c := state.NewCache(db.Reader(id), 10_000)
+	commit := func() {
+		b := db.Batch()
+		c.Write(b, id)
+		b.Commit()
+		c.Committed()
+	}
 	for i := range 1000 {
 		c.Put(fmt.Append(nil, i), []byte("0123456789"))
 	}
 	if c.DirtyBytes() < 100_000 || c.Bytes() != c.DirtyBytes() {
 		t.Fatalf("%d bytes, %d dirty", c.Bytes(), c.DirtyBytes())
 	}
-	b := db.Batch()
-	c.Write(b, id)
-	b.Commit()
-	c.Committed()
-	if c.Bytes() > 10_000 || c.Bytes() < 9_000 {
+	commit()
+	if c.Bytes() > 2500 || c.Bytes() < 1500 {
+		t.Errorf("%d bytes clean with a quarter of 10000", c.Bytes())
+	}
+	for range 40 {
+		commit() // There are no changes that need the room any more.
+	}
+	hot := []byte("500")
+	for i := range 1000 {
+		c.Get(nil, fmt.Append(nil, i))
+		c.Get(nil, hot)
+	}
+	if c.Bytes() > 10_000 || c.Bytes() < 8_000 {
 		t.Errorf("%d bytes clean with a bound of 10000", c.Bytes())
 	}
+	_, before := c.Reads()
+	c.Get(nil, hot)
+	if _, hits := c.Reads(); hits != before+1 {
+		t.Error("what is asked for all the time was forgotten")
+	}
 	c.SetLimit(0)
-	if c.Bytes() > 400 {
+	if c.Bytes() > 0 {
 		t.Errorf("%d bytes left with no bound at all", c.Bytes())
 	}
 }

@@ -217,6 +217,29 @@ func (c *Client) spans(ctx context.Context, names []string) (map[string]map[int3
 	return spans, nil
 }
 
+// StableEnds returns where partitions of topics end for a reader that is not shown what open
+// transactions have written: at the first of their records, where there are any.
+func (c *Client) StableEnds(ctx context.Context, names ...string) (ends map[string]map[int32]int64, err error) {
+	err = patiently(ctx, func() error {
+		listed, err := c.adm.ListCommittedOffsets(ctx, names...)
+		if err == nil {
+			err = listed.Error()
+		}
+		if err != nil {
+			return fmt.Errorf("asking where %s end: %w", strings.Join(names, ", "), err)
+		}
+		ends = map[string]map[int32]int64{}
+		listed.Each(func(o kadm.ListedOffset) {
+			if ends[o.Topic] == nil {
+				ends[o.Topic] = map[int32]int64{}
+			}
+			ends[o.Topic][o.Partition] = o.Offset
+		})
+		return nil
+	})
+	return ends, err
+}
+
 // Committed returns the offsets a group has committed for partitions of topics,
 // -1 where there is none. It waits for transactions that are about to commit some.
 func (c *Client) Committed(ctx context.Context, group string, partitions map[string][]int32) (offsets map[string]map[int32]int64, err error) {

@@ -12,7 +12,7 @@ import (
 )
 
 // bundled are the files of the run's directory that a bundle keeps.
-var bundled = []string{"timeline.jsonl", "worker.log", "broker.log", "postgres.log", "slots.json", "worker.properties"}
+var bundled = []string{"timeline.jsonl", "broker.log", "postgres.log", "slots.json", "worker.properties"}
 
 // bundle leaves all there is to know of a run in a directory, and names it. It passes
 // the run's own error on.
@@ -21,7 +21,11 @@ func (r *run) bundle(failed error) (string, error) {
 	if err == nil {
 		err = os.MkdirAll(dir, 0o755)
 	}
-	for _, name := range append(r.fleetLogs(), bundled...) {
+	files := bundled
+	if r.world != nil {
+		files = append(r.world.Logs(), bundled...)
+	}
+	for _, name := range files {
 		if err == nil {
 			err = copyFile(filepath.Join(r.dir, name), filepath.Join(dir, name))
 		}
@@ -97,6 +101,9 @@ func arguments(dir string, o Options) string {
 	list = append(list, fmt.Sprintf("-copies=%t", o.Copies))
 	if o.Streams {
 		list = append(list, "-streams on")
+	}
+	if o.Workers > 1 {
+		list = append(list, fmt.Sprintf("-workers %d", o.Workers))
 	}
 	list = append(list, "-repeat 5") // What a fault meets is not the same each time.
 	return strings.Join(list, " ")

@@ -40,6 +40,9 @@ type Options struct {
 	// Fleet is the program that those processes run, with the command "fleet". Default:
 	// the one that runs.
 	Fleet string
+	// Workers is how many workers share the work as a fleet; faults befall one of them at a
+	// time. One with faults that lose data. 1.
+	Workers int
 	// Connector is added to the source connector's configuration.
 	Connector map[string]string
 	// Binary is the tidemill that is tortured; Env is added to its environment.
@@ -100,6 +103,8 @@ func (o *Options) complete() error {
 	switch {
 	case o.Mode != ExactlyOnce && o.Mode != AtLeastOnce:
 		return fmt.Errorf("the mode %q is neither %s nor %s", o.Mode, ExactlyOnce, AtLeastOnce)
+	case o.Workers < 0 || o.Workers > 1 && o.Loud:
+		return fmt.Errorf("faults that lose data are done to one worker alone, the others to one or more")
 	case o.Binary == "":
 		return fmt.Errorf("no tidemill to torture is named")
 	case o.Duration < 0 || o.Gap < 0 || o.Clients < 0 || o.Patience < 0 || o.Recovery < 0 || o.Shrink < 0:

@@ -224,11 +224,3 @@ func (r *run) rebuiltStreams(ctx context.Context) error {
 	}
 	return r.verifyStreams(ctx)
 }
-
-// fleetLogs are the files of the run's directory that the fleet's output is in.
-func (r *run) fleetLogs() []string {
-	if r.world == nil {
-		return nil
-	}
-	return r.world.FleetLogs()
-}

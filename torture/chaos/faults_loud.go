@@ -91,10 +91,10 @@ func run(ctx context.Context, conn *pgx.Conn, statements ...string) error {
 func (w *World) loseSlot(ctx context.Context, f Fault) error {
 	ctx, cancel := context.WithTimeout(ctx, loudTime)
 	defer cancel()
-	if err := w.worker.end(ctx, syscall.SIGKILL, true); err != nil {
+	if err := w.endWorkers(ctx, syscall.SIGKILL); err != nil {
 		return err
 	}
-	defer w.worker.release()
+	defer w.releaseWorkers()
 	pause(ctx, f.Hold)
 	lose := w.dropSlot
 	if f.Pick%2 == 0 {

@@ -112,7 +112,7 @@ func registryFaults() []class {
 			defer w.sick.set(0, 0)
 			if f.Pick%2 == 0 {
 				// A worker that is asked nothing would not notice.
-				w.worker.signal(syscall.SIGKILL, true)
+				w.worker(f).signal(syscall.SIGKILL, true)
 			}
 			pause(ctx, f.Hold)
 			return nil

@@ -15,19 +15,19 @@ const stopPatience = 30 * time.Second
 func workerFaults() []class {
 	return []class{
 		{"w.kill", 4, 0, 500 * ms, func(w *World, ctx context.Context, f Fault) error {
-			return w.bounce(ctx, w.worker, syscall.SIGKILL, f.Hold)
+			return w.bounce(ctx, w.worker(f).process, syscall.SIGKILL, f.Hold)
 		}},
 		{"w.term", 2, 0, 0, (*World).terminateWorker},
 		{"w.stop", 2, 100 * ms, 10 * time.Second, func(w *World, ctx context.Context, f Fault) error {
-			w.worker.signal(syscall.SIGSTOP, false)
-			defer w.worker.signal(syscall.SIGCONT, false)
+			w.worker(f).signal(syscall.SIGSTOP, false)
+			defer w.worker(f).signal(syscall.SIGCONT, false)
 			pause(ctx, f.Hold)
 			return nil
 		}},
 		{"w.burst", 1, 0, 0, func(w *World, ctx context.Context, f Fault) error {
 			const kills = 3 // As fast as it comes up again.
 			for range kills {
-				if err := w.bounce(ctx, w.worker, syscall.SIGKILL, 0); err != nil {
+				if err := w.bounce(ctx, w.worker(f).process, syscall.SIGKILL, 0); err != nil {
 					return err
 				}
 				pause(ctx, time.Duration(f.Pick%300)*ms)
@@ -48,13 +48,13 @@ func (w *World) bounce(ctx context.Context, p *process, sig syscall.Signal, down
 }
 
 // terminateWorker has the worker end in an orderly way, which must not take for ever.
-func (w *World) terminateWorker(ctx context.Context, _ Fault) error {
+func (w *World) terminateWorker(ctx context.Context, f Fault) error {
 	polite, cancel := context.WithTimeout(ctx, stopPatience)
 	defer cancel()
-	err := w.bounce(polite, w.worker, syscall.SIGTERM, 0)
+	err := w.bounce(polite, w.worker(f).process, syscall.SIGTERM, 0)
 	if err != nil && ctx.Err() == nil {
 		w.o.Journal.Found(AnomalyStuck, "the worker did not stop within %v of SIGTERM", stopPatience)
-		return w.bounce(ctx, w.worker, syscall.SIGQUIT, 0) // Which writes what its goroutines do.
+		return w.bounce(ctx, w.worker(f).process, syscall.SIGQUIT, 0) // Which writes what its goroutines do.
 	}
 	return err
 }
@@ -87,29 +87,29 @@ func comboFaults() []class {
 	return []class{
 		// A worker that stands still while what it talks to goes away.
 		{"w.stop+pg.crash", 1, 300 * ms, 3 * time.Second, func(w *World, ctx context.Context, f Fault) error {
-			w.worker.signal(syscall.SIGSTOP, false)
-			defer w.worker.signal(syscall.SIGCONT, false)
+			w.worker(f).signal(syscall.SIGSTOP, false)
+			defer w.worker(f).signal(syscall.SIGCONT, false)
 			err := w.crashPostgres(ctx, syscall.SIGQUIT, 0)
 			pause(ctx, f.Hold)
 			return err
 		}},
 		{"w.stop+kf.kill", 1, 300 * ms, 3 * time.Second, func(w *World, ctx context.Context, f Fault) error {
-			w.worker.signal(syscall.SIGSTOP, false)
-			defer w.worker.signal(syscall.SIGCONT, false)
+			w.worker(f).signal(syscall.SIGSTOP, false)
+			defer w.worker(f).signal(syscall.SIGCONT, false)
 			err := w.bounceBroker(ctx, 0)
 			pause(ctx, f.Hold)
 			return err
 		}},
 		{"w.kill+kf.kill", 1, 0, 300 * ms, func(w *World, ctx context.Context, f Fault) error {
-			err := w.worker.end(ctx, syscall.SIGKILL, true)
+			err := w.worker(f).end(ctx, syscall.SIGKILL, true)
 			err = errors.Join(err, w.bounce(ctx, w.broker, syscall.SIGKILL, f.Hold))
-			w.worker.release()
+			w.worker(f).release()
 			return err
 		}},
 		{"w.kill+pg.crash", 1, 0, 300 * ms, func(w *World, ctx context.Context, f Fault) error {
-			err := w.worker.end(ctx, syscall.SIGKILL, true)
+			err := w.worker(f).end(ctx, syscall.SIGKILL, true)
 			err = errors.Join(err, w.crashPostgres(ctx, syscall.SIGQUIT, f.Hold))
-			w.worker.release()
+			w.worker(f).release()
 			return err
 		}},
 		// A worker that is killed while the broker has taken the records of all topics but one.
@@ -118,7 +118,7 @@ func comboFaults() []class {
 			if err := w.refuseTopic(ctx, f); err != nil {
 				return err
 			}
-			return w.bounce(ctx, w.worker, syscall.SIGKILL, 0)
+			return w.bounce(ctx, w.worker(f).process, syscall.SIGKILL, 0)
 		}},
 		// The server's connection ends while what came by it waits for a broker that is silent.
 		{"px-kafka.hole+ws.kill", 1, time.Second, 4 * time.Second, func(w *World, ctx context.Context, f Fault) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"syscall"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -104,15 +103,6 @@ func (w *World) dock(ctx context.Context, s *ship) error {
 		return s.end(ctx, sigDump, true)
 	}
 	return err
-}
-
-// FleetLogs returns the names of the files that the fleet's output is in.
-func (w *World) FleetLogs() []string {
-	var names []string
-	for _, s := range w.ships {
-		names = append(names, filepath.Base(s.log))
-	}
-	return names
 }
 
 // DumpFleet has all processes of the fleet write what their goroutines do to their logs,

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -63,24 +65,48 @@ func firstLine(text string) string {
 // callTime bounds one request to the worker.
 const callTime = 20 * time.Second
 
-// Call sends a request to the worker's REST interface, past any proxy, and reads the
-// answer into result; body and result may be nil. An answer that is not 2xx is an error.
+// request is one to a worker's REST interface; body may be nil.
+type request struct {
+	method, path string
+	body         any
+}
+
+// Call sends a request to the REST interface of a worker, past any proxy, and reads the
+// answer into result; body and result may be nil. Of several workers the next one is
+// asked when one does not answer. An answer that is not 2xx is an error.
 func (w *World) Call(ctx context.Context, method, path string, body, result any) error {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	var errs []error
+	first, all := int(w.answered.Load()), len(w.workers)
+	for n := range all {
+		at := (first + n) % all
+		err := w.ask(ctx, w.workers[at], callTime/time.Duration(all), request{method, path, body}, result)
+		var none *url.Error // There was no answer.
+		if err == nil || !errors.As(err, &none) {
+			w.answered.Store(int32(at))
+			return err
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// ask sends a request to one worker.
+func (w *World) ask(ctx context.Context, k *worker, patience time.Duration, q request, result any) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var payload io.Reader
-	if body != nil {
-		text, err := json.Marshal(body)
+	if q.body != nil {
+		text, err := json.Marshal(q.body)
 		if err != nil {
 			return err
 		}
 		payload = bytes.NewReader(text)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, w.restURL+path, payload)
+	req, err := http.NewRequestWithContext(ctx, q.method, k.url+q.path, payload)
 	if err != nil {
 		return err
 	}
-	if body != nil {
+	if q.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := http.DefaultClient.Do(req)
@@ -93,10 +119,10 @@ func (w *World) Call(ctx context.Context, method, path string, body, result any)
 		return err
 	}
 	if bytes.Contains(text, []byte(w.secret)) {
-		w.o.Journal.Found(AnomalySecret, "the answer of %s %s holds the database's password", method, path)
+		w.o.Journal.Found(AnomalySecret, "the answer of %s %s holds the database's password", q.method, q.path)
 	}
 	if resp.StatusCode >= 300 {
-		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, bytes.TrimSpace(text))
+		return fmt.Errorf("%s %s: %s: %s", q.method, q.path, resp.Status, bytes.TrimSpace(text))
 	}
 	if result == nil {
 		return nil

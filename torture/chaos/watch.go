@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,17 +16,19 @@ import (
 // watchProcesses looks, four times a second, at what the worker uses and at what the
 // processes write to their logs.
 func (m *Monitor) watchProcesses(ctx context.Context) error {
-	logs := []*logWatch{{file: m.w.worker.log, name: m.w.worker.name}, {file: m.w.broker.log, name: m.w.broker.name}}
+	logs := []*logWatch{{file: m.w.broker.log, name: m.w.broker.name}}
+	for _, k := range m.w.workers {
+		logs = append(logs, &logWatch{file: k.log, name: k.name})
+	}
 	over := false
 	for ctx.Err() == nil {
-		if used, err := m.w.Usage(ctx); err == nil {
-			m.mu.Lock()
-			m.usage.RSS = max(m.usage.RSS, used.RSS)
-			m.usage.Goroutines = max(m.usage.Goroutines, used.Goroutines)
-			m.usage.Files = max(m.usage.Files, used.Files)
-			m.mu.Unlock()
-			over = m.weigh(used.RSS, over)
-		}
+		used, _ := m.w.Usage(ctx) // Of those that run.
+		m.mu.Lock()
+		m.usage.RSS = max(m.usage.RSS, used.RSS)
+		m.usage.Goroutines = max(m.usage.Goroutines, used.Goroutines)
+		m.usage.Files = max(m.usage.Files, used.Files)
+		m.mu.Unlock()
+		over = m.weigh(used.RSS, over)
 		if more := m.w.aboard.Swap(nil); more != nil {
 			logs = append(logs, *more...)
 		}
@@ -48,11 +51,24 @@ func (m *Monitor) weigh(rss int64, over bool) bool {
 	return much
 }
 
-// Usage tells what the worker uses now. Goroutines are 0 while it does not answer.
-func (w *World) Usage(ctx context.Context) (Usage, error) {
-	pid := w.worker.pid()
+// Usage tells what the workers use now, all of them together but for the memory, which is
+// that of the one that takes the most. Goroutines are 0 while none answers.
+// The error tells that one does not run.
+func (w *World) Usage(ctx context.Context) (all Usage, err error) {
+	for _, k := range w.workers {
+		used, ended := w.usage(ctx, k)
+		err = errors.Join(err, ended)
+		all.RSS = max(all.RSS, used.RSS)
+		all.Files += used.Files
+		all.Goroutines += used.Goroutines
+	}
+	return all, err
+}
+
+func (w *World) usage(ctx context.Context, k *worker) (Usage, error) {
+	pid := k.pid()
 	if pid == 0 {
-		return Usage{}, fmt.Errorf("the worker does not run")
+		return Usage{}, fmt.Errorf("%s does not run", k.name)
 	}
 	proc := filepath.Join("/proc", strconv.Itoa(pid))
 	statm, err := os.ReadFile(filepath.Join(proc, "statm"))
@@ -69,7 +85,7 @@ func (w *World) Usage(ctx context.Context) (Usage, error) {
 		u.RSS = pages * int64(os.Getpagesize())
 	}
 	var metrics string
-	if w.Call(ctx, "GET", "/metrics", nil, &metrics) == nil {
+	if w.ask(ctx, k, callTime, request{"GET", "/metrics", nil}, &metrics) == nil {
 		u.Goroutines = gauge(metrics, "go_goroutines")
 	}
 	return u, nil

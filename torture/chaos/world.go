@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"maps"
 	"net"
 	"net/http"
@@ -35,7 +34,9 @@ type Options struct {
 	Dir string
 	// Binary is the tidemill to torture.
 	Binary string
-	// Env is added to the environment of the worker.
+	// Workers is how many of it make a fleet. Default: one.
+	Workers int
+	// Env is added to the environment of the workers.
 	Env []string
 	// Points is what a worker with failpoints does at them, as TIDEMILL_FAILPOINT says it,
 	// at each point once. Default: nothing.
@@ -59,7 +60,8 @@ type World struct {
 	registry *devstack.Registry
 	sick     *sickRegistry
 	broker   *process
-	worker   *process
+	workers  []*worker
+	answered atomic.Int32 // Which worker answered last.
 	toPG     *proxy.Proxy
 	toKafka  *proxy.Proxy
 	ships    []*ship                     // Of the fleet, if there is one.
@@ -68,7 +70,6 @@ type World struct {
 
 	brokerAddr string // Where the broker listens, behind the proxy.
 	faultsAddr string // Where the broker takes orders to fail.
-	restURL    string
 
 	fork       atomic.Uint64
 	promotions int        // Of the one goroutine that does the faults.
@@ -99,12 +100,16 @@ func Start(ctx context.Context, o Options) (_ *World, err error) {
 			err = errors.Join(err, w.Stop())
 		}
 	}()
-	for _, start := range []func(context.Context) error{w.startPostgres, w.startRegistry, w.prepareKafka, w.prepareWorker} {
+	for _, start := range []func(context.Context) error{w.startPostgres, w.startRegistry, w.prepareKafka, w.prepareWorkers} {
 		if err := start(ctx); err != nil {
 			return nil, err
 		}
 	}
-	for _, p := range []*process{w.broker, w.worker} {
+	all := []*process{w.broker}
+	for _, k := range w.workers {
+		all = append(all, k.process)
+	}
+	for _, p := range all {
 		p.said = func(what, text string) { o.Journal.Say(what, "%s", text) }
 		w.group.Go(func() error { return p.run(w.life) })
 	}
@@ -158,39 +163,6 @@ func (w *World) prepareKafka(context.Context) (err error) {
 	return nil
 }
 
-func (w *World) prepareWorker(context.Context) error {
-	port, err := devstack.FreePort()
-	if err != nil {
-		return err
-	}
-	w.restURL = "http://127.0.0.1:" + strconv.Itoa(port)
-	support := "disabled"
-	if w.o.ExactlyOnce {
-		support = "enabled"
-	}
-	avro := "io.confluent.connect.avro.AvroConverter"
-	settings := []string{
-		"bootstrap.servers=" + w.toKafka.Addr(), "group.id=torture", "listeners=" + w.restURL,
-		"key.converter=" + avro, "key.converter.schema.registry.url=" + w.sick.url,
-		"value.converter=" + avro, "value.converter.schema.registry.url=" + w.sick.url,
-		"config.storage.topic=" + configsTopic, "config.storage.replication.factor=1",
-		"offset.storage.topic=" + offsetsTopic, "offset.storage.replication.factor=1", "offset.storage.partitions=25",
-		"status.storage.topic=" + statusTopic, "status.storage.replication.factor=1", "status.storage.partitions=1",
-		"exactly.once.source.support=" + support, "topic.creation.enable=true",
-		"plugin.state.dir=" + w.file("plugins"), "ksql.service.id=torture_", "ksql.streams.state.dir=" + w.file("state"), "ksql.schema.registry.url=" + w.sick.url,
-	}
-	// Offsets have as many partitions as by default: those of two connectors that shared one
-	// would hide each other's while a transaction is open.
-	file := w.file("worker.properties")
-	if err := os.WriteFile(file, []byte(strings.Join(settings, "\n")+"\n"), 0o600); err != nil {
-		return err
-	}
-	w.worker = newProcess("the worker", w.o.Binary, w.file("worker.log"), "worker", "-c", file)
-	points, err := w.preparePoints(w.o.Points)
-	w.worker.env = append(points, w.o.Env...)
-	return err
-}
-
 func (w *World) file(name string) string { return filepath.Join(w.o.Dir, name) }
 
 // Stop takes everything down, in the order in which it depends on each other.
@@ -219,18 +191,6 @@ func (w *World) Stop() error {
 		errs = append(errs, pg.Stop(ctx))
 	}
 	return errors.Join(errs...)
-}
-
-// Ready returns when the worker takes requests.
-func (w *World) Ready(ctx context.Context) error {
-	for {
-		if err := w.Call(ctx, "GET", "/health", nil, nil); err == nil {
-			return nil
-		}
-		if !pause(ctx, 20*time.Millisecond) {
-			return fmt.Errorf("waiting for the worker to be ready: %w\n%s", context.Cause(ctx), tail(w.file("worker.log"), 2000)+"\n"+tail(w.file("broker.log"), 2000))
-		}
-	}
 }
 
 // Connect opens a connection to a database, past the proxy.
@@ -270,7 +230,7 @@ func (w *World) Direct() []kgo.Opt {
 // not be done anew.
 func (w *World) RestartAll(ctx context.Context) error {
 	const patience = 30 * time.Second
-	if err := w.worker.stop(ctx, patience); err != nil {
+	if err := w.stopWorkers(ctx, patience); err != nil {
 		return err
 	}
 	if err := w.broker.stop(ctx, patience); err != nil {
@@ -280,7 +240,7 @@ func (w *World) RestartAll(ctx context.Context) error {
 		return err
 	}
 	w.broker.release()
-	w.worker.release()
+	w.releaseWorkers()
 	return w.Ready(ctx)
 }
 
@@ -335,14 +295,6 @@ func (w *World) PostgresProxy() (string, int) {
 
 // WorkerRegistry is the address of the schema registry as the worker knows it.
 func (w *World) WorkerRegistry() string { return w.sick.url }
-
-// Dump has the worker write what its goroutines do to its log, and end.
-func (w *World) Dump(ctx context.Context) {
-	w.o.Journal.Say("dump", "the worker's log has what its goroutines did")
-	ctx, cancel := context.WithTimeout(ctx, stopPatience)
-	defer cancel()
-	_ = w.bounce(ctx, w.worker, syscall.SIGQUIT, 0) // It is a help for people alone.
-}
 
 // Ends returns how many records readers of committed ones find in the topics whose names
 // begin with prefix, but for some, all partitions together.

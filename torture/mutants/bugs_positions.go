@@ -106,7 +106,7 @@ func resuming() []Mutant {
 			Name:   "bug_resume_forgets",
 			Breaks: "The place inside of a transaction is forgotten on resuming, so its beginning is sent again (invariant 2).",
 			Edits:  []Edit{{"sources/postgres/stream.go", "		s.skip = s.resume.ordinal\n	} else if", "		s.skip = 0\n	} else if"}},
-			Hunt:   Hunt{Faults: breaking()},
+			Hunt:   Hunt{Faults: breaking(), Connector: tight(), Templates: []string{"transfer", "copy", "big", "bigdelete"}},
 		},
 	}
 }

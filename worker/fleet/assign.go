@@ -22,6 +22,8 @@ type round struct {
 type runner struct {
 	id, url string
 	runs    []Work
+	// guest is a worker of Kafka Connect. It stops what it runs and is given nothing.
+	guest bool
 }
 
 // outcome is how a round ends: by member id, all that each is to run and what it is to
@@ -105,8 +107,9 @@ func newDivision(l ledger, r round) *division {
 		d.configured[w] = true
 	}
 	for _, m := range r.members {
-		d.ids = append(d.ids, m.id)
-		d.urls[m.id] = m.url
+		if d.urls[m.id] = m.url; !m.guest {
+			d.ids = append(d.ids, m.id)
+		}
 		for _, w := range m.runs {
 			d.runs[w]++
 		}
@@ -116,6 +119,10 @@ func newDivision(l ledger, r round) *division {
 		d.next.uneven = true
 	}
 	for _, m := range r.members {
+		if m.guest {
+			d.revoked[m.id] = m.runs
+			continue
+		}
 		d.loads[m.id] = &load{kinds: map[string]int{}}
 		for _, w := range m.runs {
 			if d.configured[w] && d.runs[w] == 1 {

@@ -55,7 +55,7 @@ func (g *group) round() bool {
 	g.rounds++
 	r := round{generation: g.completed + 1, completed: g.completed, configured: g.configured, now: g.now}
 	for id, runs := range g.running {
-		r.members = append(r.members, runner{id, g.urls[id], runs})
+		r.members = append(r.members, runner{id: id, url: g.urls[id], runs: runs})
 	}
 	out, next := g.ledger.divide(r)
 	g.ledger, g.completed, g.delay = next, r.generation, out.delay

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 )
@@ -152,27 +151,24 @@ func appendText(b []byte, text string) []byte {
 	return append(binary.BigEndian.AppendUint16(b, uint16(len(text))), text...)
 }
 
-// appendWork appends work by connector, in order.
+// appendWork appends work by connector, in the order in which each is first named, as
+// Kafka Connect does.
 func appendWork(b []byte, list []Work) []byte {
-	list = slices.SortedFunc(slices.Values(list), compare)
-	connectors := 0
-	for i, w := range list {
-		if i == 0 || list[i-1].Connector != w.Connector {
-			connectors++
+	var names []string
+	tasks := map[string][]int32{}
+	for _, w := range list {
+		if _, seen := tasks[w.Connector]; !seen {
+			names = append(names, w.Connector)
 		}
+		tasks[w.Connector] = append(tasks[w.Connector], w.Task)
 	}
-	b = binary.BigEndian.AppendUint32(b, uint32(connectors))
-	for len(list) > 0 {
-		n := 1
-		for n < len(list) && list[n].Connector == list[0].Connector {
-			n++
+	b = binary.BigEndian.AppendUint32(b, uint32(len(names)))
+	for _, name := range names {
+		b = appendText(b, name)
+		b = binary.BigEndian.AppendUint32(b, uint32(len(tasks[name])))
+		for _, task := range tasks[name] {
+			b = binary.BigEndian.AppendUint32(b, uint32(task))
 		}
-		b = appendText(b, list[0].Connector)
-		b = binary.BigEndian.AppendUint32(b, uint32(n))
-		for _, w := range list[:n] {
-			b = binary.BigEndian.AppendUint32(b, uint32(w.Task))
-		}
-		list = list[n:]
 	}
 	return b
 }

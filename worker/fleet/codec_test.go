@@ -3,7 +3,9 @@ package fleet
 import (
 	"bytes"
 	"encoding/hex"
+	"os"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 )
@@ -74,4 +76,38 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestMessagesOfKafkaConnect reads what one of its workers has said to its group, and says
+// the same.
+func TestMessagesOfKafkaConnect(t *testing.T) {
+	text, err := os.ReadFile("../testdata/kafka-connect.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, given := 0, 0
+	for line := range strings.Lines(string(text)) {
+		kind, message, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		data, err := hex.DecodeString(message)
+		var again []byte
+		switch kind {
+		case "metadata":
+			var m Metadata
+			m, err = ParseMetadata(data)
+			again = m.Encode()
+		case "assignment":
+			var a Assignment
+			a, err = ParseAssignment(data)
+			again = a.Encode()
+			given += len(a.Assigned)
+		default:
+			continue
+		}
+		if found++; err != nil || !bytes.Equal(again, data) {
+			t.Errorf("%s %s, %v, is written as %x", kind, message, err, again)
+		}
+	}
+	if found != 4 || given == 0 {
+		t.Errorf("the file has %d messages, which give %d things to run", found, given)
+	}
 }

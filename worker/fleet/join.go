@@ -112,7 +112,10 @@ func (m *Member) plan(ctx context.Context, joined *kmsg.JoinGroupResponse) (plan
 		if err != nil {
 			return p, fmt.Errorf("member %s: %w", peer.MemberID, err)
 		}
-		r := runner{id: peer.MemberID, url: said.URL}
+		r := runner{id: peer.MemberID, url: said.URL, guest: m.c.Instance != "" && peer.InstanceID == nil}
+		if r.guest {
+			m.c.Log.Warn("a worker of Kafka Connect is in the group, and is given nothing to run", "group", m.c.Group, "worker", said.URL)
+		}
 		if said.Current != nil {
 			r.runs = said.Current.Assigned
 		}
@@ -156,7 +159,9 @@ func (m *Member) divide(version int16, r round) (out outcome) {
 	}
 	var ids []string
 	for _, member := range r.members {
-		ids = append(ids, member.id)
+		if !member.guest {
+			ids = append(ids, member.id)
+		}
 	}
 	return outcome{assigned: divideEagerly(r.configured, ids)}
 }
@@ -231,6 +236,7 @@ func (m *Member) adopt(ctx context.Context, joined *kmsg.JoinGroupResponse, p pl
 	}
 	m.c.Log.Info("the work of the group was divided", "group", m.c.Group, "generation", state.Generation, "leader", state.LeaderURL,
 		"runs", len(state.Work), "new", len(merge(state.Work, former.Work, nil)), "stops", len(merge(former.Work, state.Work, nil)))
+	m.expect() // One division is often followed by another.
 	m.apply(ctx, state)
 	// What was revoked is given to others in another round. A leader that has come back in
 	// its former place does not know who runs what.

@@ -52,8 +52,12 @@ type Config struct {
 	// Sync bounds the reading of configurations that another member has read already, 3
 	// seconds when 0. A member that cannot read them stays away for Unsync.
 	Sync, Unsync time.Duration
-	Host         Host
-	Log          *slog.Logger
+	// Admission is how long a static member waits for others to go that it cannot be in the
+	// group with, 30 seconds when 0: those that were killed are there until their session is
+	// over.
+	Admission time.Duration
+	Host      Host
+	Log       *slog.Logger
 }
 
 // State is what a member knows of its group and is to do. Slices and maps of it are not
@@ -87,6 +91,7 @@ type Member struct {
 	c       Config
 	wake    chan struct{} // The work is to be divided anew.
 	changed chan struct{} // The configurations may ask for something else.
+	hurry   chan struct{} // Life is to be shown now.
 	faults  chan error    // Answers to heartbeats that end a membership.
 
 	// What follows belongs to the goroutine of rounds.
@@ -95,6 +100,7 @@ type Member struct {
 	seen      map[Work]bool // What was configured when it was last divided.
 	delayed   *time.Timer   // When the leader wants everybody to join again.
 	behind    int           // How often in a row the configurations could not be read.
+	vetted    string        // The leader that was last found to be one of ours.
 	hosting   sync.Mutex    // Held while the host applies a state, and while state changes.
 	mu        sync.Mutex    // Guards what follows.
 	state     State
@@ -102,6 +108,7 @@ type Member struct {
 	turn      int32 // The generation that heartbeats name, -1 for none.
 	joining   bool
 	contact   time.Time // When the brokers last knew this member.
+	brisk     time.Time // Until when life is shown more often.
 }
 
 // NewMember returns a member that has not joined yet.
@@ -115,6 +122,7 @@ func NewMember(c Config) *Member {
 	or(&c.Heartbeat, 500*time.Millisecond)
 	or(&c.Rebalance, time.Minute)
 	or(&c.Sync, 3*time.Second)
+	or(&c.Admission, 30*time.Second)
 	if c.Protocol == "" {
 		c.Protocol = sessioned
 	}
@@ -122,7 +130,7 @@ func NewMember(c Config) *Member {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	m := &Member{
-		c: c, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), faults: make(chan error, 1),
+		c: c, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), hurry: make(chan struct{}, 1), faults: make(chan error, 1),
 		ledger: ledger{maxDelay: c.MaxDelay}, completed: -1, turn: -1, delayed: time.NewTimer(time.Hour),
 	}
 	m.delayed.Stop()
@@ -151,7 +159,7 @@ func nudge(c chan struct{}) {
 // Run takes part in the group until ctx is done, and then gives the place up; the host's
 // work has ended before. A static member that is the only one keeps its place until its
 // session is over: there is nobody to take its work, and a successor goes on at once. The
-// error is [ErrReplaced], or that of a group that cannot be joined at all. It is called
+// error is [ErrReplaced], [Unwelcome], or that of a group that cannot be joined at all. It is called
 // once.
 func (m *Member) Run(ctx context.Context) error {
 	defer m.delayed.Stop()
@@ -172,6 +180,9 @@ func (m *Member) Run(ctx context.Context) error {
 
 // rounds joins again and again.
 func (m *Member) rounds(ctx context.Context) error {
+	if err := m.admit(ctx); err != nil {
+		return err
+	}
 	retry := time.Duration(0)
 	for ctx.Err() == nil {
 		err := m.round(ctx)
@@ -247,6 +258,9 @@ func (m *Member) round(ctx context.Context) error {
 		return err
 	}
 	assigned, err := m.sync(ctx, joined, p)
+	if err == nil && !p.leads {
+		err = m.vet(ctx, assigned.Leader)
+	}
 	if err != nil {
 		return err
 	}

@@ -14,14 +14,16 @@ import (
 // has all work stopped when the brokers have not answered for as long as the session
 // lasts (KAFKA-9184).
 func (m *Member) pulse(ctx context.Context) {
-	tick := time.NewTicker(m.c.Heartbeat)
+	tick := time.NewTimer(m.c.Heartbeat)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-m.hurry:
 		}
+		tick.Reset(m.interval())
 		// A machine that was suspended finds that out before it asks.
 		m.checkContact(ctx)
 		turn, err := m.beat(ctx)
@@ -42,6 +44,36 @@ func (m *Member) pulse(ctx context.Context) {
 		}
 		m.checkContact(ctx)
 	}
+}
+
+// briskly is how often, and for how long, a member shows life that expects to hear of a new
+// division: the sooner it hears, the shorter nobody runs what has been stopped elsewhere.
+const (
+	briskly = 50 * time.Millisecond
+	brisk   = time.Second
+)
+
+// Hurry tells the member that work was stopped elsewhere, which is about to be divided anew.
+func (m *Member) Hurry() {
+	m.expect()
+	nudge(m.hurry)
+}
+
+// expect has the member show life more often for a while.
+func (m *Member) expect() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.brisk = time.Now().Add(brisk)
+}
+
+// interval is when to show life next.
+func (m *Member) interval() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if time.Now().Before(m.brisk) {
+		return min(briskly, m.c.Heartbeat)
+	}
+	return m.c.Heartbeat
 }
 
 // ends tells whether an error says that the member has no place any more, or another one.
@@ -134,12 +166,20 @@ func (m *Member) after(ctx context.Context, err error) (again bool, final error)
 		return true, nil
 	case errors.Is(err, errBehind):
 		return m.stayBehind(ctx, err), nil
+	case isUnwelcome(err):
+		m.lose(ctx, err.Error())
+		return false, err
 	case refused(err):
 		m.lose(ctx, err.Error())
 		return false, fmt.Errorf("join the group %s of workers: %w", m.c.Group, err)
 	}
 	m.c.Log.Warn("the group of workers cannot be joined, trying again", "group", m.c.Group, "error", err)
 	return false, nil
+}
+
+func isUnwelcome(err error) bool {
+	_, ok := errors.AsType[*Unwelcome](err)
+	return ok
 }
 
 // refused tells whether trying again is of no use.

@@ -83,6 +83,8 @@ type Start struct {
 	Shows     bool `json:"shows,omitempty"`
 	Consumes  bool `json:"consumes,omitempty"`
 	Reports   bool `json:"reports,omitempty"`
+	// Replays is that of connect.SinkTaskEnv.
+	Replays bool `json:"replays,omitempty"`
 }
 
 // Point is a partition of a topic, and an offset where one is meant.
