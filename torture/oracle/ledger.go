@@ -216,6 +216,19 @@ func (l *ledger) has(txid int64) bool {
 	return ok && l.transactions.whole[commit] == txid
 }
 
+// lags tells whether a transaction has not come whole that committed before this one.
+func (l *ledger) lags(txid int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	end, streamed := l.transactions.commits[txid]
+	for commit := range l.transactions.open {
+		if streamed && commit < end {
+			return true
+		}
+	}
+	return false
+}
+
 // snapshotStats returns the counts.
 func (l *ledger) snapshotStats() Stats {
 	l.mu.Lock()

@@ -245,6 +245,29 @@ func TestMeddled(t *testing.T) {
 		}
 	})
 	t.Run("repeated", func(t *testing.T) { repeated(t, p, row) })
+	t.Run("late", func(t *testing.T) { comesLate(t, p, row) })
+}
+
+// comesLate has a row come after all else: until then the last transaction is not waited
+// for to the end.
+func comesLate(t *testing.T, p *tape, row int) {
+	l := newLedger(false, nil, p.reader.ledger.decoder)
+	for i, r := range p.records {
+		if i != row {
+			p.must(l.take(t.Context(), r))
+		}
+	}
+	var final int64
+	for txid := range l.transactions.commits {
+		final = max(final, txid)
+	}
+	if !l.has(final) || !l.lags(final) {
+		t.Error("nothing lags while a row is missing")
+	}
+	p.must(l.take(t.Context(), p.records[row]))
+	if l.lags(final) {
+		t.Error("something lags when all has come")
+	}
 }
 
 // readBeside has accounts read beside the log: what one is at that moment is right, what

@@ -127,12 +127,24 @@ func (r *Reader) passed() {
 	r.moved = make(chan struct{})
 }
 
+// late is how long a transaction may come whole after a later one has, where no
+// transaction of Kafka's holds the topics together: the first record that a producer has
+// for a topic waits until it knows where to send it, while others go.
+const late = 10 * time.Second
+
 // Wait waits until the transaction with this number, as [storm.Storm.Finish] returns it,
-// has come whole, and all that Kafka has by then was read. The error is ctx's, with what
-// was missing: the connector is stuck.
+// has come whole, and all that Kafka has by then was read; without exactly once, also, for
+// ten seconds at most, until those before it have come whole. The error is ctx's, with
+// what was missing: the connector is stuck.
 func (r *Reader) Wait(ctx context.Context, txid int64) error {
 	if err := r.until(ctx, func() bool { return r.ledger.has(txid) }); err != nil {
 		return fmt.Errorf("transaction %d has not come; %+v: %w", txid, r.Stats(), err)
+	}
+	if !r.opts.ExactlyOnce {
+		// What has not come by then is lost, which Check says.
+		patience, cancel := context.WithTimeout(ctx, late)
+		defer cancel()
+		_ = r.until(patience, func() bool { return !r.ledger.lags(txid) })
 	}
 	return r.caughtUp(ctx)
 }
