@@ -150,3 +150,31 @@ func TestTransactionThatTheBrokersAbortedIsWrittenAgain(t *testing.T) {
 		t.Fatal("nothing was held")
 	}
 }
+
+// TestShuttingOutIsTriedAgain has brokers refuse once to shut out a former producer, of a
+// connector that is not to be restarted by itself: it has not failed.
+func TestShuttingOutIsTriedAgain(t *testing.T) {
+	l := newFakeLab(t)
+	seen := 0
+	faults := l.cluster.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.InitProducerID}, Err: kerr.TransactionalIDAuthorizationFailed, TopLevel: true,
+		When: func(req kmsg.Request) bool {
+			if id := req.(*kmsg.InitProducerIDRequest).TransactionalID; id == nil || *id != "workers-c-1" {
+				return false
+			}
+			seen++
+			return seen == 2 // The first is that of the task itself.
+		},
+	})
+	w := l.start(exact)
+	config := counter("numbers", "tasks.max", "2", "errors.restart.policy", "never")
+	w.create("c", config)
+	w.waitState("c", "RUNNING RUNNING RUNNING")
+	_, _, err := w.PutConfig(t.Context(), "c", with(config, "tasks.max", "1"))
+	must(t, err)
+	w.waitState("c", "RUNNING RUNNING")
+	wait(t, "the task that is left runs again", func() bool { return l.noted("task start c-0") == 2 })
+	if faults.Hits() != 1 {
+		t.Errorf("%d requests were refused", faults.Hits())
+	}
+}

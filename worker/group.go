@@ -46,6 +46,22 @@ func newShare(work []fleet.Work) share {
 	return s
 }
 
+// differs returns the connectors of which another share holds something else.
+func (s share) differs(other share) map[string]bool {
+	names := map[string]bool{}
+	for w := range s.work {
+		if !other.work[w] {
+			names[w.Connector] = true
+		}
+	}
+	for w := range other.work {
+		if !s.work[w] {
+			names[w.Connector] = true
+		}
+	}
+	return names
+}
+
 // has tells whether the share holds a task, owns whether it holds a connector itself, and
 // touches whether it holds anything of a connector.
 func (s share) has(id TaskID) bool { return s.all || s.work[taskWork(id)] }

@@ -35,6 +35,7 @@ type Herder struct {
 	mu      sync.Mutex // Guards what follows; nothing is called while it is held.
 	state   *configState
 	units   map[string]*unit
+	behind  map[string]bool // Connectors whose units have not been told of a change.
 	group   group
 	place   fleet.State // What is known of the group.
 	share   share
@@ -50,7 +51,7 @@ type Herder struct {
 
 func newHerder(o Options, rt *runtime) *Herder {
 	return &Herder{
-		rt: rt, options: o, state: newConfigState(), units: map[string]*unit{}, moved: make(chan struct{}),
+		rt: rt, options: o, state: newConfigState(), units: map[string]*unit{}, behind: map[string]bool{}, moved: make(chan struct{}),
 		changed: make(chan struct{}, 1), writing: make(chan struct{}, 1), halts: map[string]*halt{}, restarts: map[string]RestartOptions{}, replays: map[string]*replay{},
 	}
 }
@@ -59,6 +60,9 @@ func newHerder(o Options, rt *runtime) *Herder {
 func (h *Herder) apply(r kafkalog.Record) {
 	h.mu.Lock()
 	event := h.state.apply(r)
+	if event != nil {
+		h.behind[event.name] = true
+	}
 	if event != nil && event.restart != nil && h.ready {
 		// Of several waiting requests the one that restarts the most stands for all.
 		old, waits := h.restarts[event.name]
@@ -116,7 +120,8 @@ func (h *Herder) run(ctx context.Context) error {
 }
 
 // reconcile starts missing units, ends those whose connector is gone or has nothing more
-// to run here, and has the others look at what has changed.
+// to run here, and has those look whose connector or share has changed: the others are
+// left alone, however many there are.
 func (h *Herder) reconcile() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -132,10 +137,11 @@ func (h *Herder) reconcile() {
 	for name, u := range h.units {
 		if h.state.connectors[name] == nil || !h.share.touches(name) {
 			u.cancel()
-		} else {
+		} else if h.behind[name] {
 			u.poke()
 		}
 	}
+	clear(h.behind)
 	for name := range h.state.connectors {
 		if h.units[name] != nil || !h.share.touches(name) {
 			continue

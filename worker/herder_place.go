@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,15 @@ import (
 func (h *Herder) take(_ context.Context, s fleet.State) {
 	next := newShare(s.Work)
 	h.mu.Lock()
+	for name := range h.share.differs(next) {
+		h.behind[name] = true
+	}
+	if s.Leads != h.place.Leads || !slices.Equal(s.URLs, h.place.URLs) {
+		// Who leads drops what workers that are gone have said.
+		for name := range h.units {
+			h.behind[name] = true
+		}
+	}
 	h.place, h.share = s, next
 	units := maps.Clone(h.units)
 	h.mu.Unlock()

@@ -203,7 +203,7 @@ func (u *unit) divide(ctx context.Context) {
 	if err := u.h.storeTasks(ctx, u.name, configs); err != nil {
 		if ctx.Err() == nil {
 			u.log.Warn("storing task configurations failed, trying again", "error", err)
-			u.retryLater(connect.Retry(err, 0))
+			u.tryAgain(err)
 		}
 		return
 	}
@@ -221,7 +221,19 @@ func (u *unit) failConnector(err error) {
 
 // retryLater has the connector started again, if its policy says so, and returns when.
 func (u *unit) retryLater(err error) (wait time.Duration, again bool) {
-	wait, again = newRestartPolicy(u.rt.settings, u.attempted).next(err, failures{all: u.failures, row: u.failures})
+	return u.retryBy(newRestartPolicy(u.rt.settings, u.attempted), err)
+}
+
+// tryAgain has what the worker could not do for the connector tried again, whatever the
+// policy says: the connector has not failed.
+func (u *unit) tryAgain(err error) {
+	p := newRestartPolicy(u.rt.settings, u.attempted)
+	p.enabled, p.most = true, -1
+	u.retryBy(p, connect.Retry(err, 0))
+}
+
+func (u *unit) retryBy(p restartPolicy, err error) (wait time.Duration, again bool) {
+	wait, again = p.next(err, failures{all: u.failures, row: u.failures})
 	u.failures++
 	if again {
 		u.retry.Reset(wait)

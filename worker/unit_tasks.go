@@ -32,7 +32,7 @@ func (u *unit) followTasks(ctx context.Context, d desired) {
 	if d.unfenced && u.rt.exactlyOnce && len(d.tasks) > 0 && u.h.kind(d.config) == "source" {
 		if err := u.fence(ctx); err != nil {
 			u.log.Warn("shutting out former producers failed, trying again", "error", err)
-			u.retryLater(connect.Retry(err, 0))
+			u.tryAgain(err)
 			return
 		}
 	}
