@@ -51,8 +51,8 @@ type value struct {
 
 // checked is a setting and what is to be said of it.
 type checked struct {
-	Definition *definition `json:"definition"`
-	Value      value       `json:"value"`
+	Definition definition `json:"definition"`
+	Value      value      `json:"value"`
 }
 
 // validation is the answer to a validate request.
@@ -89,6 +89,13 @@ func (o orders) define(k connect.ConfigKey) definition {
 		d.Dependents = []string{}
 	}
 	return d
+}
+
+// undeclared describes a setting that nobody declares. Kafka Connect has null in the place;
+// there are clients that look up the name of a setting with an error, or its group, and
+// break on it.
+func undeclared(name string) connect.ConfigKey {
+	return connect.ConfigKey{Name: name, Optional: true, Importance: connect.Low, Doc: "Nobody declares this setting."}
 }
 
 func (s *Server) pluginConfig(r *http.Request) (answer, error) {
@@ -146,11 +153,11 @@ func (s *Server) showValidation(v worker.Validation, nulls connect.Errors) valid
 	}
 	counted := orders{}
 	for _, c := range v.Configs {
-		one := checked{Value: s.showValue(c)}
+		key := undeclared(c.Value.Name)
 		if c.Key != nil {
-			d := counted.define(*c.Key)
-			one.Definition = &d
+			key = *c.Key
 		}
+		one := checked{Definition: counted.define(key), Value: s.showValue(c)}
 		if message, was := null[c.Value.Name]; was {
 			if len(c.Value.Errors) == 0 {
 				out.ErrorCount++
@@ -163,7 +170,10 @@ func (s *Server) showValidation(v worker.Validation, nulls connect.Errors) valid
 	for _, e := range nulls {
 		if message, left := null[e.Place]; left {
 			out.ErrorCount++
-			out.Configs = append(out.Configs, checked{Value: value{Name: e.Place, RecommendedValues: []string{}, Errors: []string{message}, Visible: true}})
+			out.Configs = append(out.Configs, checked{
+				Definition: counted.define(undeclared(e.Place)),
+				Value:      value{Name: e.Place, RecommendedValues: []string{}, Errors: []string{message}, Visible: true},
+			})
 		}
 	}
 	return out

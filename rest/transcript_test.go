@@ -40,6 +40,9 @@ var shownHeaders = []string{"Allow", "Content-Security-Policy", "Content-Type", 
 //	Content-Type: application/json
 //
 //	{"error_code":404,"message":"…"}
+//
+// A header Reads names the places of the answer that the client reads, of which the
+// transcript shows what stands there in place of the whole (clients_test.go).
 type exchange struct {
 	title, method, path string
 	header              http.Header
@@ -79,14 +82,15 @@ func (e exchange) await(t *testing.T, base string) string {
 	want := e.header.Get("Await")
 	deadline := time.Now().Add(20 * time.Second)
 	for tick := time.NewTicker(10 * time.Millisecond); ; <-tick.C {
-		got := e.do(t, base)
-		if strings.Contains(got, want) || time.Now().After(deadline) {
+		got, whole := e.do(t, base)
+		if strings.Contains(whole, want) || time.Now().After(deadline) {
 			return got
 		}
 	}
 }
 
-func (e exchange) do(t *testing.T, base string) string {
+// do returns the answer as the transcript shows it, and its body.
+func (e exchange) do(t *testing.T, base string) (shown, whole string) {
 	t.Helper()
 	r, err := http.NewRequest(e.method, base+e.path, strings.NewReader(e.body))
 	if err != nil {
@@ -94,6 +98,7 @@ func (e exchange) do(t *testing.T, base string) string {
 	}
 	r.Header = e.header.Clone()
 	r.Header.Del("Await")
+	r.Header.Del("Reads")
 	if host := r.Header.Get("Host"); host != "" {
 		r.Host = host
 	}
@@ -114,8 +119,13 @@ func (e exchange) do(t *testing.T, base string) string {
 			fmt.Fprintf(&b, "%s: %s\n", name, value)
 		}
 	}
-	fmt.Fprintf(&b, "\n%s", changing.ReplaceAll(body, []byte("${1}N")))
-	return strings.TrimSpace(b.String())
+	whole = string(changing.ReplaceAll(body, []byte("${1}N")))
+	text := whole
+	if places := e.header.Get("Reads"); places != "" {
+		text = read(whole, places)
+	}
+	fmt.Fprintf(&b, "\n%s", text)
+	return strings.TrimSpace(b.String()), whole
 }
 
 func (e exchange) text(answer string) string {
