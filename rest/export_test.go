@@ -39,3 +39,21 @@ func (r Route) Concrete(connector string) string {
 
 // AnyHandler stands for an optional handler.
 var AnyHandler = http.NotFoundHandler()
+
+// Describe returns the description that a server of these options serves.
+func Describe(o Options) (any, error) {
+	s, err := New(o)
+	if err != nil {
+		return nil, err
+	}
+	return s.describe(), nil
+}
+
+// Operations returns the routes that operations.go describes.
+func Operations() map[string]bool {
+	all := map[string]bool{}
+	for key := range operations() {
+		all[key] = true
+	}
+	return all
+}

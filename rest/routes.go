@@ -27,6 +27,7 @@ func (s *Server) routes() []route {
 	list := []route{
 		{method: "GET", path: "/{$}", role: auth.Viewer, stream: s.root},
 		{method: "GET", path: "/health", role: auth.Viewer, answer: s.health},
+		{method: "GET", path: "/openapi.json", role: auth.Viewer, answer: s.openAPI},
 		{method: "GET", path: "/connectors", role: auth.Viewer, answer: s.listConnectors},
 		{method: "POST", path: "/connectors", role: auth.Admin, answer: s.createConnector},
 		{method: "GET", path: "/connectors/{name}", role: auth.Viewer, answer: s.getConnector},

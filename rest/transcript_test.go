@@ -112,6 +112,7 @@ func (e exchange) do(t *testing.T, base string) (shown, whole string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.agree(t, resp.StatusCode, resp.Header.Get("Content-Type"), string(body))
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d\n", resp.StatusCode)
 	for _, name := range shownHeaders {
