@@ -7,7 +7,7 @@
 // [New] makes a [Server] from [Options]; Run serves until its context is done, and
 // Handler is the same without a socket. A [Herder] does the work (*worker.Herder is
 // one); the package only reads requests and writes answers. [Loggers] are the log
-// levels that can be changed at run time. Settings are declared in [ConfigDef].
+// levels that can be changed at run time, [Logs] the newest lines of connectors. Settings are declared in [ConfigDef].
 //
 // routes.go lists every route; a new one is a line there and a function in the file
 // of its resource.

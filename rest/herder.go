@@ -33,6 +33,7 @@ type taskViewer interface {
 	TaskConfigs(name string) ([]worker.TaskInfo, error)
 	Details(name string) ([]worker.TaskDetails, error)
 	Attending(name string) []string
+	Hosts(name string) []string
 }
 
 // changer changes connectors.

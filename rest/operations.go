@@ -104,9 +104,16 @@ func workOperations() map[string]operation {
 	said := map[int]any{200: messageBody{}}
 	replay := map[int]any{200: worker.Replay{}}
 	return map[string]operation{
-		"GET /connectors/{name}/offsets":                  {summary: "Stored offsets", answers: map[int]any{200: offsetsBody{}}},
-		"PATCH /connectors/{name}/offsets":                {summary: "Change offsets of a stopped connector; null resets a partition", body: offsetsBody{}, answers: said},
-		"DELETE /connectors/{name}/offsets":               {summary: "Forget all offsets of a stopped connector", answers: said},
+		"GET /connectors/{name}/offsets":    {summary: "Stored offsets", answers: map[int]any{200: offsetsBody{}}},
+		"PATCH /connectors/{name}/offsets":  {summary: "Change offsets of a stopped connector; null resets a partition", body: offsetsBody{}, answers: said},
+		"DELETE /connectors/{name}/offsets": {summary: "Forget all offsets of a stopped connector", answers: said},
+		"GET /connectors/{name}/logs": {
+			summary: "Newest lines of the log of a connector and its tasks, of all workers; with follow a stream of lines", answers: map[int]any{200: logsBody{}},
+			query: []parameter{
+				{"n", "integer", "most lines, 200 by default"}, {"level", "string", "TRACE, DEBUG, INFO, WARN or ERROR: lines of this level and above"},
+				{"task", "integer", "lines of this task alone"}, {"follow", "boolean", "go on with what comes, as application/x-ndjson"},
+			},
+		},
 		"GET /connectors/{name}/details":                  {summary: "What the tasks show of their work, such as a snapshot's progress", answers: map[int]any{200: detailsBody{}}},
 		"POST /connectors/{name}/signals":                 {summary: "Hand a signal to the tasks of a source", body: signalBody{}, answers: map[int]any{202: messageBody{}}},
 		"POST /connectors/{name}/remedies/{remedy}":       {summary: "Do what the error of a failed connector proposes", answers: said},

@@ -41,6 +41,8 @@ type Options struct {
 	Streams http.Handler
 	// Loggers are the levels behind /admin/loggers; nil: one of the root alone.
 	Loggers *Loggers
+	// Logs are the lines behind /connectors/{name}/logs; nil: there are none.
+	Logs *Logs
 	// Redactor takes known secrets out of messages; nil for none.
 	Redactor *config.Redactor
 	Log      *slog.Logger
@@ -87,6 +89,9 @@ type door struct {
 func New(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Logs == nil {
+		o.Logs = NewLogs()
 	}
 	if o.Loggers == nil {
 		o.Loggers = NewLoggers(slog.LevelInfo)

@@ -325,6 +325,8 @@ func (h *standIn) Details(name string) ([]worker.TaskDetails, error) {
 
 func (h *standIn) Attending(string) []string { return h.attending }
 
+func (h *standIn) Hosts(string) []string { return h.attending }
+
 func (h *standIn) Signal(name string, signal []byte) error {
 	if _, err := h.Connector(name); err != nil {
 		return err

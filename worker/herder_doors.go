@@ -98,6 +98,18 @@ func (h *Herder) Attending(name string) (addresses []string) {
 	return addresses
 }
 
+// Hosts returns the REST interfaces of the other workers that say they run a connector or
+// tasks of it.
+func (h *Herder) Hosts(name string) []string {
+	addresses := h.Attending(name)
+	if r, ok := h.rt.statuses.connector(name); ok && r.WorkerID != h.rt.statuses.workerID {
+		if address := advertised(h.rt.settings, r.WorkerID); !slices.Contains(addresses, address) {
+			addresses = append(addresses, address)
+		}
+	}
+	return addresses
+}
+
 // attends returns when this worker runs the first of a connector's tasks, or nobody is
 // known to, and the error [Elsewhere] when another does.
 func (h *Herder) attends(name string) error {

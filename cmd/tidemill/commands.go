@@ -55,6 +55,7 @@ func (a *app) commands() *cobra.Command {
 		a.workerCommand(),
 		a.streamsCommand(),
 		a.dlqCommand(),
+		a.logsCommand(),
 		a.doctorCommand(),
 		a.verifyCommand(),
 		a.userCommand(),

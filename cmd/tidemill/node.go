@@ -60,7 +60,8 @@ func newNode(o nodeOptions) (*node, error) {
 	}
 	redactor := config.NewRedactor()
 	redactor.AddConfig(o.raw, worker.ConfigDef())
-	loggers := rest.NewLoggers(slog.LevelInfo)
+	loggers, logs := rest.NewLoggers(slog.LevelInfo), rest.NewLogs()
+	kept := logs.Handler(o.log) // The audit log is not for whoever may look at a connector.
 	n := &node{log: loggers.Logger("tidemill", redactor.Handler(o.log))}
 	resolver, err := config.NewResolver(o.raw, redactor)
 	if err != nil {
@@ -87,10 +88,10 @@ func newNode(o nodeOptions) (*node, error) {
 	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	n.plugins = host.New(host.Options{Dirs: splitPaths(resolved["plugin.path"]), Log: loggers.Logger("tidemill.plugins", redactor.Handler(o.log))})
+	n.plugins = host.New(host.Options{Dirs: splitPaths(resolved["plugin.path"]), Log: loggers.Logger("tidemill.plugins", redactor.Handler(kept))})
 	n.worker, err = worker.New(worker.Options{
 		Config: settings, Raw: resolved, Standalone: o.standalone, Connectors: o.connectors, Plugins: plugins(splitPaths(resolved[settingFileDirs])),
-		External: n.plugins.Plugins, Resolve: resolver.Resolve, Log: loggers.Logger("tidemill.worker", redactor.Handler(o.log)), Metrics: metrics, Peers: peers, Version: version, Commit: commit(),
+		External: n.plugins.Plugins, Resolve: resolver.Resolve, Log: loggers.Logger("tidemill.worker", redactor.Handler(kept)), Metrics: metrics, Peers: peers, Version: version, Commit: commit(),
 	})
 	if err != nil {
 		return nil, badInput(err)
@@ -99,7 +100,7 @@ func newNode(o nodeOptions) (*node, error) {
 		return nil, badInput(err)
 	}
 	options := rest.Options{
-		Settings: restSettings, Herder: n.worker.Herder(), Metrics: metricsHandler(metrics), Loggers: loggers, Redactor: redactor, Log: n.log,
+		Settings: restSettings, Herder: n.worker.Herder(), Metrics: metricsHandler(metrics), Loggers: loggers, Logs: logs, Redactor: redactor, Log: n.log,
 	}
 	if n.sql != nil {
 		options.SQL, options.Streams = n.sql, status.Handler(n.sql.applications)
