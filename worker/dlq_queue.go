@@ -26,6 +26,10 @@ type queue struct {
 	ends      map[int32]int64
 	marks     map[int32]*marks
 	left      int64 // Offsets that are still to be read.
+	// at is where a replay goes on that another worker has begun.
+	at map[int32]int64
+	// replay is what is stored of the newest one, as it was last read or written.
+	replay []byte
 }
 
 // marks say which letters of a partition were replayed. They are kept in the topic of the
@@ -141,6 +145,7 @@ func (q *queue) recall(ctx context.Context) error {
 	if err := q.h.rt.offsets.journal.ReadToEnd(ctx); err != nil {
 		return brokerError("kafka.offsets", "the stored marks of the queue cannot be read", err)
 	}
+	q.replay = q.h.rt.offsets.get(q.connector, replayKey())
 	for partition, start := range q.starts {
 		m := &marks{stored: q.h.rt.offsets.get(q.connector, q.key(partition))}
 		q.marks[partition] = m
@@ -170,25 +175,36 @@ func (q *queue) recall(ctx context.Context) error {
 	return nil
 }
 
-// store writes the marks of some partitions, and fails if somebody else has since they were
-// last read: two replays at once would put the same letters.
-func (q *queue) store(ctx context.Context, partitions map[int32]bool) error {
+// store writes the marks of some partitions, and how far the replay has come unless that is
+// nil. It fails if somebody else has since they were last read: two replays at once would
+// put the same letters.
+func (q *queue) store(ctx context.Context, partitions map[int32]bool, replay []byte) error {
 	if err := q.h.rt.offsets.journal.ReadToEnd(ctx); err != nil {
 		return brokerError("kafka.offsets", "the stored marks of the queue cannot be read", err)
 	}
 	changes := map[connect.SourcePartition][]byte{}
+	same := string(q.h.rt.offsets.get(q.connector, replayKey())) == string(q.replay)
 	for partition := range partitions {
 		m, key := q.marks[partition], q.key(partition)
-		if now := q.h.rt.offsets.get(q.connector, key); string(now) != string(m.stored) {
-			return &connect.Error{
-				Code: "dlq.concurrent", Place: q.topic, Message: "another replay works on the same queue, and this one ends", Mend: "look at the other one, on the leader of the group",
-			}
+		same = same && string(q.h.rt.offsets.get(q.connector, key)) == string(m.stored)
+		changes[key] = appendJSON(nil, storedMarks{TopicID: q.id, Replayed: m.replayed.String(), Unsure: m.unsure.String()})
+	}
+	if !same {
+		return &connect.Error{
+			Code: "dlq.concurrent", Place: q.topic, Message: "another replay works on the same queue, and this one ends", Mend: "look at the other one, on the leader of the group",
 		}
-		m.stored = appendJSON(nil, storedMarks{TopicID: q.id, Replayed: m.replayed.String(), Unsure: m.unsure.String()})
-		changes[key] = m.stored
+	}
+	if replay != nil {
+		changes[replayKey()] = replay
 	}
 	if err := q.h.rt.offsets.alter(ctx, q.connector, changes); err != nil {
 		return brokerError("kafka.offsets", "the marks of the queue cannot be stored", err)
+	}
+	for partition := range partitions {
+		q.marks[partition].stored = changes[q.key(partition)]
+	}
+	if replay != nil {
+		q.replay = replay
 	}
 	return nil
 }
@@ -220,6 +236,7 @@ func (q *queue) begins(of *LetterQuery) map[int32]int64 {
 		if of.From != nil {
 			start = max(start, *of.From)
 		}
+		start = max(start, q.at[partition])
 		end := q.ends[partition]
 		if of.To != nil {
 			end = min(end, *of.To+1)

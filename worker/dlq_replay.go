@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
@@ -34,6 +35,8 @@ type Replay struct {
 	Duplicates int `json:"duplicates"`
 	Unsure     int `json:"unsure"`
 	Stranger   int `json:"no_context"`
+	// Resumed is how often a worker has gone on with it after the one before was lost.
+	Resumed int `json:"resumed,omitempty"`
 	// Waiting is why it waits before it tries again; empty when it does not.
 	Waiting string `json:"waiting,omitempty"`
 	Error   string `json:"error,omitempty"`
@@ -51,13 +54,15 @@ const failuresShown = 20
 // Nothing is lost or written twice in silence. Before a batch is put its letters are stored
 // as unsure, and when the connector has said that it is written, as replayed. What was being
 // put when a worker was lost stays unsure: the next replay takes it again, and counts it as
-// repeated. Letters that fail again stay pending.
+// repeated. Letters that fail again stay pending. Behind each batch it is stored where the
+// replay is, and the next leader of the group goes on there.
 type replay struct {
 	h      *Herder
 	q      *queue
 	query  LetterQuery
 	cancel context.CancelFunc
 	done   chan struct{}
+	halted atomic.Bool // Somebody has asked for its end.
 
 	mu    sync.Mutex // Guards state.
 	state Replay
@@ -67,6 +72,7 @@ type replay struct {
 	batch   []*Letter
 	bytes   int
 	origins map[connect.TopicPartition]*spans // Of what was replayed by this replay.
+	at      map[int32]int64                   // Behind the last letter that was taken in, of each partition.
 	inARow  int                               // Letters that the plugin refused one after the other.
 }
 
@@ -98,6 +104,11 @@ func (r *replay) now() Replay {
 func (r *replay) run(ctx context.Context) {
 	defer close(r.done)
 	err := guard("replay", func() error { return r.work(ctx) })
+	if left(err) || ctx.Err() != nil && !r.halted.Load() {
+		r.h.rt.log.Info("a replay of dead letters is left to whoever leads the group", "connector", r.q.connector, "worker", r.h.rt.statuses.workerID, "error", err)
+		r.h.leave(r) // Whoever leads the group goes on with it.
+		return
+	}
 	ended := time.Now().UTC().Truncate(time.Millisecond)
 	r.update(func(s *Replay) {
 		s.Ended, s.Waiting = &ended, ""
@@ -110,6 +121,9 @@ func (r *replay) run(ctx context.Context) {
 			s.State, s.Left = "done", 0
 		}
 	})
+	if err := r.save(nil, true); err != nil {
+		r.h.rt.log.Warn("the end of a replay could not be stored", "connector", r.q.connector, "error", err)
+	}
 	s := r.now()
 	r.h.rt.log.Info("a replay of dead letters ended", "connector", r.q.connector, "state", s.State, "dry_run", s.DryRun,
 		"replayed", s.Replayed, "failed", s.Failed, "error", s.Error)
@@ -139,6 +153,13 @@ func (r *replay) take(ctx context.Context, l *Letter) error {
 		}
 		return errEnough
 	}
+	again := l.Origin != nil && slices.ContainsFunc(r.batch, func(b *Letter) bool { return *b.Origin == *l.Origin })
+	if again {
+		if err := r.flush(ctx); err != nil {
+			return err
+		}
+	}
+	r.at[l.Partition] = l.Offset + 1
 	r.update(func(s *Replay) {
 		s.Chosen++
 		switch l.State {
@@ -150,12 +171,6 @@ func (r *replay) take(ctx context.Context, l *Letter) error {
 	})
 	if l.State == letterStranger {
 		return nil
-	}
-	again := slices.ContainsFunc(r.batch, func(b *Letter) bool { return *b.Origin == *l.Origin })
-	if again {
-		if err := r.flush(ctx); err != nil {
-			return err
-		}
 	}
 	if r.origin(l).has(l.Origin.Offset) {
 		// A sink that was killed reads, and refuses, some records twice.
@@ -183,8 +198,7 @@ func (r *replay) origin(l *Letter) *spans {
 	return r.origins[tp]
 }
 
-// flush replays the letters gathered. When the plugin refuses them together, they are put
-// one by one, after each refusal into a task that is made anew.
+// flush replays the letters gathered, and stores how far it has come.
 func (r *replay) flush(ctx context.Context) error {
 	letters := r.batch
 	r.batch, r.bytes = nil, 0
@@ -206,29 +220,37 @@ func (r *replay) flush(ctx context.Context) error {
 		r.update(func(s *Replay) { s.Replayed += len(b.letters) })
 		return nil
 	}
-	if err := r.settle(b.dropped, (*marks).written); err != nil || len(b.letters) == 0 {
+	if err := r.settle(b.dropped, (*marks).written); err != nil {
 		return err
 	}
-	err := r.put(ctx, b)
-	if err == nil || !isolable(err) {
-		return err
-	}
-	for i := range b.letters {
-		if err := r.sink.renew(ctx); err != nil {
-			return err
-		}
-		if err := r.single(ctx, b.part(i)); err != nil {
+	if len(b.letters) > 0 {
+		if err := r.split(ctx, b); err != nil {
 			return err
 		}
 	}
-	return nil
+	return r.save(nil, true)
 }
 
-// single puts a letter that was refused together with others.
-func (r *replay) single(ctx context.Context, b *replayed) error {
+// split puts letters. When the plugin refuses them together, each half is put by itself,
+// into a task that is made anew, and so on: one letter that is refused holds up no other.
+func (r *replay) split(ctx context.Context, b *replayed) error {
 	err := r.put(ctx, b)
 	if err == nil || !isolable(err) {
 		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err() // It may have failed for that, and what it has written is not known.
+	}
+	if n := len(b.letters); n > 1 {
+		for _, half := range []*replayed{b.part(0, n/2), b.part(n/2, n)} {
+			if err := r.sink.renew(ctx); err != nil {
+				return err
+			}
+			if err := r.split(ctx, half); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	r.fail(b.letters[0], err)
 	if err := r.settle(b.letters, (*marks).refused); err != nil {
@@ -261,7 +283,7 @@ func (r *replay) allowed() error {
 	case !r.h.leads():
 		return &replayEnds{&connect.Error{
 			Code: "dlq.moved", Class: connect.ClassRetriable, Place: r.q.connector,
-			Message: "another worker leads the group now, and replays are for it to do", Mend: "start the replay again",
+			Message: "another worker leads the group now, and goes on with the replay",
 		}}
 	}
 	return nil
@@ -269,17 +291,32 @@ func (r *replay) allowed() error {
 
 // settle stores what has become of letters. A replay that is stopped stores it as well.
 func (r *replay) settle(letters []*Letter, change func(m *marks, offset int64)) error {
-	if r.query.DryRun || len(letters) == 0 {
+	if len(letters) == 0 {
 		return nil
 	}
 	changed := map[int32]bool{}
 	for _, l := range letters {
-		change(r.q.marks[l.Partition], l.Offset)
+		if !r.query.DryRun {
+			change(r.q.marks[l.Partition], l.Offset)
+		}
 		changed[l.Partition] = true
+	}
+	return r.save(changed, false)
+}
+
+// save stores the marks of partitions, and then where the replay is when all that it has
+// taken in is settled.
+func (r *replay) save(partitions map[int32]bool, settled bool) error {
+	if r.query.DryRun {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), settleLimit)
 	defer cancel()
-	if err := r.q.store(ctx, changed); err != nil {
+	err := r.q.store(ctx, partitions, nil)
+	if err == nil && settled {
+		err = r.q.store(ctx, nil, appendJSON(nil, storedReplay{TopicID: r.q.id, Query: r.query, At: r.at, Behind: r.q.replayedBehind(r.at), Replay: r.now()}))
+	}
+	if err != nil {
 		return &replayEnds{err}
 	}
 	return nil

@@ -41,9 +41,9 @@ type replayed struct {
 	answers map[connect.TopicPartition]int64
 }
 
-// part is one of the letters by itself.
-func (b *replayed) part(i int) *replayed {
-	return &replayed{letters: b.letters[i : i+1], records: b.records[i : i+1], errant: make([]error, 1)}
+// part is some of the letters by themselves.
+func (b *replayed) part(from, to int) *replayed {
+	return &replayed{letters: b.letters[from:to], records: b.records[from:to], errant: make([]error, to-from)}
 }
 
 // answered tells whether the plugin says that a record is written.

@@ -81,6 +81,14 @@ func (s spans) firstOutside(from int64) int64 {
 	return from
 }
 
+// count returns how many offsets from one on are in the set.
+func (s spans) count(from int64) (n int64) {
+	for _, r := range s {
+		n += max(0, r.to-max(r.from, from))
+	}
+	return n
+}
+
 // String writes the set as 1-5,7: ranges with both their ends.
 func (s spans) String() string {
 	var b strings.Builder

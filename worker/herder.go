@@ -46,13 +46,14 @@ type Herder struct {
 	ending  sync.WaitGroup  // The units that run.
 	// restarts are those asked for in the topic since the worker is ready.
 	restarts map[string]RestartOptions
-	replays  map[string]*replay // The newest of each connector.
+	replays  map[string]*replay // The newest of each connector that this worker has made.
+	resuming chan struct{}      // There may be replays to go on with.
 }
 
 func newHerder(o Options, rt *runtime) *Herder {
 	return &Herder{
 		rt: rt, options: o, state: newConfigState(), units: map[string]*unit{}, behind: map[string]bool{}, moved: make(chan struct{}),
-		changed: make(chan struct{}, 1), writing: make(chan struct{}, 1), halts: map[string]*halt{}, restarts: map[string]RestartOptions{}, replays: map[string]*replay{},
+		changed: make(chan struct{}, 1), writing: make(chan struct{}, 1), halts: map[string]*halt{}, restarts: map[string]RestartOptions{}, replays: map[string]*replay{}, resuming: make(chan struct{}, 1),
 	}
 }
 

@@ -53,71 +53,73 @@ func (h *Herder) StartReplay(ctx context.Context, name string, query LetterQuery
 	if err != nil {
 		return Replay{}, err
 	}
-	if q.desired.target != Started {
-		return Replay{}, notStarted(name, q.desired.target)
+	if err := q.takes(); err != nil {
+		return Replay{}, err
 	}
-	if len(q.desired.tasks) == 0 {
-		return Replay{}, &connect.Error{Code: "request.conflict", Class: connect.ClassRetriable, Place: name, Message: "Connector " + name + " has no tasks", Mend: "wait until it runs; its status tells why it does not"}
-	}
-	r := &replay{
-		h: h, q: q, query: query, done: make(chan struct{}), origins: map[connect.TopicPartition]*spans{},
-		state: Replay{Connector: name, Topic: q.topic, State: "running", DryRun: query.DryRun, Started: time.Now().UTC().Truncate(time.Millisecond)},
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.running == nil {
-		return Replay{}, starting()
-	}
-	if former := h.replays[name]; former != nil {
-		select {
-		case <-former.done:
-		default:
-			return Replay{}, &connect.Error{Code: "request.conflict", Class: connect.ClassRetriable, Place: name, Message: "Letters of connector " + name + " are being replayed", Mend: "wait for its end, or stop it with DELETE /connectors/" + name + "/dlq/replay"}
-		}
-	}
-	var running context.Context
-	running, r.cancel = context.WithCancel(h.running)
-	h.replays[name] = r
-	h.ending.Go(func() {
-		defer r.cancel()
-		r.run(running)
-	})
-	return r.now(), nil
-}
-
-// ReplayOf returns how far the newest replay of a connector's letters has come. It fails
-// with "dlq.no_replay" when there has been none since the leader of the group has led it.
-func (h *Herder) ReplayOf(ctx context.Context, name string) (Replay, error) {
-	r, err := h.replayOf(ctx, name)
+	now := Replay{Connector: name, Topic: q.topic, State: "running", DryRun: query.DryRun, Started: time.Now().UTC().Truncate(time.Millisecond)}
+	r := newReplay(q, query, map[int32]int64{}, now)
+	unlock, err := h.lock(ctx) // So that there is one at a time.
 	if err != nil {
 		return Replay{}, err
 	}
+	defer unlock()
+	if h.replaying(name, storedAs(q.replay).Replay.State == "running") {
+		return Replay{}, &connect.Error{Code: "request.conflict", Class: connect.ClassRetriable, Place: name, Message: "Letters of connector " + name + " are being replayed", Mend: "wait for its end, or stop it with DELETE /connectors/" + name + "/dlq/replay"}
+	}
+	if err := r.save(nil, true); err != nil {
+		return Replay{}, err
+	}
+	return now, h.begin(r)
+}
+
+// ReplayOf returns how far the newest replay of a connector's letters has come. It fails
+// with "dlq.no_replay" when there has been none.
+func (h *Herder) ReplayOf(ctx context.Context, name string) (Replay, error) {
+	r, stored, err := h.replayOf(ctx, name)
+	if err != nil || r == nil {
+		return stored, err
+	}
 	return r.now(), nil
 }
 
-func (h *Herder) replayOf(ctx context.Context, name string) (*replay, error) {
+// replayOf returns a replay that this worker has made, or what is stored of another.
+func (h *Herder) replayOf(ctx context.Context, name string) (*replay, Replay, error) {
 	if err := h.mayChange(ctx); err != nil {
-		return nil, err
+		return nil, Replay{}, err
 	}
 	h.mu.Lock()
 	r, there := h.replays[name], h.state.connectors[name] != nil
 	h.mu.Unlock()
-	switch {
-	case !there:
-		return nil, notFound(name)
-	case r == nil:
-		return nil, &connect.Error{Code: "dlq.no_replay", Place: name, Message: "No letters of connector " + name + " have been replayed since this worker leads its group", Mend: "the states of the letters tell what was replayed before: GET /connectors/" + name + "/dlq?state=all"}
+	if !there {
+		return nil, Replay{}, notFound(name)
 	}
-	return r, nil
+	if r != nil {
+		return r, Replay{}, nil
+	}
+	if err := h.rt.offsets.journal.ReadToEnd(ctx); err != nil {
+		return nil, Replay{}, brokerError("kafka.offsets", "what is stored of replays cannot be read", err)
+	}
+	stored := storedAs(h.rt.offsets.get(name, replayKey())).Replay
+	if stored.State == "" {
+		return nil, Replay{}, &connect.Error{Code: "dlq.no_replay", Place: name, Message: "No letters of connector " + name + " have been replayed"}
+	}
+	return nil, stored, nil
 }
 
 // StopReplay ends a replay that runs, after the letters in hand, and returns how far it has
 // come.
 func (h *Herder) StopReplay(ctx context.Context, name string) (Replay, error) {
-	r, err := h.replayOf(ctx, name)
+	r, stored, err := h.replayOf(ctx, name)
 	if err != nil {
 		return Replay{}, err
 	}
+	if r == nil && stored.State == "running" {
+		return Replay{}, &connect.Error{Code: "request.conflict", Class: connect.ClassRetriable, Place: name, Message: "The replay of connector " + name + " is being taken over from another worker", Mend: "ask again"}
+	}
+	if r == nil {
+		return stored, nil
+	}
+	r.halted.Store(true)
 	r.cancel()
 	select {
 	case <-r.done:

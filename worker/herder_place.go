@@ -49,6 +49,7 @@ func (h *Herder) take(_ context.Context, s fleet.State) {
 	close(h.moved)
 	h.moved = make(chan struct{})
 	nudge(h.changed)
+	nudge(h.resuming)
 }
 
 // holds tells whether this worker is to run a task.

@@ -20,7 +20,7 @@ import (
 func (l *lab) more(o *Options) {
 	str := func(name string) connect.ConfigKey { return connect.ConfigKey{Name: name, Type: connect.TypeString} }
 	o.Plugins.Sinks = append(o.Plugins.Sinks, connect.Plugin[connect.SinkConnector]{
-		Class: "org.example.HoldingSinkConnector", Config: connect.NewConfigDef(str("trouble"), str("hold"), str("refuse"), str("away")),
+		Class: "org.example.HoldingSinkConnector", Config: connect.NewConfigDef(str("trouble"), str("hold"), str("refuse"), str("away"), str("stall")),
 		New: func() connect.SinkConnector { return &holdingSink{keeping{l: l}} },
 	})
 	o.Plugins.Sources = append(o.Plugins.Sources, connect.Plugin[connect.SourceConnector]{
@@ -120,6 +120,13 @@ func (t *holdingTask) Put(ctx context.Context, records []connect.SinkRecord) err
 	for i := range records {
 		if refuse := t.env.Config["refuse"]; refuse != "" && strings.HasPrefix(records[i].Value.Str(), refuse) && !t.l.allowed(refuse) {
 			return &connect.Error{Code: "test.refused", Message: "it does not take " + records[i].Value.Str()}
+		}
+	}
+	for i := range records {
+		if stall := t.env.Config["stall"]; t.env.Replays && stall != "" && records[i].Value.Str() == stall && !t.l.allowed("stall") {
+			t.l.note("stalled " + stall)
+			<-ctx.Done()
+			return ctx.Err()
 		}
 	}
 	if t.env.Replays && t.env.Config["away"] != "" && !t.l.allowed("target") {

@@ -132,6 +132,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.rt.log.Info("worker is ready", "worker", w.rt.statuses.workerID, "connectors", len(w.herder.Connectors()), "took", time.Since(began).Round(time.Millisecond))
 	var running, belonging errgroup.Group
 	running.Go(func() error { return w.herder.run(working) })
+	running.Go(func() error {
+		w.herder.keepReplays(working)
+		return nil
+	})
 	// The place in the group is given up when everything has stopped.
 	staying, leave := context.WithCancel(storing)
 	defer leave()

@@ -258,6 +258,10 @@ func (m *Member) round(ctx context.Context) error {
 		return err
 	}
 	assigned, err := m.sync(ctx, joined, p)
+	if p.leads && !joined.SkipAssignment && assigned.Leader != joined.MemberID {
+		// Another member was told so too, and what that one has divided holds.
+		p = plan{protocol: p.protocol}
+	}
 	if err == nil && !p.leads {
 		err = m.vet(ctx, assigned.Leader)
 	}
