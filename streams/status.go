@@ -30,6 +30,9 @@ func (e *Engine) Status(ctx context.Context, id string) (*status.Application, er
 	if a.ExactlyOnce {
 		out.Guarantee = "exactly_once_v2"
 	}
+	if a.Transactions != nil {
+		out.Epochs = a.metrics.Transactions.status()
+	}
 	all := a.board.all()
 	slices.SortFunc(all, func(x, y *taskFigures) int { return x.id.compare(y.id) })
 	ends := e.ends(ctx, all)

@@ -1,6 +1,10 @@
 package streams
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/tidemill/tidemill/streams/status"
+)
 
 // transactionMetrics are the figures of an application in transaction mode, in the
 // process that does its work; elsewhere they stand still.
@@ -24,6 +28,15 @@ type transactionMetrics struct {
 	// far the application is behind.
 	LSN, NewestLSN atomic.Uint64
 	Waiting        atomic.Int64
+}
+
+// status is what of the figures others are told.
+func (m *transactionMetrics) status() *status.Epochs {
+	return &status.Epochs{
+		Committed: m.Committed.Load(), HeldRecords: m.HeldRecords.Load(), HeldBytes: m.HeldBytes.Load(),
+		SpilledBytes: m.SpilledBytes.Load(), SpilledRecords: m.Spilled.Load(), StagedBytes: m.StagedBytes.Load(), PeakBytes: m.PeakBytes.Load(),
+		LSN: m.LSN.Load(), NewestLSN: m.NewestLSN.Load(), Waiting: m.Waiting.Load(),
+	}
 }
 
 // measure brings the figures up to date.

@@ -42,6 +42,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		c.client(e, a)
 		thread := e.With("thread_id", id+"-"+a.Instance+"-StreamThread-1")
 		c.thread(thread, a)
+		epochs(thread, a.Epochs)
 		for i := range a.Tasks {
 			task(thread, a, &a.Tasks[i])
 		}
@@ -125,6 +126,24 @@ func (c *Collector) thread(e emit.Emitter, a *status.Application) {
 		e.With("stage", stage).Count(own+"faults_total", "Records at fault.", n)
 	}
 	e.Count(own+"dead_letters_total", "Records written to the dead letter topic.", t.DeadLetters)
+}
+
+// epochs sends the figures of transaction mode, if the application is in it.
+func epochs(e emit.Emitter, f *status.Epochs) {
+	if f == nil {
+		return
+	}
+	const own = "tidemill_streams_transactions_"
+	e.Count(own+"committed_total", "Transactions of the database that were taken in and committed.", f.Committed)
+	e.Gauge(own+"waiting", "Transactions that have ended and of which not all has come.", float64(f.Waiting))
+	e.Gauge(own+"held_records", "Records that wait until their transaction is there whole.", float64(f.HeldRecords))
+	e.Gauge(own+"held_bytes", "Bytes of memory of the records that wait.", float64(f.HeldBytes))
+	e.Gauge(own+"spilled_bytes", "Bytes of disk of the records that wait.", float64(f.SpilledBytes))
+	e.Count(own+"spilled_records_total", "Records that went to the disk to wait there.", f.SpilledRecords)
+	e.Count(own+"staged_bytes_total", "Bytes of changes that went to the disk before their commit.", f.StagedBytes)
+	e.Gauge(own+"peak_bytes", "Highest number of bytes of memory of the changes of one commit.", float64(f.PeakBytes))
+	e.Gauge(own+"lsn", "Position in the log of the database that the stores are true for.", float64(f.LSN))
+	e.Gauge(own+"newest_lsn", "Position of the newest transaction that is known to have ended.", float64(f.NewestLSN))
 }
 
 func task(e emit.Emitter, a *status.Application, t *status.Task) {

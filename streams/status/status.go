@@ -18,6 +18,8 @@ type Application struct {
 	// transactions of the source are kept together.
 	Guarantee    string `json:"processingGuarantee"`
 	Transactions bool   `json:"transactions,omitempty"`
+	// Epochs are the figures of transaction mode; nil outside of it.
+	Epochs *Epochs `json:"epochs,omitempty"`
 	// CountsOperators tells that tasks have Operators.
 	CountsOperators bool      `json:"countsOperators,omitempty"`
 	Tasks           []Task    `json:"tasks"`
@@ -26,6 +28,28 @@ type Application struct {
 	// Disk is the state directory, which the applications of a process share; nil when
 	// state is kept in memory.
 	Disk *Disk `json:"disk,omitempty"`
+}
+
+// Epochs are the figures of an application in transaction mode. In a process that stands by
+// they stand still.
+type Epochs struct {
+	// Committed is how many transactions of the database were taken in and committed.
+	Committed int64 `json:"committed"`
+	// HeldRecords wait until their transaction is there whole, in HeldBytes of memory and
+	// SpilledBytes of disk; SpilledRecords is how many have ever gone to the disk.
+	HeldRecords    int64 `json:"heldRecords"`
+	HeldBytes      int64 `json:"heldBytes"`
+	SpilledBytes   int64 `json:"spilledBytes"`
+	SpilledRecords int64 `json:"spilledRecords"`
+	// StagedBytes is how many bytes of changes have ever gone to the disk before their
+	// commit, and PeakBytes the most that those of one commit took in memory.
+	StagedBytes int64 `json:"stagedBytes"`
+	PeakBytes   int64 `json:"peakBytes"`
+	// LSN is the position that the stores are true for, and NewestLSN that of the newest
+	// transaction that has ended. Of Waiting transactions that have, not all has come.
+	LSN       uint64 `json:"lsn"`
+	NewestLSN uint64 `json:"newestLsn"`
+	Waiting   int64  `json:"waiting"`
 }
 
 // Lag is how many records all tasks here have not processed yet.
