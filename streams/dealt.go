@@ -38,7 +38,7 @@ func (n *node) otherKeys() bool {
 	}
 	// An operator that looks rows of a table up lies as that one does.
 	for _, s := range n.stores {
-		if s.owner != nil && s.owner != n && s.owner.otherKeys() {
+		if s.owner != nil && s.owner != n && !s.global && s.owner.otherKeys() {
 			return true
 		}
 	}

@@ -116,12 +116,13 @@
 //
 // It costs this: one process of the application has all partitions and does all the
 // work, with what would be in repartition topics, and alone answers for the stores,
-// while the others stand by; where a stream meets a table, each transaction is a
-// commit of its own.
-// Tables are read with [CDC] and kept. Operators of which it is not known that they give
-// only what is true at the end of a transaction are refused: windows that are passed on as
-// they close and not with UntilClosed, joins of two streams and with a global table, and
-// Process. Tables are joined in every way, by foreign key too. The source is one, with provide.transaction.metadata and
+// while the others stand by; where a stream meets a table or another stream, each
+// transaction is a commit of its own.
+// Tables are read with [CDC] and kept, and so are global ones, with [CDC.Global].
+// Operators of which it is not known that they give only what is true at the end of a
+// transaction are refused: windows that are passed on as they close and not with
+// UntilClosed, and Process. Tables are joined in every way, by foreign key too, and so are
+// streams. The source is one, with provide.transaction.metadata and
 // transaction.metadata.snapshot, its transaction topic has one partition, no transform
 // drops events, and the topics are kept for as long as an application may have to read
 // them, from their beginning or from a later snapshot on, without compaction. What is

@@ -76,7 +76,7 @@ func newEpochs(env *taskEnv, t *Topology, s *txn.Source, plan *partitionPlan) (*
 		}
 	}
 	for _, n := range t.nodes {
-		e.single = e.single || n.op == "join"
+		e.single = e.single || single[n.op]
 	}
 	e.gate = txn.NewGate[*kgo.Record](s, parts)
 	var err error

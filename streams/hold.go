@@ -107,7 +107,7 @@ func (h *hold[K, V]) bounded() error {
 	}
 	mend := "give the engine a directory, or raise MaxBytes of the transactions' Source"
 	if h.t.env.stage != nil {
-		mend = "give join.StreamTable the Serde of the stream's values, with which they go to the disk, or raise MaxBytes of the transactions' Source"
+		mend = "raise MaxBytes of the transactions' Source, or give join.StreamTable the Serde of the stream's values, with which they go to the disk; those that wait for a global table do not"
 	}
 	return &connect.Error{
 		Code: "streams.transaction.size", Class: connect.ClassFatal, Place: "operator " + h.node + ", the transaction at " + h.t.env.epochs.at.String(),

@@ -62,8 +62,9 @@ func (n *node) requireOld() {
 type storeSpec struct {
 	name   string
 	cached bool
-	owner  *node  // nil for a global table, which reads topic by itself
-	topic  string // of a global table
+	owner  *node  // nil for a global table that reads topic by itself
+	topic  string // of such a one
+	global bool   // operators of all tasks read it, whichever task a row is in
 	layout state.Spec
 }
 

@@ -68,6 +68,32 @@ func viewRows[K, V any](t *task, spec *storeSpec, key serde.Serde[K], value serd
 	}
 }
 
+// everyRow reads a global table of change events, of which other tasks have a part each.
+func everyRow[K, V any](t *task, spec *storeSpec, key serde.Serde[K], value serde.Serde[V]) *rowStore[K, V] {
+	st := &taskStore{spec: spec, changelog: changelogName(t.env.app, spec.name), prefix: spec.layout.Prefix()}
+	return &rowStore[K, V]{
+		t: t, st: st, kbuf: make([]byte, st.prefix, 64),
+		key: serde.Bind(key, st.changelog, true), value: serde.Bind(value, st.changelog, false),
+	}
+}
+
+// find reads the bytes of a row to gbuf.
+func (s *rowStore[K, V]) find(key []byte) (found bool, err error) {
+	if s.st.cache != nil {
+		s.gbuf, found, err = s.st.cache.Get(s.gbuf[:0], key)
+		return found, err
+	}
+	e, spec := s.t.env.epochs, s.st.spec
+	if e == nil {
+		return false, recordsGlobal(spec)
+	}
+	// Which partition a row is in is up to those who write the topic.
+	for p := int32(0); !found && err == nil && int(p) < e.counts[spec.owner.sub]; p++ {
+		s.gbuf, found, err = e.tasks[taskID{spec.owner.sub, p}].stores[spec].cache.Get(s.gbuf[:0], key)
+	}
+	return found, err
+}
+
 // encodeKey returns the key's bytes in the store, valid until the next call.
 func (s *rowStore[K, V]) encodeKey(k K) (key []byte, err error) {
 	if key, err = s.key.Append(s.kbuf[:s.st.prefix], k); err != nil {
@@ -82,7 +108,7 @@ func (s *rowStore[K, V]) encodeKey(k K) (key []byte, err error) {
 
 // load reads the row of an encoded key.
 func (s *rowStore[K, V]) load(key []byte) (v V, ms int64, found bool, err error) {
-	s.gbuf, found, err = s.st.cache.Get(s.gbuf[:0], key)
+	found, err = s.find(key)
 	if err != nil || !found {
 		return v, 0, false, ofState(err)
 	}

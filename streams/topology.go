@@ -52,7 +52,7 @@ func newTopology(nodes []*node, globals []*storeSpec) *Topology {
 			union(n, p)
 		}
 		for _, s := range n.stores {
-			if s.owner != nil {
+			if s.owner != nil && !s.global {
 				union(n, s.owner)
 			}
 		}

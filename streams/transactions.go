@@ -14,17 +14,23 @@ var settling = map[string]bool{
 	"merge": true, "peek": true, "foreach": true, "branch": true, "branched": true, "changes": true, "tostream": true,
 	"groupby": true, "table": true, "keep": true, "aggregate": true, "tablejoin": true, "join": true,
 	"subscribe": true, "publish": true, "foreignkey": true, "cogroup": true, "window": true, "suppress": true,
+	"streamjoin": true, "globaljoin": true,
 }
+
+// single are those of them whose results are of one transaction alone, which is then a
+// commit of its own: what of a table or of another stream a record meets is as of its
+// transaction, and not of a later one that is there too.
+var single = map[string]bool{"join": true, "globaljoin": true, "streamjoin": true}
 
 // quiet are those of them whose stores nobody hears about: they are written to when
 // everything that is read beside them is as of the transaction, or keep what is passed on
 // at commits.
-var quiet = map[string]bool{"publish": true, "suppress": true}
+var quiet = map[string]bool{"publish": true, "suppress": true, "streamjoin": true}
 
 // checkTransactions refuses what transaction mode cannot do.
 func checkTransactions(a *App) error {
 	if a.Transactions == nil {
-		return nil
+		return checkRecords(a.Topology)
 	}
 	var faults connect.Errors
 	fault := func(code, place, message, mend string) {
@@ -45,8 +51,8 @@ func checkTransactions(a *App) error {
 	if a.OnFault != nil {
 		fault("streams.transaction.fault", a.ID, "a state of the database without a record that is at fault is one that it never had", "leave App.OnFault out")
 	}
-	if len(a.Topology.globals) > 0 {
-		fault("streams.transaction.operator", a.Topology.globals[0].name, "a global table follows its topic by itself, and not by transactions", "join with a table")
+	for _, g := range a.Topology.globals {
+		fault("streams.transaction.operator", g.name, "the global table follows its topic by itself, and not by transactions", "read a captured topic with CDC.Global, or join with a table")
 	}
 	for _, n := range a.Topology.nodes {
 		checkSettling(n, fault)
@@ -55,6 +61,26 @@ func checkTransactions(a *App) error {
 		checkCaptured(a, fault)
 	}
 	return faults.OrNil()
+}
+
+// checkRecords refuses what can be done in transaction mode alone.
+func checkRecords(t *Topology) error {
+	for _, n := range t.nodes {
+		for _, s := range n.stores {
+			if s.global && s.owner == n {
+				return recordsGlobal(s)
+			}
+		}
+	}
+	return nil
+}
+
+func recordsGlobal(s *storeSpec) error {
+	return &connect.Error{
+		Code: "streams.global.records", Class: connect.ClassConfig, Place: s.name,
+		Message: "a global table of change events is read in transaction mode alone, where one process has all partitions",
+		Mend:    "set App.Transactions, or read a topic of rows with GlobalFrom",
+	}
 }
 
 // checkSettling refuses operators whose results may show the inside of a transaction.

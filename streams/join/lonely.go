@@ -79,18 +79,33 @@ func (n *streamJoin[K, V, W, R]) leastReach() int64 {
 	return least
 }
 
-// sendDue sends the results alone of records whose windows have closed. Their headers
-// are those of the record that moved time on.
-func (n *streamJoin[K, V, W, R]) sendDue(r *streams.Record[K, fact[V, W]]) error {
-	l := &n.lonely
-	if l.oldest == math.MaxInt64 || l.oldest+l.least >= n.time {
-		return nil
-	}
-	now := n.c.Now()
-	if now.Before(l.again) {
+// sendDue sends the results alone of records whose windows have closed, if it is time to
+// look for some. Their headers are those of the record that moved time on.
+func (n *streamJoin[K, V, W, R]) sendDue(headers []streams.Header) error {
+	l, now := &n.lonely, n.c.Now()
+	if !n.anyDue() || now.Before(l.again) {
 		return nil
 	}
 	l.again = now.Add(lonelyPause)
+	return n.sendAlone(headers)
+}
+
+// settle does so at the end of a transaction, which moves time on for those after it.
+func (n *streamJoin[K, V, W, R]) settle() (err error) {
+	if _, n.time, _ = n.c.EpochTime(); n.anyDue() {
+		err = n.sendAlone(nil)
+	}
+	n.time, n.first = -1, n.next // Time is known to all operators together.
+	return err
+}
+
+// anyDue tells whether the window of a record that is alone may have closed.
+func (n *streamJoin[K, V, W, R]) anyDue() bool {
+	return n.lonely.oldest != math.MaxInt64 && n.lonely.oldest+n.lonely.least < n.time
+}
+
+func (n *streamJoin[K, V, W, R]) sendAlone(headers []streams.Header) error {
+	l := &n.lonely
 	end := n.time - l.least // What is not older is not due.
 	l.oldest = end
 	span := state.Range{Lo: make([]byte, 8), Hi: binary.BigEndian.AppendUint64(nil, uint64(end))}
@@ -100,7 +115,7 @@ func (n *streamJoin[K, V, W, R]) sendDue(r *streams.Record[K, fact[V, W]]) error
 			return err
 		}
 		for _, x := range l.due {
-			if err := n.leave(r, x); err != nil {
+			if err := n.leave(headers, x); err != nil {
 				return err
 			}
 		}
@@ -133,7 +148,7 @@ func (n *streamJoin[K, V, W, R]) collect(span *state.Range) (more bool, err erro
 }
 
 // leave removes a record and sends its result.
-func (n *streamJoin[K, V, W, R]) leave(r *streams.Record[K, fact[V, W]], x leaver) (err error) {
+func (n *streamJoin[K, V, W, R]) leave(headers []streams.Header, x leaver) (err error) {
 	var p Pair[V, W]
 	if x.key[8] == 0 {
 		p.HasRight = true
@@ -145,7 +160,7 @@ func (n *streamJoin[K, V, W, R]) leave(r *streams.Record[K, fact[V, W]], x leave
 	if err != nil {
 		return err
 	}
-	n.out = streams.Record[K, R]{Time: int64(binary.BigEndian.Uint64(x.key)), Headers: r.Headers}
+	n.out = streams.Record[K, R]{Time: int64(binary.BigEndian.Uint64(x.key)), Headers: headers}
 	if n.out.Key, err = n.key.Decode(x.key[lonelyHead : len(x.key)-lonelyTail]); err != nil {
 		return err
 	}

@@ -39,6 +39,10 @@ type streamJoin[K, V, W, R any] struct {
 	// next is the number of the next record: those of one key and one moment are told
 	// apart by it.
 	next uint32
+	// inEpochs says that it is in transaction mode, where time is that of the transactions
+	// before, and first is the number of the first record of the transaction.
+	inEpochs bool
+	first    uint32
 
 	in                    *streams.Record[K, fact[V, W]] // the record being joined
 	met                   bool                           // it has had a partner
@@ -52,14 +56,14 @@ var errNote = errors.New("the note of a join of streams has 20 bytes")
 // recall sets the memory to what it was at the last commit.
 func (n *streamJoin[K, V, W, R]) recall(note []byte) error {
 	if note == nil {
-		n.time, n.next, n.lonely.oldest = -1, 0, math.MaxInt64
+		n.time, n.next, n.first, n.lonely.oldest = -1, 0, 0, math.MaxInt64
 		return nil
 	}
 	if len(note) != 20 {
 		return errNote
 	}
 	n.time, n.next = int64(binary.BigEndian.Uint64(note)), binary.BigEndian.Uint32(note[8:])
-	n.lonely.oldest = int64(binary.BigEndian.Uint64(note[12:]))
+	n.first, n.lonely.oldest = n.next, int64(binary.BigEndian.Uint64(note[12:]))
 	return nil
 }
 
@@ -71,8 +75,30 @@ func (n *streamJoin[K, V, W, R]) save(dst []byte) []byte {
 // closed tells whether the window of a record of a side has closed.
 func (n *streamJoin[K, V, W, R]) closed(f *flank, ms int64) bool { return ms+f.reach < n.time }
 
+// late tells whether a record of a side comes too late to be kept. In transaction mode it
+// is kept as long as a partner of the same transaction may not be late: which of them comes
+// first must not matter.
+func (n *streamJoin[K, V, W, R]) late(this, other *flank, ms int64) bool {
+	if !n.closed(this, ms) || n.self && !n.closed(other, ms) {
+		return false
+	}
+	return !n.inEpochs || n.closed(other, ms+this.after)
+}
+
+// parted tells whether the record does not meet one of the other side any more.
+func (n *streamJoin[K, V, W, R]) parted(this, other *flank, w state.Window) bool {
+	if !n.closed(other, w.Start) {
+		return false
+	}
+	together := n.inEpochs && w.Seq-n.first < n.next-n.first
+	return !together || n.closed(this, n.in.Time)
+}
+
 func (n *streamJoin[K, V, W, R]) take(r *streams.Record[K, fact[V, W]]) (err error) {
 	n.time = max(n.time, r.Time)
+	if n.inEpochs {
+		n.time, _, _ = n.c.EpochTime()
+	}
 	if r.NoValue || r.NoKey && !n.side(r.Value.isRight).alone {
 		n.c.Drop()
 		return nil
@@ -83,8 +109,8 @@ func (n *streamJoin[K, V, W, R]) take(r *streams.Record[K, fact[V, W]]) (err err
 	if n.kbuf, err = n.key.Append(n.kbuf[:0], r.Key); err != nil {
 		return err
 	}
-	if n.lonely.store != nil && r.Time == n.time {
-		if err := n.sendDue(r); err != nil {
+	if n.lonely.store != nil && r.Time == n.time && !n.inEpochs {
+		if err := n.sendDue(r.Headers); err != nil {
 			return err
 		}
 	}
@@ -126,7 +152,7 @@ func (n *streamJoin[K, V, W, R]) join(this, other *flank, visit func(state.Windo
 	switch {
 	case n.self && this.right:
 		return nil // It is kept already.
-	case !n.closed(this, r.Time) || n.self && !n.closed(other, r.Time):
+	case !n.late(this, other, r.Time):
 		return n.keep(this)
 	case n.met:
 		return nil
@@ -150,7 +176,7 @@ func (n *streamJoin[K, V, W, R]) keep(this *flank) error {
 
 // meetRight joins the record with one of the right side.
 func (n *streamJoin[K, V, W, R]) meetRight(w state.Window) (err error) {
-	if n.closed(&n.right, w.Start) {
+	if n.parted(&n.left, &n.right, w) {
 		return nil
 	}
 	p := Pair[V, W]{Left: n.in.Value.left, HasLeft: true, HasRight: true}
@@ -162,7 +188,7 @@ func (n *streamJoin[K, V, W, R]) meetRight(w state.Window) (err error) {
 
 // meetLeft joins the record with one of the left side.
 func (n *streamJoin[K, V, W, R]) meetLeft(w state.Window) (err error) {
-	if n.closed(&n.left, w.Start) {
+	if n.parted(&n.right, &n.left, w) {
 		return nil
 	}
 	p := Pair[V, W]{Right: n.in.Value.right, HasLeft: true, HasRight: true}

@@ -41,6 +41,12 @@ type Within[K, V, W any] struct {
 // after the end of its window at once even when grace is left, and the results of
 // partners that come within grace as well.
 //
+// In transaction mode time is that of the latest record of any captured table, as of the
+// transactions before: it stands still while a transaction is taken in, so that it does not
+// matter which of its records comes first. Two of one transaction are a pair unless the
+// windows of both have closed, and at the end of each transaction all results alone are
+// sent that are due with it.
+//
 // A stream that is joined with itself, with Inner, is kept in one store. The stores'
 // names follow from With.Name, as in Kafka Streams.
 func Streams[K, V, W, R any](l *streams.Stream[K, V], r *streams.Stream[K, W], in Within[K, V, W], how Joiner[K, V, W, R], opts ...streams.With) *streams.Stream[K, R] {
@@ -155,5 +161,10 @@ func (j *windowed[K, V, W, R]) begin(c *streams.Context[K, R]) (func(*streams.Re
 		n.lonely.store, n.lonely.least = store, n.leastReach()
 	}
 	n.visitLeft, n.visitRight = n.meetLeft, n.meetRight
+	if _, _, n.inEpochs = c.EpochTime(); n.inEpochs {
+		if err := c.Settle(n.settle); err != nil {
+			return nil, err
+		}
+	}
 	return n.take, c.Remember(n.recall, n.save)
 }

@@ -3,6 +3,7 @@ package streamstest_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -56,6 +57,13 @@ func runPlace(text string) error {
 	e, err := c.engine(logger)
 	if err != nil {
 		return err
+	}
+	p.ID = "meetings"
+	if c, err = p.captured(); err == nil {
+		err = e.Add(c.app)
+	}
+	if err != nil {
+		return errors.Join(err, e.Close())
 	}
 	return e.Run(context.Background())
 }
@@ -180,17 +188,20 @@ type captured struct {
 
 var capturedKey = connect.SchemaDef{Kind: connect.KindStruct, Fields: []connect.Field{{Name: "id", Schema: connect.Of(connect.KindInt64)}}}.MustBuild()
 
-// captured builds the application: "bank" over all tables but those of fees, and "fees"
-// over these.
+// captured builds the application: "bank" over all tables but those of fees, "fees" over
+// these, and "meetings", which joins streams.
 func (p place) captured() (*captured, error) {
 	c := &captured{place: p, b: streams.NewBuilder(), zero: map[string]*streams.Table[int64, int64]{}, sums: map[string]*streams.Table[int64, int64]{}}
 	if err := c.converters(); err != nil {
 		return nil, err
 	}
-	if p.ID == "fees" {
+	switch p.ID {
+	case "meetings":
+		c.meetings()
+	case "fees":
 		c.sums["fees"] = c.sum("fees", "account", "amount")
 		c.sums["fees"].ToStream().To("fees-by-account", serde.Int64{}, serde.Int64{})
-	} else {
+	default:
 		c.build()
 	}
 	topology, err := c.b.Build()
@@ -226,6 +237,10 @@ func (c *captured) engine(logger *slog.Logger) (*streams.Engine, error) {
 
 // table reads two columns of a table beside its key.
 func (c *captured) table(name, first, second string) *streams.Table[connect.Value, connect.Value] {
+	return c.cdc(name, first, second).Table(c.b, streams.With{Name: name, Store: name})
+}
+
+func (c *captured) cdc(name, first, second string) streams.CDC {
 	var fields []connect.Field
 	for _, column := range []string{"id", first, second} {
 		fields = append(fields, connect.Field{Name: column, Schema: connect.Of(connect.KindInt64)})
@@ -233,7 +248,34 @@ func (c *captured) table(name, first, second string) *streams.Table[connect.Valu
 	return streams.CDC{
 		Topic: "bank.public." + name, Key: c.keys, Envelope: c.value, StoredKey: serde.Row(capturedKey),
 		Row: connect.SchemaDef{Kind: connect.KindStruct, Fields: fields}.MustBuild(),
-	}.Table(c.b, streams.With{Name: name, Store: name})
+	}
+}
+
+// events are those that leave a row, by its first column.
+func (c *captured) events(name, first, second string) *streams.Stream[int64, int64] {
+	set := c.cdc(name, first, second).Stream(c.b).Filter(func(_ connect.Value, e streams.Change[connect.Value]) bool { return e.HasNew })
+	return streams.Map(set, func(r streams.Record[connect.Value, streams.Change[connect.Value]]) streams.Record[int64, int64] {
+		row := r.Value.New.Struct()
+		return streams.Record[int64, int64]{Key: row.At(1).Int(), Value: row.At(2).Int(), Time: r.Time}
+	})
+}
+
+// meetings joins both entries of each transfer, which are in one transaction and of one
+// amount, and the events of cards with their accounts, of which these have seen everything.
+func (c *captured) meetings() {
+	less := func(_ int64, p join.Pair[int64, int64]) int64 { return p.Left - p.Right }
+	join.Streams(c.events("debits", "transfer", "amount"), c.events("credits", "transfer", "amount"), join.Within[int64, int64, int64]{
+		Before: time.Hour, After: time.Hour, Key: serde.Int64{}, Left: serde.Int64{}, Right: serde.Int64{},
+	}, join.Outer(less), streams.With{Name: "paired"}).To("paired", serde.Int64{}, serde.Int64{})
+	accounts := c.cdc("accounts", "balance", "version").Global(c.b, streams.With{Name: "all-accounts"})
+	join.Global(c.events("cards", "account", "seen"), accounts, func(account, _ int64) (connect.Value, bool) {
+		return connect.StructValue(capturedKey.StructOf([]connect.Value{connect.Int64(account)})), true
+	}, join.Left(func(_ int64, p join.Pair[int64, connect.Value]) int64 {
+		if !p.HasRight {
+			return -1
+		}
+		return p.Left - p.Right.Struct().At(2).Int()
+	}), streams.With{Name: "seen"}).To("seen", serde.Int64{}, serde.Int64{})
 }
 
 // sum adds up the second column by the first one.

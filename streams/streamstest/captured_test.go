@@ -41,7 +41,7 @@ func TestCaptured(t *testing.T) {
 }
 
 // capturedOutputs are the topics in which every value is 0.
-var capturedOutputs = []string{"total", "unbooked", "unseen"}
+var capturedOutputs = []string{"total", "unbooked", "unseen", "paired", "seen"}
 
 func newCapturedWorld(t *testing.T, exactly bool) *capturedWorld {
 	t.Helper()
@@ -95,11 +95,13 @@ func (w *capturedWorld) records(topic string) (n int64) {
 	return n
 }
 
-// goesOn waits until the application has sent totals of some later states.
-func (w *capturedWorld) goesOn(what string) {
+// goesOn waits until something of some later states was sent to each of some topics.
+func (w *capturedWorld) goesOn(what string, topics ...string) {
 	w.t.Helper()
-	before := w.records("total")
-	w.until("totals "+what, func() bool { return w.records("total") > before+8 })
+	for _, topic := range topics {
+		before := w.records(topic)
+		w.until(topic+" "+what, func() bool { return w.records(topic) > before+8 })
+	}
 	w.t.Logf("it goes on %s, %d transactions were written", what, w.ledger.count.Load())
 }
 
@@ -113,18 +115,18 @@ func (w *capturedWorld) run() {
 	work.kill() // In its midst, or after it.
 	work = w.place.launch(w.t, "worker", workerDir)
 	app := w.place.launch(w.t, "app", appDir)
-	w.goesOn("at first")
+	w.goesOn("at first", "total", "paired", "seen")
 	w.ledger.rough.Store(true)
 	app.kill()
 	app = w.place.launch(w.t, "app", appDir)
-	w.goesOn("after the application was killed")
+	w.goesOn("after the application was killed", "total", "paired", "seen")
 	work.kill()
 	work = w.place.launch(w.t, "worker", workerDir)
-	w.goesOn("after the worker was killed")
+	w.goesOn("after the worker was killed", "total", "paired", "seen")
 	w.must(w.ledger.exec(w.ctx, "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = current_database() AND active"))
 	w.must(w.ledger.exec(w.ctx, feesTable))
 	w.ledger.fees.Store(true)
-	w.goesOn("after the source's connection was cut")
+	w.goesOn("after the source's connection was cut", "total", "paired", "seen")
 	app.kill()
 
 	p := w.place
@@ -135,7 +137,7 @@ func (w *capturedWorld) run() {
 		default:
 			work.kill()
 			work = w.place.launch(w.t, "worker", workerDir)
-			w.goesOn("while it is looked at")
+			w.goesOn("while it is looked at", "total")
 			close(w.stop)
 			for range 2 {
 				w.must(<-w.wrote)

@@ -35,8 +35,11 @@ func newBank(t *testing.T) *bank {
 }
 
 // newBankOf has topics of so many partitions.
-func newBankOf(t *testing.T, partitions int) *bank {
-	return &bank{t: t, db: txntest.New("bank", partitions), b: streams.NewBuilder(), rows: map[string]txntest.Row{}, want: map[int64]int64{}}
+func newBankOf(t *testing.T, partitions int) *bank { return newBankCalled(t, "bank", partitions) }
+
+// newBankCalled has topics whose names begin with name.
+func newBankCalled(t *testing.T, name string, partitions int) *bank {
+	return &bank{t: t, db: txntest.New(name, partitions), b: streams.NewBuilder(), rows: map[string]txntest.Row{}, want: map[int64]int64{}}
 }
 
 func (b *bank) cdc(table string) streams.CDC {
@@ -316,10 +319,6 @@ func TestTransactionsRefuse(t *testing.T) {
 		}, "streams.transaction.uncached"},
 		"rows that wait for a limit": {func(b *bank) {
 			window.UntilLimit(b.table("a"), time.Minute, window.Bounds{})
-		}, "streams.transaction.operator"},
-		"a join of streams": {func(b *bank) {
-			join.Streams(b.flow("a", 1), b.flow("b", 1), join.Within[int64, int64, int64]{After: time.Minute, Key: serde.Int64{}, Left: serde.Int64{}, Right: serde.Int64{}},
-				join.Inner(func(_ int64, p join.Pair[int64, int64]) int64 { return p.Left }))
 		}, "streams.transaction.operator"},
 		"a global table": {func(b *bank) {
 			b.table("a")
