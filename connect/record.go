@@ -101,6 +101,10 @@ func (p SourcePartition) JSON() string {
 
 // Offset is a position in a source. It is rendered only when it is stored, so a
 // source may give each record one without building a map for it.
+//
+// An offset may also have the method CommittedAt() int64, which tells when the source
+// committed what it stands behind, in microseconds since the epoch, and 0 when that is not
+// known: the worker tells from it how far behind the source it is.
 type Offset interface {
 	// AppendJSON appends the offset as a flat JSON object of strings, numbers,
 	// booleans and nulls. It is called from the worker's goroutines, possibly after

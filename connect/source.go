@@ -76,8 +76,9 @@ type RecordCommitter interface {
 }
 
 // Metrics is where plugins put their figures. Names are snake_case with a unit and
-// without a prefix, such as "snapshot_rows_total"; the worker adds the connector and
-// task. Methods may be called from any goroutine and allocate nothing after the
+// without a prefix, such as "snapshot_rows_total", and may have labels behind them, as in
+// `events_total{table="public.orders",op="c"}`, whose number the worker bounds; the worker
+// adds the connector and task. Methods may be called from any goroutine and allocate nothing after the
 // first call with a name.
 type Metrics interface {
 	// Add moves a counter on.

@@ -290,7 +290,7 @@ func (f *fleet) starts() int {
 	for _, id := range f.ids() {
 		_, text := f.ask(id, "GET", "/metrics", "")
 		for line := range strings.Lines(text) {
-			if n, ok := strings.CutPrefix(line, "kafka_connect_worker_task_startup_attempts_total "); ok {
+			if n, ok := strings.CutPrefix(line, `kafka_connect_connect_worker_metrics_task_startup_attempts_total{connector="aggregate"} `); ok {
 				count, _ := strconv.ParseFloat(strings.TrimSpace(n), 64)
 				sum += int(count)
 			}

@@ -75,7 +75,7 @@ func TestWorkerOverHTTP(t *testing.T) {
 	base := runWorker(t)
 	play(t, filepath.Join("testdata", "worker.http"), base)
 	checkValidation(t, base)
-	if _, body := get(t, http.DefaultClient, base+"/metrics", ""); !strings.Contains(body, "kafka_connect_worker_connector_count 2") {
+	if _, body := get(t, http.DefaultClient, base+"/metrics", ""); !strings.Contains(body, `kafka_connect_connect_worker_metrics_connector_count{connector="aggregate"} 2`) {
 		t.Errorf("no connectors in\n%s", body)
 	}
 }

@@ -33,7 +33,7 @@ func (l clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
 // client returns the options of a connector's client, which speaks through log.
 func (rt *runtime) client(kind clientKind, props connect.Config, log *slog.Logger) ([]kgo.Opt, error) {
 	opts, err := clientOptions(props, kind)
-	return rt.over(append(opts, kgo.WithLogger(clientLog{log.With("client", string(kind))}))), err
+	return rt.over(append(opts, kgo.WithLogger(clientLog{log.With("client", string(kind))}), kgo.WithHooks(rt.metrics.traffic[kind]))), err
 }
 
 // over has a client open its connections as the worker was told to.

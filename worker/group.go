@@ -129,6 +129,7 @@ func (w *Worker) openGroup() error {
 	defer w.herder.mu.Unlock()
 	w.herder.group = group{member: member, client: client}
 	w.rt.confirm, w.rt.statuses.freed = member.Confirm, member.Hurry
+	w.rt.metrics.dividing = member.Joining
 	if w.rt.http = w.options.Peers; w.rt.http == nil {
 		w.rt.http = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	}

@@ -26,9 +26,13 @@ func (h *Herder) take(_ context.Context, s fleet.State) {
 			h.behind[name] = true
 		}
 	}
+	again := s.Rounds != h.place.Rounds
 	h.place, h.share = s, next
 	units := maps.Clone(h.units)
 	h.mu.Unlock()
+	if again {
+		h.rt.metrics.rebalanceTime.Add(float64(s.Took.Milliseconds()))
+	}
 	h.rt.statuses.generation.Store(s.Generation)
 	var stopping sync.WaitGroup
 	for _, u := range units {
@@ -37,6 +41,7 @@ func (h *Herder) take(_ context.Context, s fleet.State) {
 				u.stopTasks(stale)
 				for _, i := range stale {
 					h.rt.statuses.release(TaskID{u.name, i})
+					h.rt.metrics.drop(TaskID{u.name, i})
 				}
 			})
 		}

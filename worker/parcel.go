@@ -51,6 +51,8 @@ type inflight struct {
 	*parcel
 	ticket ticket
 	told   *toldRecord // Only for plugins that want to be told.
+	// committed is when the source committed the transaction of the last record of a batch.
+	committed int64
 }
 
 // size returns how many bytes the record has.
@@ -80,7 +82,7 @@ func (p *parcels) take(n int) []outgoing {
 	}
 	room := o.records[from:to]
 	for i := range room {
-		room[i].Record, room[i].way.told = kgo.Record{}, nil
+		room[i].Record, room[i].way.told, room[i].way.committed = kgo.Record{}, nil, 0
 	}
 	return room
 }

@@ -102,6 +102,16 @@ func clientKeys() []connect.ConfigKey {
 	}
 }
 
+// metricsKeys are the settings of GET /metrics.
+func metricsKeys() []connect.ConfigKey {
+	return []connect.ConfigKey{
+		checked(key("metrics.num.samples", connect.TypeInt, "2", "Number of samples over which the rates, means and maxima of Kafka Connect's metrics are taken."), connect.Between(1, 1000)),
+		checked(key("metrics.sample.window.ms", connect.TypeDuration, "30000", "Length of such a sample, in milliseconds."), connect.Between(1, 1<<40)),
+		checked(key("metrics.compat", connect.TypeList, "debezium-jmx,debezium-otel,connect", "Whose names GET /metrics has, besides those that begin with tidemill_: debezium-jmx (debezium_metrics_*), debezium-otel (debezium_*), connect (kafka_connect_<group>_metrics_*, as exporters for Kafka Connect's dashboards have them), strimzi (kafka_connect_<group>_*), debezium-examples (kafka_connect_worker_metrics_*). The same figures under each."), connect.CheckText(checkCompat)),
+		checked(key("metrics.table.labels.max", connect.TypeInt, "200", "How many combinations of labels, such as tables, each figure of a connector's task may have. Counters of further ones are added up under (others), other figures of theirs are left out."), connect.Between(0, 1<<20)),
+	}
+}
+
 // ignoredKeys are settings that speak of the Java machine.
 func ignoredKeys() []connect.ConfigKey {
 	doc := "Accepted. It speaks of the Java machine and has no effect."
@@ -110,8 +120,6 @@ func ignoredKeys() []connect.ConfigKey {
 		key("plugin.discovery", connect.TypeString, "hybrid_warn", "Accepted. Executables in plugin.path say themselves what they hold."),
 		key("rest.extension.classes", connect.TypeList, "", "Java classes that extend the REST interface. Known ones are understood by the REST room."),
 		key("metric.reporters", connect.TypeList, "", doc),
-		key("metrics.num.samples", connect.TypeInt, "2", "Number of windows over which rates and means are taken."),
-		key("metrics.sample.window.ms", connect.TypeDuration, "30000", "Length of such a window, in milliseconds."),
 		key("metrics.recording.level", connect.TypeString, "INFO", doc),
 		key("auto.include.jmx.reporter", connect.TypeBoolean, "true", doc),
 		key("internal.key.converter", connect.TypeClass, "", doc),

@@ -58,6 +58,7 @@ func (t *sinkTask) commitPartitions(states map[connect.TopicPartition]*partition
 	}
 	if len(offsets) == 0 {
 		t.metrics.commitSkips.Add(1)
+		t.metrics.skips.Add(1)
 		return nil
 	}
 	began := time.Now()

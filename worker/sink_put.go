@@ -22,6 +22,7 @@ func (t *sinkTask) take(ctx context.Context, p kgo.FetchTopicPartition) error {
 		state.first = p.Records[0].Offset
 	}
 	t.metrics.read.Add(int64(len(p.Records)))
+	t.metrics.reads.Add(float64(len(p.Records)))
 	var size int64
 	for _, in := range p.Records {
 		size += int64(len(in.Key) + len(in.Value))
@@ -35,6 +36,7 @@ func (t *sinkTask) take(ctx context.Context, p kgo.FetchTopicPartition) error {
 	}
 	t.metrics.holds.batch.Add(size)
 	t.next[tp] = p.Records[len(p.Records)-1].Offset + 1
+	state.lag = max(p.HighWatermark-t.next[tp], 0)
 	return nil
 }
 
@@ -122,12 +124,15 @@ func (t *sinkTask) wait(ctx context.Context, d time.Duration) error {
 
 // countActive counts the records that are put and not committed.
 func (t *sinkTask) countActive() {
-	var n int64
+	var n, lag int64
 	for _, s := range t.assigned {
+		lag = max(lag, s.lag)
 		if s.put >= 0 {
 			n += s.put - max(s.committed, s.first)
 		}
 	}
 	t.metrics.active.Store(n)
+	t.metrics.activity.Add(float64(n))
+	t.metrics.lagMax.Store(lag)
 	t.metrics.partitions.Store(int64(len(t.assigned)))
 }

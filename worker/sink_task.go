@@ -51,6 +51,7 @@ type partitionState struct {
 	first     int64 // The first offset read since the partition was assigned.
 	put       int64 // The next offset behind everything put.
 	committed int64
+	lag       int64 // Records behind the last one that was fetched, as the fetch told.
 }
 
 // run runs the task until ctx ends or something fails; life as for source tasks.

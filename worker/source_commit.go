@@ -84,6 +84,7 @@ func (t *sourceTask) commit(life context.Context, last bool) error {
 	failpoint.At("worker.offsets.stored")
 	t.metrics.commits.Add(1)
 	t.metrics.commitTime.Since(began)
+	t.metrics.rate()
 	stored := maps.Clone(t.reached)
 	clear(t.reached)
 	if c, ok := t.plugin.(connect.Committer); ok {

@@ -17,9 +17,13 @@ import (
 func (t *sourceTask) send(ctx context.Context, records []connect.SourceRecord) error {
 	t.now, t.lastTopic = time.Now(), "" // Which topics are used may have been reset.
 	failpoint.At("worker.produce")
+	committed := committedAt(records[len(records)-1].SourceOffset)
 	for len(records) > 0 {
 		room := t.parcels.take(len(records))
 		t.note(records[:len(room)], room)
+		if len(room) == len(records) {
+			room[len(room)-1].way.committed = committed
+		}
 		for i := range room {
 			if t.awaitRoom(ctx) != nil {
 				return nil // The rest will be polled again.
@@ -43,8 +47,10 @@ func (t *sourceTask) note(records []connect.SourceRecord, room []outgoing) {
 	for i := range records {
 		room[i].way.ticket = t.submitted.add(records[i].SourcePartition, records[i].SourceOffset)
 	}
-	t.metrics.active.Store(int64(t.submitted.unfinished()))
+	active := t.submitted.unfinished()
+	t.metrics.active.Store(int64(active))
 	t.mu.Unlock()
+	t.metrics.activity.Add(float64(active))
 	if t.told != nil {
 		kept := make([]toldRecord, len(records))
 		for i := range kept {
@@ -193,6 +199,7 @@ func (t *sourceTask) acked(out *kgo.Record, err error) {
 	}
 	if err == nil {
 		t.metrics.written.Add(1)
+		t.metrics.acknowledged(c.committed)
 	}
 	failpoint.At("worker.acked")
 	t.finish(c.ticket)

@@ -171,6 +171,9 @@ var spent = func() context.Context {
 // take prepares records for Kafka. On an error those before the bad one are taken.
 func (x *transactions) take(ctx context.Context, records []connect.SourceRecord) (err error) {
 	x.t.now, x.t.lastTopic = time.Now(), ""
+	if len(records) > 0 {
+		x.t.metrics.activity.Add(float64(x.t.metrics.active.Load() + int64(len(records))))
+	}
 	for len(records) > 0 && err == nil {
 		room := x.t.parcels.take(len(records))
 		for i := range room {

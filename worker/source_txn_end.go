@@ -71,6 +71,11 @@ func (x *transactions) end(life context.Context, tx *transaction) (err error) {
 	t.metrics.txnSize.Add(float64(tx.records))
 	t.metrics.commitTime.Since(began)
 	t.metrics.active.Add(-int64(tx.taken))
+	if tx.records > 0 {
+		for _, o := range tx.offsets {
+			t.metrics.acknowledged(committedAt(o))
+		}
+	}
 	for _, r := range tx.told {
 		t.tell(r)
 	}

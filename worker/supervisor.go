@@ -62,6 +62,7 @@ func (r *taskRun) report(state, trace string) {
 		r.ran.Store(true)
 		r.failure.Store(r.failure.Load().tried())
 	}
+	r.metrics.states.enter(state)
 	if state == stateFailed && !r.rt.statuses.mayPut(r.id) {
 		return // It runs elsewhere by now.
 	}
@@ -108,7 +109,7 @@ func (r *taskRun) supervise(ctx, life context.Context) {
 		if sleep(ctx, wait) != nil {
 			return
 		}
-		r.metrics.restarts.Add(1)
+		r.metrics.restarts[connect.AsError(err).Class].Add(1)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 // workers have come or gone.
 func TestAChangeWakesItsConnectorAlone(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
-	h := newHerder(Options{}, &runtime{statuses: newStatusStore("a:1", log), metrics: newWorkerMetrics(), log: log})
+	h := newHerder(Options{}, &runtime{statuses: newStatusStore("a:1", log), metrics: newWorkerMetrics(parsed(t, nil)), log: log})
 	h.group.member = fleet.NewMember(fleet.Config{})
 	h.running = t.Context()
 	names := []string{"b", "c", "d"}

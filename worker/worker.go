@@ -86,13 +86,13 @@ func New(o Options) (*Worker, error) {
 	}
 	rt := &runtime{
 		settings: o.Config, raw: raw, plugins: o.Plugins, external: o.External, resolve: o.Resolve, log: o.Log, dial: o.Dial,
-		offsets: newOffsetStore(), statuses: newStatusStore(id, o.Log), metrics: newWorkerMetrics(),
+		offsets: newOffsetStore(), statuses: newStatusStore(id, o.Log), metrics: newWorkerMetrics(o.Config),
 		exactlyOnce: exactlyOnce(o.Config) && !o.Standalone, groupID: o.Config.String("group.id"),
 		offsetsTopic: o.Config.String("offset.storage.topic"), commitRecords: o.Config.Int("offset.flush.records"),
 	}
 	w := &Worker{options: o, rt: rt, herder: newHerder(o, rt)}
 	if o.Metrics != nil {
-		if err := o.Metrics.Register(&collector{h: w.herder}); err != nil {
+		if err := o.Metrics.Register(newCollector(w.herder)); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
 	}

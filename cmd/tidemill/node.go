@@ -135,7 +135,8 @@ func (n *node) workerSettings(all connect.Config) (connect.Settings, error) {
 }
 
 func metricsHandler(metrics *prometheus.Registry) http.Handler {
-	return promhttp.HandlerFor(metrics, promhttp.HandlerOpts{EnableOpenMetrics: true})
+	// One figure that two plugins mean differently must not hide all others.
+	return promhttp.HandlerFor(metrics, promhttp.HandlerOpts{EnableOpenMetrics: true, ErrorHandling: promhttp.ContinueOnError})
 }
 
 // Run runs everything until ctx is done or a part fails. The REST interface listens

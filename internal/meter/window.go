@@ -5,21 +5,35 @@ import (
 	"time"
 )
 
-// Window keeps mean, maximum and rate of a figure over the last while, as Kafka's
-// own metrics do: two samples of thirty seconds, of which the older is dropped.
+// Window keeps mean, extremes and rate of a figure over the last while, as Kafka's
+// own metrics do: a number of samples of equal length, of which the oldest is dropped.
+// The zero value has two samples of thirty seconds.
 type Window struct {
-	mu      sync.Mutex
-	samples [2]sample
+	mu      sync.Mutex // Guards what follows.
+	length  time.Duration
+	samples []sample
+	at      int // The one that is being filled.
 }
 
 type sample struct {
-	start    time.Time
-	count    int64
-	sum, max float64
+	start         time.Time
+	count         int64
+	sum, max, min float64
 }
 
-// sampleLength is metrics.sample.window.ms by default.
-const sampleLength = 30 * time.Second
+// The length of a sample and their number, as metrics.sample.window.ms and
+// metrics.num.samples have them by default.
+const (
+	sampleLength = 30 * time.Second
+	sampleNumber = 2
+)
+
+// Span sets how long a sample is and how many there are. What was measured is forgotten.
+func (w *Window) Span(length time.Duration, samples int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.length, w.samples, w.at = max(length, time.Millisecond), make([]sample, max(samples, 1)), 0
+}
 
 // Add takes note of one measurement.
 func (w *Window) Add(v float64) {
@@ -28,6 +42,9 @@ func (w *Window) Add(v float64) {
 	s := w.roll(time.Now())
 	if s.count == 0 || v > s.max {
 		s.max = v
+	}
+	if s.count == 0 || v < s.min {
+		s.min = v
 	}
 	s.count++
 	s.sum += v
@@ -40,21 +57,26 @@ func (w *Window) Since(start time.Time) {
 
 // roll returns the current sample. The caller holds mu.
 func (w *Window) roll(now time.Time) *sample {
-	if now.Sub(w.samples[0].start) >= sampleLength {
-		w.samples[1] = w.samples[0]
-		if now.Sub(w.samples[0].start) >= 2*sampleLength {
-			w.samples[1] = sample{start: now}
-		}
-		w.samples[0] = sample{start: now}
+	if w.samples == nil {
+		w.length, w.samples = sampleLength, make([]sample, sampleNumber)
 	}
-	return &w.samples[0]
+	s := &w.samples[w.at]
+	switch {
+	case s.start.IsZero():
+		s.start = now
+	case now.Sub(s.start) >= w.length:
+		w.at = (w.at + 1) % len(w.samples)
+		s = &w.samples[w.at]
+		*s = sample{start: now}
+	}
+	return s
 }
 
-// Figures are what a Window holds: of the values that were added, the mean, the highest,
-// the sum, the sum by second, and how many there were.
+// Figures are what a Window holds: of the values that were added, the mean, the highest
+// and lowest, the sum, the sum by second, and how many there were.
 type Figures struct {
-	Avg, Max, Rate, Sum float64
-	Count               int64
+	Avg, Max, Min, Rate, Sum float64
+	Count                    int64
 }
 
 // Read returns the figures of the last while.
@@ -65,16 +87,19 @@ func (w *Window) Read() Figures {
 	w.roll(now)
 	var f Figures
 	start := now
-	for i, s := range w.samples {
-		if s.start.IsZero() {
+	for _, s := range w.samples {
+		if s.start.IsZero() || now.Sub(s.start) >= w.length*time.Duration(len(w.samples)) {
 			continue
 		}
 		if s.count > 0 && (f.Count == 0 || s.max > f.Max) {
 			f.Max = s.max
 		}
+		if s.count > 0 && (f.Count == 0 || s.min < f.Min) {
+			f.Min = s.min
+		}
 		f.Count += s.count
 		f.Sum += s.sum
-		if i == 0 || s.start.Before(start) {
+		if s.start.Before(start) {
 			start = s.start
 		}
 	}

@@ -55,7 +55,10 @@ type emitter struct {
 	now    int64 // Microseconds since the epoch, of the last look at the clock.
 	hint   int   // Records of the last batch.
 	warned map[string]bool
-	events eventCounts
+	// What was counted since it was last told.
+	events    eventCounts
+	told      []*plan
+	unchanged int64
 }
 
 func (e *emitter) newBatch() { e.batch = e.pool.take(e.hint) }
@@ -133,7 +136,7 @@ func (e *emitter) envelope(c *change, last bool) {
 		values[3] = e.place(c.plan.table)
 	}
 	values[4] = c.op
-	e.events.add(c.op)
+	e.count(c.plan, c.op)
 	values[5], values[6], values[7] = connect.Int64(e.now/1000), connect.Int64(e.now), connect.Int64(e.now*1000)
 	r := connect.Record{
 		Topic: c.plan.topic, KeySchema: c.plan.key, Key: c.key, Headers: c.headers,
@@ -195,6 +198,7 @@ func (e *emitter) update(p *plan, m *changeMessage) error {
 	}
 	if !changed {
 		if e.set.skipUnchanged && m.oldKind == 'O' && before.Equal(after) {
+			e.unchanged++
 			return nil
 		}
 		e.envelope(&change{plan: p, op: opUpdate, key: key, before: before, after: after}, true)

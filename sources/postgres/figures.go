@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -13,7 +14,7 @@ type figures struct {
 	received  atomic.Uint64 // How far the log was read.
 	position  atomic.Uint64 // Where reading would go on.
 	committed atomic.Int64  // When the last transaction that was read committed: microseconds since the epoch, by the server's clock.
-	event     atomic.Int64  // When the last event was handed over, by our clock.
+	event     atomic.Int64  // When the last change was handed over, by our clock.
 	xid       atomic.Uint32 // The last transaction.
 	queued    atomic.Int64  // Bytes that wait for the worker.
 	tables    atomic.Int64  // Tables that changes have come from.
@@ -26,22 +27,68 @@ type eventCounts [32]int64
 
 func (c *eventCounts) add(op connect.Value) { c[op.Str()[0]&31]++ }
 
-// eventNames are the counters of events by operation.
+// eventNames are the words for operations, as figures have them.
 var eventNames = [...]struct {
 	op   byte
 	name string
 }{
-	{'c', "events_create_total"}, {'u', "events_update_total"}, {'d', "events_delete_total"},
-	{'r', "events_read_total"}, {'t', "events_truncate_total"}, {'m', "events_message_total"},
+	{'c', "create"}, {'u', "update"}, {'d', "delete"}, {'r', "read"}, {'t', "truncate"}, {'m', "message"},
 }
 
 // flush adds what was counted to the task's counters.
 func (c *eventCounts) flush(m connect.Metrics) {
 	for _, e := range eventNames {
 		if n := &c[e.op&31]; *n > 0 {
-			m.Add(e.name, *n)
+			m.Add("events_"+e.name+"_total", *n)
 			*n = 0
 		}
+	}
+}
+
+// tableEvents counts the events of one table.
+type tableEvents struct {
+	eventCounts
+	names   [len(eventNames)]string // Of the counters.
+	waiting bool                    // There is something to flush.
+}
+
+// flush adds what was counted to the table's counters.
+func (t *tableEvents) flush(table tableName, m connect.Metrics) {
+	t.waiting = false
+	for i, e := range eventNames {
+		n := &t.eventCounts[e.op&31]
+		if *n == 0 {
+			continue
+		}
+		if t.names[i] == "" {
+			t.names[i] = "events_total{table=" + strconv.Quote(table.String()) + ",op=\"" + e.name + "\"}"
+		}
+		m.Add(t.names[i], *n)
+		*n = 0
+	}
+}
+
+// count counts an event; what was counted is told by tell.
+func (e *emitter) count(p *plan, op connect.Value) {
+	e.events.add(op)
+	p.events.add(op)
+	if !p.events.waiting {
+		p.events.waiting = true
+		e.told = append(e.told, p)
+	}
+}
+
+// tell adds what was counted to the task's figures.
+func (e *emitter) tell() {
+	e.events.flush(e.metrics)
+	for i, p := range e.told {
+		p.events.flush(p.table, e.metrics)
+		e.told[i] = nil
+	}
+	e.told = e.told[:0]
+	if e.unchanged > 0 {
+		e.metrics.Add("events_unchanged_total", e.unchanged)
+		e.unchanged = 0
 	}
 }
 
@@ -52,7 +99,7 @@ func (f *figures) handed(b *batch, e *emitter) {
 	if len(b.records) > 0 && b.records[len(b.records)-1].Topic != "" {
 		f.event.Store(time.Now().UnixMicro())
 	}
-	e.events.flush(e.metrics)
+	e.tell()
 }
 
 // taken takes in that the worker has a batch.
@@ -79,6 +126,9 @@ func (s *stream) figure(now time.Time) {
 		}
 	}
 	f.tables.Store(captured)
+	if at := f.event.Load(); at > 0 {
+		s.metrics.Set("last_change_timestamp_seconds", float64(at)/1e6)
+	}
 	if s.filtered > 0 {
 		s.metrics.Add("events_filtered_total", s.filtered)
 		s.filtered = 0

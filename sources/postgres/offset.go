@@ -58,6 +58,7 @@ type position struct {
 	micros   int64  // Of the commit, since the epoch.
 	xid      uint32
 	snapshot uint8
+	closing  bool // It is that of a transaction's last record.
 	// forced asks for a snapshot whatever snapshot.mode says, until it is complete.
 	forced bool
 	// foreign tells that Debezium wrote it: see takeover.go.
@@ -79,6 +80,14 @@ func (p *position) line() *lineage {
 // partial tells whether the position is one of a snapshot that is not over: what is
 // stored then is no place to go on from.
 func (p *position) partial() bool { return p != nil && p.snapshot == snapshotRunning }
+
+// CommittedAt tells, of the last record of a transaction, when that was committed.
+func (p *position) CommittedAt() int64 {
+	if !p.closing {
+		return 0
+	}
+	return p.micros
+}
 
 // AppendJSON writes the position with Debezium's names (lsn, lsn_commit, lsn_proc,
 // messageType, txId, ts_usec, snapshot, snapshot_completed, last_snapshot_record), so

@@ -9,7 +9,8 @@ import (
 )
 
 // plan is a relation compiled: everything that is the same for all its rows. It is
-// made once for each version of a table's shape and only read after.
+// made once for each version of a table's shape, and only read after, but for the count
+// of its events, which belongs to the one emitter that makes them.
 type plan struct {
 	relation *relation
 	table    tableName
@@ -23,6 +24,7 @@ type plan struct {
 	source   []connect.Value // The source block with all that does not change.
 	unknown  []string        // Columns left out because their types have no mapping.
 	warnings []string        // What people must know of this table, told once.
+	events   tableEvents
 }
 
 // columnPlan is what becomes of one column.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,6 +81,7 @@ func (p *tally) start() {
 	}
 	p.metrics.Set("snapshot_running", 1)
 	p.metrics.Set("snapshot_completed", 0)
+	p.metrics.Set("snapshot_aborted", 0)
 	p.metrics.Set("snapshot_tables", float64(len(p.tables)))
 	p.metrics.Set("snapshot_rows_estimated", float64(estimate))
 	p.publish(p.view(time.Now()))
@@ -91,6 +93,7 @@ func (p *tally) add(t *snapshotTable, rows, bytes int64) {
 	t.bytes.Add(bytes)
 	p.rows.Add(rows)
 	p.bytes.Add(bytes)
+	p.metrics.Set("last_read_timestamp_seconds", float64(time.Now().UnixMicro())/1e6)
 	p.metrics.Add("snapshot_rows_total", rows)
 	p.metrics.Add("snapshot_bytes_total", bytes)
 }
@@ -149,7 +152,9 @@ func (p *tally) end(err error) {
 	p.metrics.Set("snapshot_running", 0)
 	v := p.view(now)
 	p.publish(v)
-	if err == nil {
+	if err != nil {
+		p.metrics.Set("snapshot_aborted", 1)
+	} else {
 		p.metrics.Set("snapshot_completed", 1)
 		p.log.Info("The snapshot is complete.", "tables", v.TablesTotal, "rows", v.Rows, "bytes", v.Bytes, "took", now.Sub(p.began).Round(time.Millisecond))
 	}
@@ -162,6 +167,13 @@ func (p *tally) publish(v *progressView) {
 	p.metrics.Set("snapshot_progress_ratio", v.Percent/100)
 	p.metrics.Set("snapshot_remaining_seconds_estimated", float64(v.RemainingMs)/1000)
 	p.metrics.Set("snapshot_duration_seconds", float64(v.DurationMs)/1000)
+	for _, t := range p.tables {
+		if t.begun.Load() > 0 {
+			table := "{table=" + strconv.Quote(t.name.String()) + ",state="
+			p.metrics.Set("snapshot_rows"+table+"\"done\"}", float64(t.rows.Load()))
+			p.metrics.Set("snapshot_rows"+table+"\"estimated\"}", float64(t.estimate))
+		}
+	}
 	if p.show == nil {
 		return
 	}

@@ -329,7 +329,7 @@ func (r *tableReader) flush(ctx context.Context) error {
 	r.em.hint = 1
 	r.em.now = time.Now().UnixMicro()
 	r.count()
-	r.em.events.flush(r.metrics)
+	r.em.tell()
 	if n == 0 {
 		return nil
 	}

@@ -315,7 +315,9 @@ func (s *stream) commit(body []byte) error {
 	s.pending = true
 	if s.txBegan > 0 {
 		last := &e.batch.records[len(e.batch.records)-1]
-		last.SourceOffset, last.Boundary = e.batch.at(e.pos), connect.BoundaryCommit
+		end := e.batch.at(e.pos)
+		end.closing = true
+		last.SourceOffset, last.Boundary = end, connect.BoundaryCommit
 		s.pending = false
 	}
 	s.txBegan = 0

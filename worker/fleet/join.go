@@ -231,9 +231,12 @@ func (m *Member) adopt(ctx context.Context, joined *kmsg.JoinGroupResponse, p pl
 	former := m.State()
 	state := State{
 		Generation: joined.Generation, Member: joined.MemberID, LeaderURL: a.LeaderURL, Leads: p.leads && !joined.SkipAssignment,
-		Protocol: p.protocol, URLs: p.urls, Owners: p.owners, Rounds: former.Rounds + 1,
+		Protocol: p.protocol, URLs: p.urls, Owners: p.owners, Rounds: former.Rounds + 1, Divided: time.Now(),
 		Work: merge(former.Work, a.Revoked, a.Assigned),
 	}
+	m.mu.Lock()
+	state.Took = state.Divided.Sub(m.joined)
+	m.mu.Unlock()
 	m.c.Log.Info("the work of the group was divided", "group", m.c.Group, "generation", state.Generation, "leader", state.LeaderURL,
 		"runs", len(state.Work), "new", len(merge(state.Work, former.Work, nil)), "stops", len(merge(former.Work, state.Work, nil)))
 	m.expect() // One division is often followed by another.

@@ -80,6 +80,9 @@ type State struct {
 	Owners map[Work]string
 	// Rounds counts the divisions of work that this member has taken part in.
 	Rounds int64
+	// Divided is when the work was last divided, and Took how long that took.
+	Divided time.Time
+	Took    time.Duration
 }
 
 // ErrReplaced says that another worker of the same name has taken the member's place.
@@ -107,6 +110,7 @@ type Member struct {
 	id        string
 	turn      int32 // The generation that heartbeats name, -1 for none.
 	joining   bool
+	joined    time.Time // When the member last began to join.
 	contact   time.Time // When the brokers last knew this member.
 	brisk     time.Time // Until when life is shown more often.
 }
@@ -275,6 +279,16 @@ func (m *Member) setJoining(on bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.joining = on
+	if on {
+		m.joined = time.Now()
+	}
+}
+
+// Joining tells whether the work is being divided.
+func (m *Member) Joining() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.joining
 }
 
 // lose stops all work.
