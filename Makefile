@@ -41,7 +41,7 @@ bench-quick: setup build ## the same in small, within a minute
 	$(GO) build -o bin/bench ./bench && $(GO) build -o bin/bench-application ./bench/application
 	bin/bench --quick --out bench/out/quick.json
 
-.PHONY: bench-debezium bench-kstreams bench-report
+.PHONY: bench-debezium bench-kstreams bench-state bench-report
 bench-debezium: setup build ## the same loads through Debezium in Kafka Connect (Java, Maven); about six minutes
 	$(GO) build -o bin/bench ./bench && $(GO) build -o bin/bench-application ./bench/application
 	bin/bench --only debezium --out bench/out/debezium.json
@@ -49,6 +49,10 @@ bench-debezium: setup build ## the same loads through Debezium in Kafka Connect 
 bench-kstreams: build ## the same applications in Kafka Streams (Java, Maven); about fifteen minutes
 	$(GO) build -o bin/bench ./bench && $(GO) build -o bin/bench-application ./bench/application
 	bin/bench --only kstreams --out bench/out/kstreams.json
+
+bench-state: build ## 5 GB of state taken over by a standby and restored, every row compared (Java, Maven; 25 GB of disk); about half an hour
+	$(GO) build -o bin/bench ./bench && $(GO) build -o bin/bench-application ./bench/application
+	bin/bench --only streams --streams takeover --state-mb $(or $(MB),5000) --kafka apache --out bench/out/state.json
 
 bench-report: ## docs/performance.md and its plots, from what the three above have written
 	$(GO) run ./bench --report

@@ -23,6 +23,7 @@ type topologyLoad struct {
 	keys       int // The keys are drawn from so many; from none twice in an hour of the records' time when zero.
 	table      int // Rows of a table that is there before; its topic comes last.
 	fill       int // Records before all others, each with a key of its own, so that the state is there.
+	stride     int // The key of each of them is so much after that of the one before, around the circle; 1 when zero.
 	partitions int // Of the topics; 1 when zero.
 	floor      float64
 	result     result

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/bench/apps"
@@ -72,7 +73,7 @@ type trial struct {
 
 // newTrial creates the topics of a trial.
 func (b *streamsBed) newTrial(ctx context.Context, l topologyLoad) (*trial, error) {
-	t := &trial{topologyLoad: l, name: b.unique(strings.ReplaceAll(l.name, ".", "-")), begins: time.Now().Add(-recordsAge).UnixMilli(), random: rand.New(rand.NewPCG(1, 2)), latest: map[int64]int64{}}
+	t := &trial{topologyLoad: l, name: b.unique(strings.ReplaceAll(l.name, ".", "-")), begins: time.Now().Add(-recordsAge - time.Duration(l.fill)*time.Millisecond).UnixMilli(), random: rand.New(rand.NewPCG(1, 2)), latest: map[int64]int64{}}
 	t.output = t.name + ".out"
 	for i := range max(1, l.inputs) {
 		t.inputs = append(t.inputs, fmt.Sprintf("%s.in%d", t.name, i))
@@ -105,8 +106,8 @@ func (b *streamsBed) removeTrial(ctx context.Context, t *trial) error {
 	return b.broker.remove(ctx, ours...)
 }
 
-// recordsAge is how long ago the first record happened. Brokers remove what is older than
-// a topic's retention, and refuse what lies in the future.
+// recordsAge is how long ago the first record happened, after those that fill the state.
+// Brokers remove what is older than a topic's retention, and refuse what lies in the future.
 const recordsAge = 6 * time.Hour
 
 // next makes a record: a millisecond after the one before, which of two topics it goes
@@ -122,7 +123,8 @@ func (t *trial) next() (*kgo.Record, error) {
 	}
 	switch {
 	case i < t.fill:
-		o.Customer = int64(i)
+		o.Customer = int64(i) * int64(max(1, t.stride)) % int64(t.fill)
+		o.ID = o.Customer
 	case t.keys > 0:
 		o.Customer = t.random.Int64N(int64(t.keys))
 	}
@@ -223,8 +225,8 @@ func (b *streamsBed) committed(ctx context.Context, t *trial, p *process, n int)
 	return b.broker.admin(func(admin *kadm.Client) error {
 		for {
 			offsets, err := admin.FetchOffsets(ctx, t.name)
-			if err != nil {
-				return err
+			if err != nil && !kerr.IsRetriable(err) {
+				return err // A broker that is busy may know nothing of the group for a moment.
 			}
 			var have int64
 			for _, topic := range t.facts() {

@@ -36,7 +36,7 @@ func (b *streamsBed) restored(ctx context.Context, l topologyLoad, n int) (m mea
 	if found, err = b.length(ctx, changelog); err != nil {
 		return m, bare, 0, err
 	}
-	if m, err = b.restore(ctx, t, p, 1); err != nil {
+	if m, err = b.restore(ctx, t, p, 1, func(*started) error { return nil }); err != nil {
 		return m, bare, 0, err
 	}
 	if bare, err = b.bare(ctx, t, apps.BareConsumer, []string{changelog}, found); err != nil {
@@ -46,8 +46,8 @@ func (b *streamsBed) restored(ctx context.Context, l topologyLoad, n int) (m mea
 }
 
 // restore starts an application without its state, in an empty directory, and takes the
-// time from when it begins to rebuild that until it runs.
-func (b *streamsBed) restore(ctx context.Context, t *trial, p program, dir int) (m measured, err error) {
+// time from when it begins to rebuild that until it runs. What it has is looked at then.
+func (b *streamsBed) restore(ctx context.Context, t *trial, p program, dir int, look func(*started) error) (m measured, err error) {
 	path, args := p.command(t, b.stateDir(t, dir))
 	process, err := start(path, args...)
 	if err != nil {
@@ -64,8 +64,10 @@ func (b *streamsBed) restore(ctx context.Context, t *trial, p program, dir int) 
 	}
 	m.took, m.usage = time.Since(began), b.used(s).since(before)
 	_, m.peak = memory(s.cmd.Process.Pid)
+	s.address, _ = s.said(apps.ListeningMark)
+	err = look(s)
 	s.stop()
-	return m, nil
+	return m, err
 }
 
 // length is how many offsets a topic has.

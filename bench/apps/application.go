@@ -2,11 +2,13 @@ package apps
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"hash"
 	"net"
 	"net/http"
 	"os"
@@ -143,6 +145,7 @@ func serve(ctx context.Context, listener net.Listener, c *counts) error {
 	mux.HandleFunc("GET /fixed", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("1")) })
 	mux.HandleFunc("GET /count/{key}", c.answer)
 	mux.HandleFunc("GET /row/{key}", c.answerRow)
+	mux.HandleFunc("GET /sum", c.answerSum)
 	mux.HandleFunc("GET /standing", c.answerStanding)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
@@ -190,9 +193,8 @@ func (c *counts) answerRow(w http.ResponseWriter, r *http.Request) {
 
 // find looks a key up; what goes wrong is answered.
 func (c *counts) find(w http.ResponseWriter, r *http.Request) (value []byte, found, ok bool) {
-	c.once.Do(func() { c.rows, c.err = c.engine.Rows(r.Context(), c.app, CountStore) })
 	key, err := strconv.ParseUint(r.PathValue("key"), 10, 64)
-	if err = errors.Join(c.err, err); err != nil {
+	if err = errors.Join(c.open(r.Context()), err); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return nil, false, false
 	}
@@ -202,6 +204,52 @@ func (c *counts) find(w http.ResponseWriter, r *http.Request) (value []byte, fou
 	}
 	return row.Value, found, err == nil
 }
+
+// open opens the store, once.
+func (c *counts) open(ctx context.Context) error {
+	c.once.Do(func() { c.rows, c.err = c.engine.Rows(ctx, c.app, CountStore) })
+	return c.err
+}
+
+// answerSum writes the [Sum] of all rows, in the order of their keys.
+func (c *counts) answerSum(w http.ResponseWriter, r *http.Request) {
+	sum := NewSum()
+	err := c.open(r.Context())
+	if err == nil {
+		err = c.rows.ScanAll(r.Context(), nil, nil, func(row query.Row) error {
+			sum.Add(row.Key, row.Value)
+			return nil
+		})
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = w.Write([]byte(sum.String()))
+}
+
+// Sum tells whether two have the same rows: how many there are, and a checksum over every
+// key and row, in their order.
+type Sum struct {
+	rows   int
+	hash   hash.Hash
+	length []byte
+}
+
+// NewSum returns the sum of no rows.
+func NewSum() *Sum { return &Sum{hash: sha256.New()} }
+
+// Add adds the next row.
+func (s *Sum) Add(key, row []byte) {
+	s.rows++
+	s.length = binary.AppendUvarint(binary.AppendUvarint(s.length[:0], uint64(len(key))), uint64(len(row)))
+	for _, part := range [][]byte{s.length, key, row} {
+		_, _ = s.hash.Write(part) // A hash takes everything.
+	}
+}
+
+// String is the sum as text.
+func (s *Sum) String() string { return fmt.Sprintf("%d rows %x", s.rows, s.hash.Sum(nil)) }
 
 // Standing is how an instance stands.
 type Standing struct {

@@ -3,6 +3,7 @@ package apps
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/tidemill/tidemill/connect"
@@ -44,7 +45,7 @@ const (
 	// CountStore is the store that can be asked.
 	CountStore = "counts"
 	// WideRowBytes is how long a row of the topology "rows" is.
-	WideRowBytes = 1000
+	WideRowBytes = 180
 
 	tumblingSize = 10 * time.Second
 	slidingSize  = 5 * time.Second
@@ -173,11 +174,14 @@ func (p plan) rows() {
 // WideRow is the row of a key as the order id has made it: of text that comes again, and of
 // digits that do not, by halves, so that it can be compressed as rows usually can.
 func WideRow(key, id int64) []byte {
-	row := make([]byte, 0, WideRowBytes+64)
-	row = fmt.Appendf(row, `{"order":%d,"customer":%d,"lines":[`, id, key)
-	random := rand.New(rand.NewPCG(uint64(key), uint64(id)))
+	row := append(make([]byte, 0, 2*WideRowBytes), `{"order":`...)
+	row = append(strconv.AppendInt(row, id, 10), `,"customer":`...)
+	row = append(strconv.AppendInt(row, key, 10), `,"lines":[`...)
+	random := rand.NewPCG(uint64(key), uint64(id))
 	for len(row) < WideRowBytes {
-		row = fmt.Appendf(row, `{"article":"%016x","price":%d,"currency":"EUR","warehouse":"north"},`, random.Uint64(), random.IntN(100_000))
+		row = append(row, `{"article":"`...)
+		row = strconv.AppendUint(strconv.AppendUint(row, random.Uint64(), 16), random.Uint64(), 16)
+		row = append(row, `","currency":"EUR","place":"north"},`...)
 	}
 	return row[:WideRowBytes]
 }
