@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 
 // killed is the application that is killed: counts, uncached and exactly once.
 func killed(topology *Topology) App {
-	return App{ID: "wc", Topology: topology, ExactlyOnce: true, CommitInterval: 10 * time.Millisecond, Standbys: 1}
+	return App{ID: "wc", Topology: topology, ExactlyOnce: true, CommitInterval: 100 * time.Millisecond, Standbys: 1}
 }
 
 // childSession is after how long of silence a group gives up on the child: the shortest
