@@ -23,8 +23,14 @@ type Options struct {
 	Logger   *slog.Logger
 }
 
-// sessionTimeout is after how long of silence others take a process's place.
-const sessionTimeout = 6 * time.Second
+const (
+	// sessionTimeout is after how long of silence others take a process's place.
+	sessionTimeout = 6 * time.Second
+	// rebalanceTimeout is how long others wait for a process when work is divided anew. The
+	// embedded broker counts wrongly when one leaves, or comes back, while it waits for its
+	// share: then all wait as long as this, which would be a minute.
+	rebalanceTimeout = 15 * time.Second
+)
 
 // Run runs a process of the application until ctx is done.
 func Run(ctx context.Context, o Options) error {
@@ -35,9 +41,12 @@ func Run(ctx context.Context, o Options) error {
 	var d net.Dialer
 	e, err := streams.OpenEngine(streams.Config{
 		Brokers: []string{o.Broker}, Dir: o.Dir, Instance: o.Instance, Logger: o.Logger,
-		Client: []kgo.Opt{kgo.SessionTimeout(sessionTimeout), kgo.MetadataMinAge(100 * time.Millisecond), kgo.Dialer(func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return d.DialContext(ctx, network, o.Via)
-		})},
+		Client: []kgo.Opt{
+			kgo.SessionTimeout(sessionTimeout), kgo.RebalanceTimeout(rebalanceTimeout), kgo.MetadataMinAge(100 * time.Millisecond),
+			kgo.Dialer(func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return d.DialContext(ctx, network, o.Via)
+			}),
+		},
 	})
 	if err != nil {
 		return err
