@@ -395,7 +395,8 @@ func labWith(t testing.TB, brokers []string) *lab {
 	l.t, l.brokers = t, strings.Join(brokers, ",")
 	l.letGo = sync.OnceFunc(func() { close(l.release) })
 	var err error
-	l.client, err = kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(20*time.Millisecond))
+	// A broker that is busy hears late of a topic that was deleted and made anew.
+	l.client, err = kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(20*time.Millisecond), kgo.UnknownTopicRetries(-1))
 	must(t, err)
 	l.admin = kadm.NewClient(l.client)
 	t.Cleanup(func() {
@@ -670,7 +671,7 @@ func (l *lab) records(topic string, opts ...kgo.Opt) []*kgo.Record {
 // produce writes values to a topic, which is created with the given partitions.
 func (l *lab) produce(topic string, partitions int32, values ...string) {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(l.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(l.t.Context(), patience)
 	defer cancel()
 	_, _ = l.admin.CreateTopic(ctx, partitions, 1, nil, topic)
 	var records []*kgo.Record
