@@ -102,29 +102,31 @@ func (r *replay) now() Replay {
 
 // run replays until all was looked at, something fails or ctx ends.
 func (r *replay) run(ctx context.Context) {
-	defer close(r.done)
 	err := guard("replay", func() error { return r.work(ctx) })
 	if left(err) || ctx.Err() != nil && !r.halted.Load() {
 		r.h.rt.log.Info("a replay of dead letters is left to whoever leads the group", "connector", r.q.connector, "worker", r.h.rt.statuses.workerID, "error", err)
 		r.h.leave(r) // Whoever leads the group goes on with it.
+		close(r.done)
 		return
 	}
-	ended := time.Now().UTC().Truncate(time.Millisecond)
-	r.update(func(s *Replay) {
-		s.Ended, s.Waiting = &ended, ""
-		switch {
-		case ctx.Err() != nil:
-			s.State = "stopped"
-		case err != nil:
-			s.State, s.Error = "failed", err.Error()
-		default:
-			s.State, s.Left = "done", 0
-		}
-	})
-	if err := r.save(nil, true); err != nil {
+	s, ended := r.now(), time.Now().UTC().Truncate(time.Millisecond)
+	s.Ended, s.Waiting = &ended, ""
+	switch {
+	case ctx.Err() != nil:
+		s.State = "stopped"
+	case err != nil:
+		s.State, s.Error = "failed", err.Error()
+	default:
+		s.State, s.Left = "done", 0
+	}
+	if err := r.saveAs(s, nil, true); err != nil {
 		r.h.rt.log.Warn("the end of a replay could not be stored", "connector", r.q.connector, "error", err)
 	}
-	s := r.now()
+	// Who sees that it has ended may begin the next one.
+	r.update(func(state *Replay) {
+		*state = s
+		close(r.done)
+	})
 	r.h.rt.log.Info("a replay of dead letters ended", "connector", r.q.connector, "state", s.State, "dry_run", s.DryRun,
 		"replayed", s.Replayed, "failed", s.Failed, "error", s.Error)
 }
@@ -307,6 +309,10 @@ func (r *replay) settle(letters []*Letter, change func(m *marks, offset int64)) 
 // save stores the marks of partitions, and then where the replay is when all that it has
 // taken in is settled.
 func (r *replay) save(partitions map[int32]bool, settled bool) error {
+	return r.saveAs(r.now(), partitions, settled)
+}
+
+func (r *replay) saveAs(now Replay, partitions map[int32]bool, settled bool) error {
 	if r.query.DryRun {
 		return nil
 	}
@@ -314,7 +320,7 @@ func (r *replay) save(partitions map[int32]bool, settled bool) error {
 	defer cancel()
 	err := r.q.store(ctx, partitions, nil)
 	if err == nil && settled {
-		err = r.q.store(ctx, nil, appendJSON(nil, storedReplay{TopicID: r.q.id, Query: r.query, At: r.at, Behind: r.q.replayedBehind(r.at), Replay: r.now()}))
+		err = r.q.store(ctx, nil, appendJSON(nil, storedReplay{TopicID: r.q.id, Query: r.query, At: r.at, Behind: r.q.replayedBehind(r.at), Replay: now}))
 	}
 	if err != nil {
 		return &replayEnds{err}
