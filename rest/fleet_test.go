@@ -68,8 +68,9 @@ func beWorker(ctx context.Context, text []byte) error {
 	cable := newLine()
 	go cable.obey(ctx)
 	files := file.Options{Stdout: io.Discard, Dirs: []string{props[filesDir]}}
+	loggers := rest.NewLoggers(slog.LevelInfo)
 	w, err := worker.New(worker.Options{
-		Config: settings, Raw: props, Metrics: registry, Log: log, Dial: cable.dial,
+		Config: settings, Raw: props, Metrics: registry, Log: log, Level: loggers.Set, Dial: cable.dial,
 		Plugins: connect.Plugins{
 			Sources:          []connect.Plugin[connect.SourceConnector]{datagen.Plugin()},
 			Sinks:            []connect.Plugin[connect.SinkConnector]{file.Plugin(files)},
@@ -84,7 +85,7 @@ func beWorker(ctx context.Context, text []byte) error {
 	if err != nil {
 		return err
 	}
-	server, err := rest.New(rest.Options{Settings: own, Herder: w.Herder(), Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Log: log})
+	server, err := rest.New(rest.Options{Settings: own, Herder: w.Herder(), Loggers: loggers, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Log: log})
 	if err != nil {
 		return err
 	}
@@ -417,6 +418,13 @@ func TestFleet(t *testing.T) {
 		t.Errorf("%d tasks have started, want %d", got, want)
 	}
 	f.must(http.StatusBadRequest, a, "PUT", "/connectors/c1/fence", "")
+	f.must(http.StatusNoContent, f.other(leader), "PUT", "/admin/loggers/tidemill.x?scope=cluster", `{"level":"debug"}`)
+	for _, id := range f.ids() {
+		f.wait("the level is set in "+id, func() bool {
+			_, text := f.ask(id, "GET", "/admin/loggers/tidemill.x", "")
+			return strings.Contains(text, `"level":"DEBUG"`)
+		})
+	}
 	f.must(http.StatusConflict, f.other(leader), "PUT", "/connectors/c1/pause?forward=false", "")
 
 	// The leader is killed. Its work goes to the others, and comes back with it.

@@ -41,6 +41,7 @@ type changer interface {
 	editor
 	operator
 	postman
+	leveller
 }
 
 // editor changes which connectors there are.
@@ -66,6 +67,11 @@ type postman interface {
 	StartReplay(ctx context.Context, name string, q worker.LetterQuery) (worker.Replay, error)
 	ReplayOf(ctx context.Context, name string) (worker.Replay, error)
 	StopReplay(ctx context.Context, name string) (worker.Replay, error)
+}
+
+// leveller sets levels of loggers in all workers.
+type leveller interface {
+	SetLevel(ctx context.Context, logger, level string) error
 }
 
 // offsetKeeper shows and changes positions and topics.

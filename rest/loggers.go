@@ -79,6 +79,14 @@ func (l *Loggers) get(name string) *namedLevel {
 	return n
 }
 
+// Set changes the level of a name and of those below it, as a request has asked for at
+// another worker of the group. A level that is none changes nothing.
+func (l *Loggers) Set(name, level string) {
+	if _, known := levels[level]; known {
+		l.set(name, level, time.Now())
+	}
+}
+
 // set changes the level of a name and of those below it, and returns them sorted.
 func (l *Loggers) set(name, level string, now time.Time) []string {
 	l.mu.Lock()
@@ -173,9 +181,11 @@ func (s *Server) setLogger(r *http.Request) (answer, error) {
 	if _, known := levels[level]; !known {
 		return answer{}, fail(http.StatusNotFound, "invalid log level '"+body["level"]+"'.")
 	}
-	changed := s.o.Loggers.set(r.PathValue("logger"), level, time.Now())
 	if strings.EqualFold(r.URL.Query().Get("scope"), "cluster") {
+		if err := s.o.Herder.SetLevel(r.Context(), r.PathValue("logger"), level); err != nil {
+			return answer{}, err
+		}
 		return answer{status: http.StatusNoContent}, nil
 	}
-	return ok(changed)
+	return ok(s.o.Loggers.set(r.PathValue("logger"), level, time.Now()))
 }

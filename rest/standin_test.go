@@ -272,6 +272,8 @@ func (h *standIn) SetState(_ context.Context, name string, state worker.TargetSt
 	return nil
 }
 
+func (h *standIn) SetLevel(context.Context, string, string) error { return h.fails }
+
 func (h *standIn) Restart(_ context.Context, name string, o worker.RestartOptions) (*worker.ConnectorStatus, error) {
 	status, err := h.Status(name)
 	if err != nil || o == (worker.RestartOptions{}) {

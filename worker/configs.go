@@ -16,6 +16,7 @@ import (
 //	target-state-<name>       {"state":…,"state.v2":…}
 //	tasks-fencing-<name>      {"task-count":n}       former transactional producers are shut out
 //	restart-connector-<name>  {"include-tasks":…,"only-failed":…}
+//	logger-cluster-<name>     {"level":…}            a level for all workers, as long as they run
 //	session-key               {"key":…,"algorithm":…,"creation-timestamp":…}
 type configState struct {
 	connectors map[string]*connectorConfig
@@ -50,6 +51,8 @@ type configEvent struct {
 	name    string
 	deleted bool
 	restart *RestartOptions
+	// logger is the one that has got another level, which is no matter of a connector.
+	logger, level string
 }
 
 func newConfigState() *configState {
@@ -67,6 +70,7 @@ const (
 	targetPrefix    = "target-state-"
 	fencingPrefix   = "tasks-fencing-"
 	restartPrefix   = "restart-connector-"
+	loggerPrefix    = "logger-cluster-"
 )
 
 // target returns what a connector is meant to do.

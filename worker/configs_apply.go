@@ -21,7 +21,7 @@ func (s *configState) apply(r kafkalog.Record) *configEvent {
 	}
 	for prefix, take := range map[string]func(name string, value []byte) *configEvent{
 		connectorPrefix: s.applyConnector, taskPrefix: s.applyTask, commitPrefix: s.applyCommit,
-		targetPrefix: s.applyTarget, fencingPrefix: s.applyFencing, restartPrefix: s.applyRestart,
+		targetPrefix: s.applyTarget, fencingPrefix: s.applyFencing, restartPrefix: s.applyRestart, loggerPrefix: applyLogger,
 	} {
 		// No prefix is the beginning of another.
 		if name, ok := strings.CutPrefix(key, prefix); ok {
@@ -168,4 +168,14 @@ func (s *configState) applyRestart(name string, value []byte) *configEvent {
 		return nil
 	}
 	return &configEvent{name: name, restart: &RestartOptions{IncludeTasks: v.IncludeTasks, OnlyFailed: v.OnlyFailed}}
+}
+
+func applyLogger(name string, value []byte) *configEvent {
+	var v struct {
+		Level string `json:"level"`
+	}
+	if json.Unmarshal(value, &v) != nil || v.Level == "" {
+		return nil
+	}
+	return &configEvent{logger: name, level: v.Level}
 }

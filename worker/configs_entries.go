@@ -47,6 +47,10 @@ func restartEntry(name string, o RestartOptions) kafkalog.Entry {
 	return kafkalog.Entry{Key: []byte(restartPrefix + name), Value: appendJSON(nil, v)}
 }
 
+func loggerEntry(name, level string) kafkalog.Entry {
+	return kafkalog.Entry{Key: []byte(loggerPrefix + name), Value: appendJSON(nil, map[string]string{"level": level})}
+}
+
 func deleteEntries(name string) []kafkalog.Entry {
 	return []kafkalog.Entry{{Key: []byte(connectorPrefix + name)}, {Key: []byte(targetPrefix + name)}}
 }

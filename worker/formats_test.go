@@ -25,6 +25,7 @@ func TestConfigRecords(t *testing.T) {
 		{targetEntry("c", Paused), "target-state-c", `{"state":"PAUSED","state.v2":"PAUSED"}`},
 		{targetEntry("c", Stopped), "target-state-c", `{"state":"PAUSED","state.v2":"STOPPED"}`},
 		{fencingEntry("c", 2), "tasks-fencing-c", `{"task-count":2}`},
+		{loggerEntry("org.x", "DEBUG"), "logger-cluster-org.x", `{"level":"DEBUG"}`},
 		{restartEntry("c", RestartOptions{IncludeTasks: true}), "restart-connector-c", `{"include-tasks":true,"only-failed":false}`},
 	} {
 		if string(tt.entry.Key) != tt.key || string(tt.entry.Value) != tt.value {

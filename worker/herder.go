@@ -61,6 +61,17 @@ func newHerder(o Options, rt *runtime) *Herder {
 func (h *Herder) apply(r kafkalog.Record) {
 	h.mu.Lock()
 	event := h.state.apply(r)
+	if event != nil && event.logger != "" {
+		tell := h.options.Level
+		if !h.ready {
+			tell = nil // As Kafka Connect has it, a level is for the workers that run.
+		}
+		h.mu.Unlock()
+		if tell != nil {
+			tell(event.logger, event.level)
+		}
+		return
+	}
 	if event != nil {
 		h.behind[event.name] = true
 	}

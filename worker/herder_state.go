@@ -38,3 +38,17 @@ func (h *Herder) writeState(ctx context.Context, name string, d desired, state T
 	}
 	return h.write(ctx, "writing a target state for connector "+name+" to the config topic", targetEntry(name, state))
 }
+
+// SetLevel sets the level of a logger in all workers of the group, for as long as they run:
+// each of them calls its Options.Level when it hears of it, this one before SetLevel returns.
+func (h *Herder) SetLevel(ctx context.Context, logger, level string) error {
+	if err := h.mayChange(ctx); err != nil {
+		return err
+	}
+	unlock, err := h.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return h.write(ctx, "writing a level of logger "+logger+" to the config topic", loggerEntry(logger, level))
+}

@@ -64,7 +64,7 @@ func TestAChangeWakesItsConnectorAlone(t *testing.T) {
 	woken("a task's configuration that does not count yet")
 	write(commitEntry("c", 1))
 	woken("tasks", "c")
-	write(fencingEntry("c", 1), kafkalog.Entry{Key: []byte(sessionKeyName), Value: []byte("{}")}, kafkalog.Entry{Key: []byte("else")})
+	write(fencingEntry("c", 1), kafkalog.Entry{Key: []byte(sessionKeyName), Value: []byte("{}")}, loggerEntry("x", "DEBUG"), kafkalog.Entry{Key: []byte("else")})
 	woken("what is nothing to units")
 	write(targetEntry("d", Paused))
 	woken("a wish", "d")

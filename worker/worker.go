@@ -37,6 +37,9 @@ type Options struct {
 	// nil leaves configurations as they are.
 	Resolve func(connect.Config) (connect.Config, error)
 	Log     *slog.Logger
+	// Level is told of a logger's level, under Kafka Connect's name for it, that was set for
+	// the whole group; nil when there is nothing to set. It must not wait.
+	Level func(logger, level string)
 	// Metrics takes the worker's figures; nil for none.
 	Metrics prometheus.Registerer
 	// WorkerID is host:port of the worker's REST interface, as statuses show it.

@@ -91,7 +91,7 @@ func newNode(o nodeOptions) (*node, error) {
 	n.plugins = host.New(host.Options{Dirs: splitPaths(resolved["plugin.path"]), Log: loggers.Logger("tidemill.plugins", redactor.Handler(kept))})
 	n.worker, err = worker.New(worker.Options{
 		Config: settings, Raw: resolved, Standalone: o.standalone, Connectors: o.connectors, Plugins: plugins(splitPaths(resolved[settingFileDirs])),
-		External: n.plugins.Plugins, Resolve: resolver.Resolve, Log: loggers.Logger("tidemill.worker", redactor.Handler(kept)), Metrics: metrics, Peers: peers, Version: version, Commit: commit(),
+		External: n.plugins.Plugins, Resolve: resolver.Resolve, Log: loggers.Logger("tidemill.worker", redactor.Handler(kept)), Metrics: metrics, Peers: peers, Level: loggers.Set, Version: version, Commit: commit(),
 	})
 	if err != nil {
 		return nil, badInput(err)
