@@ -259,13 +259,13 @@ func canaryRun(ctx context.Context, l *lookout, pg *devstack.Postgres, dir strin
 		if err != nil {
 			t.Fatal(err, send("GET", "/connectors/"+name+"/status", ""))
 		}
-		for _, path := range []string{"", "/config", "/status", "/tasks", "/tasks-config", "/offsets", "/details", "/topics", "/tasks/0/status"} {
+		for _, path := range []string{"", "/config", "/status", "/tasks", "/tasks-config", "/offsets", "/details", "/topics", "/logs", "/tasks/0/status"} {
 			send("GET", "/connectors/"+name+path, "", 200)
 		}
 	}
 	// A connection that is cut is spoken of in the log.
 	execAll(t, pg.DSN("postgres"), "INSERT INTO ledger VALUES (2);\nSELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active")
-	for _, path := range []string{"/", "/connectors?expand=info&expand=status", "/connector-plugins", "/metrics", "/admin/loggers", "/info", "/streams/v1/applications"} {
+	for _, path := range []string{"/", "/connectors?expand=info&expand=status", "/connector-plugins", "/metrics", "/admin/loggers", "/openapi.json", "/info", "/streams/v1/applications"} {
 		send("GET", path, "", 200)
 	}
 	send("PUT", "/connectors/good/pause", "", 202)
