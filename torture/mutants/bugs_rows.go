@@ -86,7 +86,7 @@ func records() []Mutant {
 			Breaks: "The row that is held back until its transaction ends keeps the position before the end (invariant 2).",
 			Edits: []Edit{{
 				"sources/postgres/stream.go",
-				"		last.SourceOffset, last.Boundary = e.batch.at(e.pos), connect.BoundaryCommit\n",
+				"		last.SourceOffset, last.Boundary = end, connect.BoundaryCommit\n",
 				"		last.Boundary = connect.BoundaryCommit\n",
 			}},
 		},
