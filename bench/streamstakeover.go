@@ -185,7 +185,7 @@ func (h handover) copied(what string) figure {
 // figures are how the standby has taken over.
 func (h handover) figures(what string) []figure {
 	ms := func(name string, d time.Duration, what string) figure {
-		return figure{Name: "streams.takeover." + name, Unit: "ms", Value: float64(d.Milliseconds()), RSS: h.tookPeak, What: what}
+		return figure{Name: "streams.takeover." + name, Unit: "ms", Value: float64(d.Microseconds()) / 1000, RSS: h.tookPeak, What: what}
 	}
 	return []figure{
 		ms("answers_ms", h.answered-h.noticed, what+", from when the standby is given the killed owner's task until it answers a query"),
