@@ -82,19 +82,31 @@ func (p *papers) server(address string, clients bool) *tls.Config {
 	return c
 }
 
-// guardedLab starts brokers that ask clients who they are, and returns what reads them by
-// the given settings.
-func guardedLab(t *testing.T, settings connect.Config, opts ...kfake.Opt) *lab {
+// guardedLab is for brokers that ask clients who they are, and reads them by the given
+// settings.
+func guardedLab(t *testing.T, settings connect.Config, brokers []string) *lab {
 	t.Helper()
-	cluster, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
-	must(t, err)
-	t.Cleanup(cluster.Close)
-	l := labWith(t, cluster.ListenAddrs())
+	l := labWith(t, brokers)
 	l.client.Close()
+	var err error
 	l.client, err = kgo.NewClient(guardedOptions(t, l, settings)...)
 	must(t, err)
 	l.admin = kadm.NewClient(l.client)
 	return l
+}
+
+// letIn has a source and a sink work through brokers that ask who they are: all clients of
+// a worker have to show it.
+func letIn(t *testing.T, settings connect.Config, brokers []string, topic string) {
+	t.Helper()
+	l := guardedLab(t, settings, brokers)
+	w := l.start(with(settings, "group.id", topic, "config.storage.topic", topic+"-configs", "offset.storage.topic", topic+"-offsets", "status.storage.topic", topic+"-status"))
+	w.create("c", counter(topic, "count", "3"))
+	w.create("s", keeper(topic))
+	wait(t, "the sink has what the source made", func() bool { return len(l.keptBy("s")) == 3 })
+	if got := l.values(topic, guardedOptions(t, l, settings)...); len(got) != 3 {
+		t.Errorf("the topic has %q", got)
+	}
 }
 
 func guardedOptions(t *testing.T, l *lab, settings connect.Config) []kgo.Opt {
@@ -108,8 +120,8 @@ func loginAs(user, password string) string {
 	return fmt.Sprintf(`org.apache.kafka.common.security.scram.ScramLoginModule required username="%s" password="%s";`, user, password)
 }
 
-// TestWorkersShowBrokersWhoTheyAre runs a source and a sink through brokers that ask, in
-// each way they can: all clients of a worker have to show it.
+// TestWorkersShowBrokersWhoTheyAre is about brokers that ask in each way they can;
+// TestApacheKafkaAsks is about Apache Kafka's.
 func TestWorkersShowBrokersWhoTheyAre(t *testing.T) {
 	p := newPapers(t)
 	own := filepath.Join(t.TempDir(), "own.pem")
@@ -133,14 +145,10 @@ func TestWorkersShowBrokersWhoTheyAre(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := guardedLab(t, tt.settings, tt.brokers...)
-			w := l.start(tt.settings)
-			w.create("c", counter("numbers", "count", "3"))
-			w.create("s", keeper("numbers"))
-			wait(t, "the sink has what the source made", func() bool { return len(l.keptBy("s")) == 3 })
-			if got := l.values("numbers", guardedOptions(t, l, tt.settings)...); len(got) != 3 {
-				t.Errorf("the topic has %q", got)
-			}
+			cluster, err := kfake.NewCluster(append(tt.brokers, kfake.NumBrokers(1))...)
+			must(t, err)
+			t.Cleanup(cluster.Close)
+			letIn(t, tt.settings, cluster.ListenAddrs(), "numbers")
 		})
 	}
 }
