@@ -17,7 +17,11 @@ import (
 func jwtKeys() []connect.ConfigKey {
 	return []connect.ConfigKey{
 		{Name: "rest.jwt.keys.location", Optional: true, Importance: connect.High, Group: "Access",
-			Doc: "File with the public keys of signed tokens (JWT): a JWKS document, or PEM. It is read again when it changes."},
+			Doc: "Where the public keys of signed tokens (JWT) are: a file with a JWKS document or PEM, which is read again when it changes, or the https address at which their issuer publishes them (its jwks_uri)."},
+		{Name: "rest.jwt.keys.refresh.ms", Type: connect.TypeDuration, Default: "3600000", Check: connect.Between(10_000, 7*24*3600*1000), Importance: connect.Low, Group: "Access",
+			Doc: "How old keys from an address may be. A token whose key is not among them makes the worker look earlier, every ten seconds at most."},
+		{Name: "rest.jwt.keys.truststore.location", Optional: true, Importance: connect.Medium, Group: "Access",
+			Doc: "PEM file with the authorities of that address; those of the system unless set."},
 		{Name: "rest.jwt.expected.audience", Type: connect.TypeList, Optional: true, Importance: connect.High, Group: "Access",
 			Doc: "A token must be made for one of these audiences. Needed with rest.jwt.keys.location."},
 		{Name: "rest.jwt.expected.issuer", Optional: true, Importance: connect.High, Group: "Access",
@@ -46,7 +50,7 @@ func checkAlgorithms(text string) error {
 // signatures (RFC 7515, section 7.1). What the header says is only ever held against what
 // the settings and the key allow (RFC 8725).
 type signed struct {
-	keys            *watched[[]jose.JSONWebKey]
+	keys            keyring
 	algorithms      []jose.SignatureAlgorithm
 	audiences       []string
 	issuer          string
@@ -75,12 +79,28 @@ func newJWT(s connect.Settings, report func(string, error)) (Method, error) {
 		}
 	}
 	var err error
-	if m.keys, err = watch(path, parseKeys, report); err != nil {
-		e := connect.ConfigError("rest.jwt.keys.location", "the file of keys cannot be used")
+	if m.keys, err = openKeys(path, s, report); err != nil {
+		e := connect.ConfigError("rest.jwt.keys.location", "the keys of signed tokens cannot be used")
 		e.Cause = err
 		return nil, e
 	}
 	return m, nil
+}
+
+func openKeys(location string, s connect.Settings, report func(string, error)) (keyring, error) {
+	switch scheme, _, _ := strings.Cut(location, "://"); scheme {
+	case "https":
+		f, err := fetch(location, s.String("rest.jwt.keys.truststore.location"), s.Duration("rest.jwt.keys.refresh.ms"), report)
+		if err != nil {
+			return nil, err
+		}
+		f.renewed() // An issuer that is away keeps no worker from starting; it is reported.
+		return f, nil
+	case "http":
+		return nil, errors.New("whoever is on the way could give keys of their own → use an https:// address")
+	}
+	w, err := watch(location, parseKeys, report)
+	return keyFile{w}, err
 }
 
 // Name implements Method.
@@ -125,19 +145,31 @@ func (m signed) verify(token string) (map[string]json.RawMessage, error) {
 	if err != nil {
 		return nil, errors.New("it is none")
 	}
-	for _, k := range m.keys.get() {
+	payload, ok := signedBy(t, m.keys.get())
+	if !ok && m.keys.renewed() {
+		payload, ok = signedBy(t, m.keys.get())
+	}
+	if !ok {
+		return nil, errors.New("no key fits its signature")
+	}
+	var claims map[string]json.RawMessage
+	if json.Unmarshal(payload, &claims) != nil {
+		return nil, errors.New("its claims are no JSON")
+	}
+	return claims, m.check(claims)
+}
+
+// signedBy returns what a token says, if one of these keys has signed it.
+func signedBy(t *jose.JSONWebSignature, keys []jose.JSONWebKey) ([]byte, bool) {
+	for _, k := range keys {
 		if !fits(k, t.Signatures[0].Header) {
 			continue
 		}
 		if payload, err := t.Verify(k.Key); err == nil {
-			var claims map[string]json.RawMessage
-			if json.Unmarshal(payload, &claims) != nil {
-				return nil, errors.New("its claims are no JSON")
-			}
-			return claims, m.check(claims)
+			return payload, true
 		}
 	}
-	return nil, errors.New("no key fits its signature")
+	return nil, false
 }
 
 // check looks at the claims of RFC 7519, section 4.1.

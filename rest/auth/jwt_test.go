@@ -251,7 +251,7 @@ func FuzzToken(f *testing.F) {
 		f.Fatal(err)
 	}
 	m := signed{algorithms: []jose.SignatureAlgorithm{"EdDSA", "RS256", "HS256"}, audiences: []string{"x"}, issuer: "i", subject: "sub", now: time.Now,
-		keys: &watched[[]jose.JSONWebKey]{path: "/nowhere", value: []jose.JSONWebKey{{Key: public}}}}
+		keys: keyFile{&watched[[]jose.JSONWebKey]{path: "/nowhere", value: []jose.JSONWebKey{{Key: public}}}}}
 	f.Fuzz(func(t *testing.T, token string) {
 		if p, _ := m.Identify(asking("Bearer " + token)); p != nil {
 			t.Errorf("%q lets in %s", token, p.Name)
