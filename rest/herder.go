@@ -74,13 +74,19 @@ type leveller interface {
 	SetLevel(ctx context.Context, logger, level string) error
 }
 
-// offsetKeeper shows and changes positions and topics.
+// offsetKeeper shows and changes positions.
 type offsetKeeper interface {
 	Offsets(ctx context.Context, name string) ([]worker.OffsetEntry, error)
 	AlterOffsets(ctx context.Context, name string, entries []worker.OffsetEntry) (message string, err error)
 	ResetOffsets(ctx context.Context, name string) (message string, err error)
+	topicKeeper
+}
+
+// topicKeeper shows topics and what is in them.
+type topicKeeper interface {
 	Topics(name string) ([]string, error)
 	ResetTopics(ctx context.Context, name string) error
+	Peek(ctx context.Context, name, topic string, limit int) (records []worker.Peeked, whole bool, err error)
 }
 
 // host is the worker itself: who it is, which plugins it has, and what it says of

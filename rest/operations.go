@@ -114,6 +114,10 @@ func workOperations() map[string]operation {
 				{"task", "integer", "lines of this task alone"}, {"follow", "boolean", "go on with what comes, as application/x-ndjson"},
 			},
 		},
+		"GET /connectors/{name}/peek": {
+			summary: "Newest records of the topics that a source has written to or a sink reads, as its converters read them; the newest last", answers: map[int]any{200: peekBody{}},
+			query: []parameter{{"limit", "integer", "most records, 10 by default and 100 at most"}, {"topic", "string", "records of this topic alone"}},
+		},
 		"GET /connectors/{name}/details":                  {summary: "What the tasks show of their work, such as a snapshot's progress", answers: map[int]any{200: detailsBody{}}},
 		"POST /connectors/{name}/signals":                 {summary: "Hand a signal to the tasks of a source", body: signalBody{}, answers: map[int]any{202: messageBody{}}},
 		"POST /connectors/{name}/remedies/{remedy}":       {summary: "Do what the error of a failed connector proposes", answers: said},

@@ -50,6 +50,7 @@ func (s *Server) routes() []route {
 		{method: "PATCH", path: "/connectors/{name}/offsets", role: auth.Admin, answer: s.alterOffsets},
 		{method: "DELETE", path: "/connectors/{name}/offsets", role: auth.Admin, answer: s.resetOffsets},
 		{method: "GET", path: "/connectors/{name}/logs", role: auth.Viewer, stream: s.showLogs},
+		{method: "GET", path: "/connectors/{name}/peek", role: auth.Operator, answer: s.peek},
 		{method: "GET", path: "/connectors/{name}/details", role: auth.Viewer, answer: s.getDetails},
 		{method: "POST", path: "/connectors/{name}/signals", role: auth.Operator, answer: s.sendSignal},
 		{method: "POST", path: "/connectors/{name}/remedies/{remedy}", role: auth.Operator, answer: s.applyRemedy},

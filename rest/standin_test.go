@@ -359,6 +359,22 @@ func (h *standIn) Topics(name string) ([]string, error) {
 	return []string{"a", "b"}, nil
 }
 
+func (h *standIn) Peek(_ context.Context, name, topic string, limit int) ([]worker.Peeked, bool, error) {
+	if _, err := h.Connector(name); err != nil {
+		return nil, false, err
+	}
+	if topic == "theirs" {
+		return nil, false, &connect.Error{Code: "peek.topic", Class: connect.ClassConfig, Place: topic, Message: "Connector " + name + " neither reads this topic nor has written to it"}
+	}
+	key, value := "aw==", "dg=="
+	return []worker.Peeked{
+		{Topic: "a", Offset: int64(limit), Timestamp: 1, Headers: [][2]json.RawMessage{{json.RawMessage(`"h"`), json.RawMessage(`1`)}}, Key: json.RawMessage(`{"id":1}`), Value: json.RawMessage(`null`)},
+		{Topic: "a", Partition: 1, Offset: 2, Dropped: true},
+		{Topic: "a", Partition: 1, Offset: 3, TooLarge: 4 << 20},
+		{Topic: "b", Failure: &worker.Failure{Code: "json.invalid", Message: "password=hunter2 is no JSON", Stage: "VALUE_CONVERTER", Class: "record", At: time.Unix(0, 0).UTC(), Attempts: 1}, RawHeaders: [][2]string{{"h", ""}}, RawKey: &key, RawValue: &value},
+	}, false, nil
+}
+
 func (h *standIn) ResetTopics(context.Context, string) error {
 	return coded("request.forbidden", "Topic tracking reset is disabled.")
 }

@@ -203,6 +203,7 @@ func TestTranscripts(t *testing.T) {
 		"offsets":    {},
 		"attend":     {},
 		"letters":    {},
+		"peek":       {change: func(o *rest.Options) { o.Redactor.Add("hunter2") }},
 		"failed":     {change: func(o *rest.Options) { o.Herder = failed; o.Redactor.Add("hunter2") }},
 		"plugins":    {},
 		"secrets":    {},

@@ -56,6 +56,7 @@ func (a *app) commands() *cobra.Command {
 		a.streamsCommand(),
 		a.dlqCommand(),
 		a.logsCommand(),
+		a.peekCommand(),
 		a.doctorCommand(),
 		a.verifyCommand(),
 		a.userCommand(),
