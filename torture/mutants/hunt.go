@@ -78,22 +78,16 @@ type verdict struct {
 	after      time.Duration
 }
 
-// tries is how many seeds are tried until a mutant is found.
-const tries = 3
-
-// pursue hunts a mutant with one seed after the other, as long as there is time.
+// pursue hunts a mutant with one seed after the other, as long as there is time for another.
 func (o *Options) pursue(ctx context.Context, b built) (v verdict, err error) {
 	m, began := b.mutant, time.Now()
-	for n := range uint64(tries) {
-		with := *o
-		with.Seed += n
+	for with, n := *o, time.Duration(1); ; with.Seed, n = with.Seed+1, n+1 {
 		v, err = with.hunt(ctx, m.Name, b, m.Hunt)
 		v.after = time.Since(began)
-		if v.name != "" || ctx.Err() != nil || v.after > most-v.after/time.Duration(n+1) {
-			break
+		if v.name != "" || ctx.Err() != nil || v.after+v.after/n > most {
+			return v, err
 		}
 	}
-	return v, err
 }
 
 // hunt makes one run and ends it at the first anomaly.
