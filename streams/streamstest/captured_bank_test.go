@@ -237,20 +237,20 @@ func (l *ledger) rename(ctx context.Context, tx pgx.Tx, rnd *rand.Rand) error {
 	return tx.SendBatch(ctx, b).Close()
 }
 
-// balances reads the accounts.
-func (l *ledger) balances(ctx context.Context) (balances map[int64]int64, err error) {
-	balances = map[int64]int64{}
+// sums reads a sum for each account.
+func (l *ledger) sums(ctx context.Context, sql string) (sums map[int64]int64, err error) {
+	sums = map[int64]int64{}
 	err = l.session(ctx, func(conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, "SELECT id, balance FROM accounts")
+		rows, err := conn.Query(ctx, sql)
 		if err != nil {
 			return err
 		}
-		var id, balance int64
-		_, err = pgx.ForEachRow(rows, []any{&id, &balance}, func() error {
-			balances[id] = balance
+		var id, sum int64
+		_, err = pgx.ForEachRow(rows, []any{&id, &sum}, func() error {
+			sums[id] = sum
 			return nil
 		})
 		return err
 	})
-	return balances, err
+	return sums, err
 }

@@ -182,8 +182,17 @@ type captured struct {
 	keys  serde.Serde[connect.Value]
 	value serde.Serde[connect.Value]
 	// zero are the tables all of whose rows are 0 in every state that was committed, sums
-	// those whose rows add up to 0.
+	// those whose rows add up to 0. compared names the one of these that the database has too.
 	zero, sums map[string]*streams.Table[int64, int64]
+	compared   string
+}
+
+// truth is what the database has in place of the table that is compared.
+func (p place) truth() string {
+	if p.ID == "fees" {
+		return "SELECT account, sum(amount)::bigint FROM fees GROUP BY account"
+	}
+	return "SELECT id, balance FROM accounts"
 }
 
 var capturedKey = connect.SchemaDef{Kind: connect.KindStruct, Fields: []connect.Field{{Name: "id", Schema: connect.Of(connect.KindInt64)}}}.MustBuild()
@@ -199,7 +208,7 @@ func (p place) captured() (*captured, error) {
 	case "meetings":
 		c.meetings()
 	case "fees":
-		c.sums["fees"] = c.sum("fees", "account", "amount")
+		c.sums["fees"], c.compared = c.sum("fees", "account", "amount"), "fees"
 		c.sums["fees"].ToStream().To("fees-by-account", serde.Int64{}, serde.Int64{})
 	default:
 		c.build()
@@ -299,6 +308,7 @@ func (c *captured) less(l, r *streams.Table[int64, int64], name string) *streams
 func (c *captured) build() {
 	net := c.less(c.sum("credits", "account", "amount"), c.sum("debits", "account", "amount"), "net")
 	accounts := c.table("accounts", "balance", "version")
+	c.compared = "balances"
 	c.sums["net"], c.sums["balances"] = net, c.sumOf(accounts, "balances", 0, 1)
 	c.zero["unbooked"] = c.less(net, c.sums["balances"], "unbooked")
 	all := streams.GroupTable(net, func(_, v int64) (int64, int64) { return 0, v }, serde.Int64{}, serde.Int64{}, streams.With{Name: "all", Partitions: 1})
