@@ -41,6 +41,7 @@ func Aggregate[K, V, A any](g *Grouped[K, V], how Aggregation[K, V, A], value se
 // aggregateTable adds the node and store of an aggregate.
 func aggregateTable[K, A any](b *Builder, parent *node, key serde.Serde[K], value serde.Serde[A], s With) *Table[K, A] {
 	t := &Table[K, A]{b: b, key: key, value: value}
+	parent.storedBy(key)
 	t.node = b.add(&node{op: "aggregate", parents: []*node{parent}}, s)
 	b.keep(t.node, s, layoutOf(key))
 	return t

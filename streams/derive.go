@@ -23,6 +23,9 @@ func Derive[K, V, K2, V2 any](s *Stream[K, V], begin func(*Rows[K2, V2]) (func(*
 	if !set.Unkept {
 		s.b.keep(t.node, set, layoutOf(key))
 	}
+	if w, ok := key.(windowed); ok {
+		s.node.storedBy(w.InnerKeys())
+	}
 	spec := t.spec()
 	s.b.declare(t.node, set)
 	t.node.build = func(tk *task) (any, error) {
@@ -41,6 +44,9 @@ func Derive[K, V, K2, V2 any](s *Stream[K, V], begin func(*Rows[K2, V2]) (func(*
 	}
 	return t
 }
+
+// windowed is the ability of the Serde of windows' keys to tell that of the keys in them.
+type windowed interface{ InnerKeys() any }
 
 type deriveNode[K, V, K2, V2 any] struct {
 	*rowStore[K2, V2]

@@ -310,7 +310,7 @@ func (l *Local) Rows(store string) (*query.Rows, error) {
 	}
 	return &query.Rows{Source: query.Source{
 		App: l.env.app, Store: store, Name: storeName(l.env.app, store), DB: l.env.db, Open: &l.open, Hub: l.hub,
-		Here: func() []int32 { return []int32{0} }, Total: func() int { return 1 }, Place: partitionOf, Layout: l.topology.layout(store),
+		Here: func() []int32 { return []int32{0} }, Total: func() int { return 1 }, Place: l.topology.place(store), Layout: l.topology.layout(store),
 		LSN: func(read func(state.ID) state.Reader) (uint64, error) {
 			at, err := epochOf(l.env.db, l.env.app, read)
 			return at.LSN(), err

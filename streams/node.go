@@ -28,7 +28,8 @@ type node struct {
 	timedBy    any              // of a source: func(Record[K, V], int64) int64, or nil
 	routed     bool             // a sink to topics that the records choose
 	envelopes  bool             // a source of change events
-	otherKey   bool             // a source whose keys are written with another Serde from there on
+	keys       any              // of a source: the Serde of its keys
+	otherKey   bool             // a source whose keys are written with another Serde from there on, or that is not cut by its keys
 
 	stores []*storeSpec // the stores it reads or writes
 	// together says that the topics its task reads must have as many partitions as

@@ -133,7 +133,7 @@ func (e *Engine) rowsHere(a *application, store string) *query.Rows {
 		App: a.ID, Store: store, Name: storeName(a.ID, store), DB: e.db, Open: &e.open, Hub: a.hub,
 		Here:  func() []int32 { return a.partitionsOf(store) },
 		Total: func() int { return a.tasksOf(store) },
-		Place: partitionOf, Layout: a.Topology.layout(store),
+		Place: a.Topology.place(store), Layout: a.Topology.layout(store),
 		Copy: func(p int32) (int64, bool) { return a.copyLag(store, p) },
 		Reached: func(from func(state.ID) state.Reader, p int32, inputs bool) (query.Position, error) {
 			return a.reached(store, from, p, inputs)

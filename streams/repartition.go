@@ -19,7 +19,7 @@ func (s *Stream[K, V]) Repartition(key serde.Serde[K], value serde.Serde[V], opt
 	out := sink(s, topic, key, value, With{Name: name + "-sink"})
 	in := source(s.b, topic, key, value, With{Name: name})
 	out.internal, in.internal = true, true
-	in.partitions = set.Partitions
+	in.partitions, in.otherKey = set.Partitions, s.by != nil
 	return &Stream[K, V]{b: s.b, node: in}
 }
 

@@ -107,7 +107,7 @@ func From[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Se
 
 // source adds the node of a stream source.
 func source[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Serde[V], s With) *node {
-	n := &node{op: "source", topic: topic, isSource: true, timestamps: s.Timestamps}
+	n := &node{op: "source", topic: topic, isSource: true, timestamps: s.Timestamps, keys: key}
 	b.patternNode(n, s)
 	b.add(n, s)
 	n.build = func(t *task) (any, error) {

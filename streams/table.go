@@ -49,7 +49,9 @@ func (s *Stream[K, V]) ToTable(key serde.Serde[K], value serde.Serde[V], opts ..
 	if set.Name != "" {
 		in.Name = set.Name + "-in"
 	}
-	return upserts(s.grouped(key, value, in), key, value, set)
+	s = s.grouped(key, value, in)
+	s.node.storedBy(key)
+	return upserts(s, key, value, set)
 }
 
 // upserts adds the operator that turns records into changes.

@@ -38,6 +38,26 @@ func partitionOf(key []byte, n int) int32 {
 	return int32(kgo.StickyKeyPartitioner(nil).ForTopic("").Partition(&kgo.Record{Key: key}, n))
 }
 
+// place returns what tells the partition of a key in a store.
+func (t *Topology) place(store string) func(key []byte, n int) int32 {
+	for _, sub := range t.subs {
+		for _, s := range sub.stores {
+			if s.name == store && s.owner.otherKeys() {
+				return anywhere
+			}
+		}
+	}
+	return partitionOf
+}
+
+// anywhere is what a key tells about its partition where rows lie by something else.
+func anywhere(_ []byte, n int) int32 {
+	if n <= 1 {
+		return 0
+	}
+	return -1
+}
+
 // applyBatch commits b, which has the writes of tasks, and tells subscribers.
 func applyBatch(h *query.Hub, b state.Batch, tasks []*task) error {
 	return h.Step(func(f *query.Feed) error {
@@ -90,7 +110,10 @@ func (t *Table[K, V]) View(r *query.Rows) *View[K, V] {
 	return &View[K, V]{Rows: r, key: serde.Bind(t.key, topic, true), value: serde.Bind(t.value, topic, false)}
 }
 
-// Lookup returns the row of a key.
+// Lookup returns the row of a key. It is asked of the partition that the key is in, which
+// the bytes of the key tell where rows lie as Kafka's own producers cut topics. Where keys
+// are stored by another Serde than the one their topic is read with, such as a
+// CDC.StoredKey, or PartitionBy has chosen the partitions, all are asked one after another.
 func (v *View[K, V]) Lookup(ctx context.Context, k K) (rec Record[K, V], found bool, err error) {
 	key, err := v.key.Append([]byte{}, k)
 	if err != nil {

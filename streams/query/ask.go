@@ -70,6 +70,34 @@ func (r *Rows) here(ctx context.Context, q *question, visit func(Row) error) err
 	return r.getHere(q, visit)
 }
 
+// askKey asks the partition that a key is in. Where the key does not tell, it asks one
+// after another, those that are here first, until one has what is asked for.
+func (r *Rows) askKey(ctx context.Context, key []byte, q *question, visit func(Row) error) error {
+	total := r.Total()
+	if q.Partition = r.Place(key, total); q.Partition >= 0 {
+		return r.ask(ctx, q, visit)
+	}
+	found := false
+	visiting := func(row Row) error {
+		found = true
+		return visit(row)
+	}
+	order := slices.Clone(r.Here())
+	for p := range int32(total) {
+		if !slices.Contains(order, p) {
+			order = append(order, p)
+		}
+	}
+	for _, p := range order {
+		one := *q
+		one.Partition = p
+		if err := r.ask(ctx, &one, visiting); err != nil || found {
+			return err
+		}
+	}
+	return nil
+}
+
 // ask answers a question from wherever its partition is.
 func (r *Rows) ask(ctx context.Context, q *question, visit func(Row) error) error {
 	q.App, q.Store, q.MaxLag, q.AtLeast, q.Report = r.App, r.Store, r.MaxLag, r.AtLeast, r.Seen != nil

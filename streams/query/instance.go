@@ -24,6 +24,8 @@ type Instance struct {
 
 // Owners are the instances that can answer for a key.
 type Owners struct {
+	// Partition is the key's, -1 when the key does not tell it: then nobody can be named,
+	// and a Get asks for all partitions.
 	Partition int32 `json:"partition"`
 	// Active runs the key's task. It is nil while the task moves.
 	Active   *Instance  `json:"active"`

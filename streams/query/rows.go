@@ -34,7 +34,7 @@ type Source struct {
 	Open *sync.RWMutex
 	Hub  *Hub
 	// Here lists the partitions this process has, Total is how many there are,
-	// and Place tells in which of n a key is.
+	// and Place tells in which of n a key is: a negative number when the key does not tell.
 	Here  func() []int32
 	Total func() int
 	Place func(key []byte, n int) int32
@@ -69,8 +69,8 @@ type Rows struct {
 
 // Get returns the row of a key.
 func (r *Rows) Get(ctx context.Context, key []byte) (row Row, found bool, err error) {
-	q := question{Op: opGet, Partition: r.Place(r.Layout.Inner(key), r.Total()), Key: key}
-	err = r.ask(ctx, &q, func(answer Row) error {
+	q := question{Op: opGet, Key: key}
+	err = r.askKey(ctx, r.Layout.Inner(key), &q, func(answer Row) error {
 		row, found = answer, true
 		return nil
 	})
@@ -336,8 +336,7 @@ func (r *Rows) Span(ctx context.Context, key []byte, from, to int64, visit func(
 	switch {
 	case key != nil:
 		// The key is that of the records, without a time.
-		q.Partition = r.Place(key, r.Total())
-		return r.ask(ctx, &q, visit)
+		return r.askKey(ctx, key, &q, visit)
 	case r.Fleet != nil:
 		return r.askAll(ctx, q, visit)
 	}

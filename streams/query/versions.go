@@ -21,8 +21,8 @@ func (r *Rows) Versions(ctx context.Context, key []byte, from, to int64, visit f
 			Message: "the store has only the rows there are", Mend: "give its table a With.History",
 		}
 	}
-	q := question{Op: opVersions, Key: key, From: from, To: to, Partition: r.Place(key, r.Total())}
-	return r.ask(ctx, &q, visit)
+	q := question{Op: opVersions, Key: key, From: from, To: to}
+	return r.askKey(ctx, key, &q, visit)
 }
 
 // versions reads the rows that a key had from this process.

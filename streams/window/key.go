@@ -31,6 +31,9 @@ func (s storeKeys[K]) Bind(topic string, key bool) serde.Serde[Windowed[K]] {
 // StoreLayout says how windows are kept.
 func (s storeKeys[K]) StoreLayout() state.Spec { return s.w.layout() }
 
+// InnerKeys is the Serde of the keys that the windows are of.
+func (s storeKeys[K]) InnerKeys() any { return s.inner }
+
 // Append implements Serde.
 func (s storeKeys[K]) Append(dst []byte, k Windowed[K]) ([]byte, error) {
 	dst, err := s.inner.Append(dst, k.Key)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +18,11 @@ import (
 	"github.com/tidemill/tidemill/streams/topics"
 	"github.com/tidemill/tidemill/streams/window"
 )
+
+// longer reads keys as others than their bytes say.
+type longer struct{ serde.Text }
+
+func (longer) Decode(b []byte) (string, error) { return "a " + string(b), nil }
 
 // TestFetchFromEverywhere fetches the windows of every key from each of two engines that
 // share the partitions, and then from the one that is left.
@@ -35,6 +41,9 @@ func TestFetchFromEverywhere(t *testing.T) {
 	b := streams.NewBuilder()
 	in := streams.From(b, "in", serde.Text{}, serde.Text{}).GroupByKey(serde.Text{}, serde.Text{})
 	table := window.Count(in, window.Tumbling(10*time.Second).Grace(time.Hour), streams.With{Store: "counts"})
+	// Of these the bytes of the stored key do not tell the partition.
+	named := streams.From(b, "in", longer{}, serde.Text{}).GroupByKey(serde.Text{}, serde.Text{})
+	elsewhere := window.Count(named, window.Tumbling(10*time.Second).Grace(time.Hour), streams.With{Store: "elsewhere"})
 	topology, err := b.Build()
 	if err != nil {
 		t.Fatal(err)
@@ -92,10 +101,12 @@ func TestFetchFromEverywhere(t *testing.T) {
 	}
 	wait("the tasks to be shared", func() bool { return tasks(engines[0]) == 2 && tasks(engines[1]) == 2 })
 	for i, e := range engines {
-		wait(fmt.Sprintf("engine %d to have every window", i), func() bool { return maps.Equal(fetched(ctx, t, e, table), want) })
+		wait(fmt.Sprintf("engine %d to have every window", i), func() bool {
+			return maps.Equal(fetched(ctx, t, e, table, ""), want) && maps.Equal(fetched(ctx, t, e, elsewhere, "a "), want)
+		})
 	}
 	stops[0]()
-	wait("the engine that is left to have every window", func() bool { return maps.Equal(fetched(ctx, t, engines[1], table), want) })
+	wait("the engine that is left to have every window", func() bool { return maps.Equal(fetched(ctx, t, engines[1], table, ""), want) })
 	stops[1]()
 }
 
@@ -109,10 +120,10 @@ func retried(t *testing.T, err error) bool {
 }
 
 // fetched fetches the windows of all keys, one key after another, and all at once, which
-// has to come to the same.
-func fetched(ctx context.Context, t *testing.T, e *streams.Engine, table *streams.Table[window.Windowed[string], int64]) map[string]int64 {
+// has to come to the same. The keys are those of the model with something before them.
+func fetched(ctx context.Context, t *testing.T, e *streams.Engine, table *streams.Table[window.Windowed[string], int64], before string) map[string]int64 {
 	t.Helper()
-	rows, err := e.Rows(ctx, "win", "counts")
+	rows, err := e.Rows(ctx, "win", table.StoreName())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,11 +133,11 @@ func fetched(ctx context.Context, t *testing.T, e *streams.Engine, table *stream
 	}
 	got, all := map[string]int64{}, 0
 	take := func(r streams.Record[window.Windowed[string], int64]) error {
-		got[fmt.Sprint(r.Key.Key, "@", r.Key.Start/1000)] = r.Value
+		got[fmt.Sprint(strings.TrimPrefix(r.Key.Key, before), "@", r.Key.Start/1000)] = r.Value
 		return nil
 	}
 	for k := range 20 {
-		if err := view.Fetch(ctx, fmt.Sprint("key", k), time.Time{}, time.Time{}, take); retried(t, err) {
+		if err := view.Fetch(ctx, fmt.Sprint(before, "key", k), time.Time{}, time.Time{}, take); retried(t, err) {
 			return nil
 		}
 	}
