@@ -132,11 +132,11 @@ func (k *Kafka) createFirst(req kmsg.Request) (kmsg.Response, error, bool) {
 	return nil, nil, false
 }
 
-// openCluster opens the cluster on its port. After a kill it first opens it on
-// another one, out of the clients' reach, to close the open transactions.
+// openCluster opens the cluster on its port. After a kill it first ends the open
+// transactions.
 func openCluster(all []kfake.Opt, opts KafkaOptions) (*kfake.Cluster, error) {
 	if opts.Dir != "" {
-		if err := mendAfterKill(all, opts.Dir); err != nil {
+		if err := mendAfterKill(opts.Dir); err != nil {
 			return nil, fmt.Errorf("recovering the in-process broker's data: %w", err)
 		}
 	}
@@ -160,23 +160,14 @@ func openCluster(all []kfake.Opt, opts KafkaOptions) (*kfake.Cluster, error) {
 	return cluster, nil
 }
 
-// mendAfterKill closes the transactions that a kill left open. Whether there
+// mendAfterKill ends the transactions that a kill left open. Whether there
 // was a kill tells a file that only an orderly Stop leaves.
-func mendAfterKill(all []kfake.Opt, dir string) error {
+func mendAfterKill(dir string) error {
 	err := os.Remove(filepath.Join(dir, cleanMark))
 	if err == nil || !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	txns, err := openTxns(filepath.Join(dir, "log"))
-	if err != nil || len(txns) == 0 {
-		return err
-	}
-	cluster, err := kfake.NewCluster(append(all, kfake.Ports(0))...)
-	if err != nil {
-		return err
-	}
-	defer cluster.Close()
-	return abortAll(cluster.ListenAddrs(), txns)
+	return mendLogs(filepath.Join(dir, "log"))
 }
 
 // Brokers returns the bootstrap addresses.
