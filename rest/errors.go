@@ -46,7 +46,7 @@ func (s *Server) status(err error) int {
 	}
 	e := connect.AsError(err)
 	switch e.Code {
-	case "connector.not_found", "remedy.unknown", "dlq.none", "dlq.no_replay":
+	case "connector.not_found", "remedy.unknown", "dlq.none", "dlq.no_replay", "offsets.no_entry":
 		return http.StatusNotFound
 	case "connector.exists", "request.conflict", "task.not_running":
 		return http.StatusConflict

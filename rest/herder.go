@@ -79,7 +79,14 @@ type offsetKeeper interface {
 	Offsets(ctx context.Context, name string) ([]worker.OffsetEntry, error)
 	AlterOffsets(ctx context.Context, name string, entries []worker.OffsetEntry) (message string, err error)
 	ResetOffsets(ctx context.Context, name string) (message string, err error)
+	historian
 	topicKeeper
+}
+
+// historian shows earlier positions, and goes back to them.
+type historian interface {
+	OffsetHistory(ctx context.Context, name string) ([]worker.PastOffsets, error)
+	RewindOffsets(ctx context.Context, name string, to int64, dry bool) (changes []worker.OffsetChange, message string, err error)
 }
 
 // topicKeeper shows topics and what is in them.

@@ -62,6 +62,52 @@ func (s *Server) resetOffsets(r *http.Request) (answer, error) {
 	return answer{status: http.StatusOK, body: messageBody{Message: message}}, err
 }
 
+// historyBody is the answer of GET /connectors/{name}/offsets/history.
+type historyBody struct {
+	History []worker.PastOffsets `json:"history"`
+}
+
+func (s *Server) offsetHistory(r *http.Request) (answer, error) {
+	history, err := s.o.Herder.OffsetHistory(r.Context(), r.PathValue("name"))
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(historyBody{History: history})
+}
+
+// rewindBody asks for the offsets of an entry of the history.
+type rewindBody struct {
+	To     int64 `json:"to"`
+	DryRun bool  `json:"dry_run,omitempty"`
+}
+
+// rewoundBody is the answer to it.
+type rewoundBody struct {
+	Message string                `json:"message"`
+	Changes []worker.OffsetChange `json:"changes"`
+}
+
+func (s *Server) rewindOffsets(r *http.Request) (answer, error) {
+	data, err := s.body(r)
+	if err != nil {
+		return answer{}, err
+	}
+	var body rewindBody
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields() // A dry run that is misspelt would be none.
+	if err := dec.Decode(&body); err != nil {
+		return answer{}, &connect.Error{
+			Code: "request.invalid", Class: connect.ClassConfig, Message: "The request says in no way that is understood where to go back to", Cause: err,
+			Mend: `send {"to":3} with the id of an entry of GET /connectors/{name}/offsets/history, and "dry_run":true to see what would change`,
+		}
+	}
+	changes, message, err := s.o.Herder.RewindOffsets(r.Context(), r.PathValue("name"), body.To, body.DryRun)
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(rewoundBody{Message: message, Changes: changes})
+}
+
 func (s *Server) getTopics(r *http.Request) (answer, error) {
 	name := r.PathValue("name")
 	topics, err := s.o.Herder.Topics(name)

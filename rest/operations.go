@@ -104,9 +104,14 @@ func workOperations() map[string]operation {
 	said := map[int]any{200: messageBody{}}
 	replay := map[int]any{200: worker.Replay{}}
 	return map[string]operation{
-		"GET /connectors/{name}/offsets":    {summary: "Stored offsets", answers: map[int]any{200: offsetsBody{}}},
-		"PATCH /connectors/{name}/offsets":  {summary: "Change offsets of a stopped connector; null resets a partition", body: offsetsBody{}, answers: said},
-		"DELETE /connectors/{name}/offsets": {summary: "Forget all offsets of a stopped connector", answers: said},
+		"GET /connectors/{name}/offsets":         {summary: "Stored offsets", answers: map[int]any{200: offsetsBody{}}},
+		"PATCH /connectors/{name}/offsets":       {summary: "Change offsets of a stopped connector; null resets a partition", body: offsetsBody{}, answers: said},
+		"DELETE /connectors/{name}/offsets":      {summary: "Forget all offsets of a stopped connector", answers: said},
+		"GET /connectors/{name}/offsets/history": {summary: "Offsets as they were before each of the newest changes that were asked for, the newest first", answers: map[int]any{200: historyBody{}}},
+		"POST /connectors/{name}/offsets/rewind": {
+			summary: "Put the offsets of a stopped connector back to those of an entry of the history; with dry_run tell what would change",
+			body:    rewindBody{}, answers: map[int]any{200: rewoundBody{}},
+		},
 		"GET /connectors/{name}/logs": {
 			summary: "Newest lines of the log of a connector and its tasks, of all workers; with follow a stream of lines", answers: map[int]any{200: logsBody{}},
 			query: []parameter{

@@ -49,6 +49,8 @@ func (s *Server) routes() []route {
 		{method: "GET", path: "/connectors/{name}/offsets", role: auth.Viewer, answer: s.getOffsets},
 		{method: "PATCH", path: "/connectors/{name}/offsets", role: auth.Admin, answer: s.alterOffsets},
 		{method: "DELETE", path: "/connectors/{name}/offsets", role: auth.Admin, answer: s.resetOffsets},
+		{method: "GET", path: "/connectors/{name}/offsets/history", role: auth.Viewer, answer: s.offsetHistory},
+		{method: "POST", path: "/connectors/{name}/offsets/rewind", role: auth.Admin, answer: s.rewindOffsets},
 		{method: "GET", path: "/connectors/{name}/logs", role: auth.Viewer, stream: s.showLogs},
 		{method: "GET", path: "/connectors/{name}/peek", role: auth.Operator, answer: s.peek},
 		{method: "GET", path: "/connectors/{name}/details", role: auth.Viewer, answer: s.getDetails},

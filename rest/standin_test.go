@@ -315,6 +315,30 @@ func (h *standIn) ResetOffsets(ctx context.Context, name string) (string, error)
 	return "The offsets for this connector have been reset successfully", nil
 }
 
+func (h *standIn) OffsetHistory(_ context.Context, name string) ([]worker.PastOffsets, error) {
+	if _, err := h.Connector(name); err != nil {
+		return nil, err
+	}
+	return []worker.PastOffsets{
+		{ID: 7, Time: time.Unix(60, 0).UTC(), Change: "reset", Offsets: []worker.OffsetEntry{{Partition: json.RawMessage(`{"file":"<a>"}`), Offset: json.RawMessage(`{"pos":5}`)}}},
+		{ID: 6, Time: time.Unix(0, 0).UTC(), Change: "altered", Offsets: []worker.OffsetEntry{}},
+	}, nil
+}
+
+func (h *standIn) RewindOffsets(_ context.Context, name string, to int64, dry bool) ([]worker.OffsetChange, string, error) {
+	if _, err := h.Connector(name); err != nil {
+		return nil, "", err
+	}
+	if to != 7 {
+		return nil, "", coded("offsets.no_entry", "The history of the offsets has no entry %d", to)
+	}
+	message := "The offsets for this connector have been rewound successfully"
+	if dry {
+		message = "Nothing was changed: this is what would be"
+	}
+	return []worker.OffsetChange{{Partition: json.RawMessage(`{"file":"<a>"}`), From: json.RawMessage(`null`), To: json.RawMessage(`{"pos":5}`)}}, message, nil
+}
+
 func (h *standIn) Details(name string) ([]worker.TaskDetails, error) {
 	if _, err := h.Connector(name); err != nil {
 		return nil, err

@@ -105,9 +105,11 @@ func (h *Herder) deleteHalted(ctx context.Context, name string) (message string,
 		return "", err
 	}
 	var offsets []kafkalog.Entry
-	for _, e := range h.rt.offsets.list(name) {
-		if p, err := parsePartition(e.Partition); err == nil {
-			offsets = append(offsets, h.rt.offsets.entry(name, p, nil))
+	for _, under := range []string{name, historyOf(name)} {
+		for _, e := range h.rt.offsets.list(under) {
+			if p, err := parsePartition(e.Partition); err == nil {
+				offsets = append(offsets, h.rt.offsets.entry(under, p, nil))
+			}
 		}
 	}
 	if err := h.remove(ctx, name, offsets); err != nil {

@@ -21,16 +21,30 @@ func (h *Herder) Offsets(ctx context.Context, name string) ([]OffsetEntry, error
 	if !ok {
 		return nil, notFound(name)
 	}
+	return h.offsetsNow(ctx, d)
+}
+
+// offsetsNow returns the stored offsets of a connector that there is.
+func (h *Herder) offsetsNow(ctx context.Context, d desired) ([]OffsetEntry, error) {
 	if h.kind(d.config) == "sink" {
 		return h.sinkOffsets(ctx, d.config)
 	}
-	if err := h.rt.offsets.journal.ReadToEnd(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil, h.timeout()
-		}
-		return nil, fmt.Errorf("read the offsets: %w", err)
+	if err := h.readOffsets(ctx); err != nil {
+		return nil, err
 	}
-	return h.rt.offsets.list(name), nil
+	return h.rt.offsets.list(d.config["name"]), nil
+}
+
+// readOffsets returns when everything that was stored before is known.
+func (h *Herder) readOffsets(ctx context.Context) error {
+	err := h.rt.offsets.journal.ReadToEnd(ctx)
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return h.timeout()
+	}
+	return fmt.Errorf("read the offsets: %w", err)
 }
 
 // offsetsMayChange fails unless the connector is stopped and nothing of it runs. The
@@ -94,16 +108,21 @@ func (h *Herder) modifyOffsets(ctx context.Context, name string, entries []Offse
 	if err != nil {
 		return "", err
 	}
-	defer h.stages.enter("modifying offsets for connector " + name)()
+	return h.modifyStopped(ctx, d, entries, verb)
+}
+
+// modifyStopped does so to a connector that stands still. The caller holds the right to write.
+func (h *Herder) modifyStopped(ctx context.Context, d desired, entries []OffsetEntry, verb string) (string, error) {
+	defer h.stages.enter("modifying offsets for connector " + d.config["name"])()
 	plugin, source, _, err := connectorPlugin(h.rt, d.config)
 	if err != nil {
 		return "", err
 	}
 	var everything bool
 	if source {
-		everything, err = h.modifySource(ctx, plugin, d, entries)
+		everything, err = h.modifySource(ctx, plugin, d, edit{entries, verb})
 	} else {
-		everything, err = h.modifySink(ctx, plugin, d, entries)
+		everything, err = h.modifySink(ctx, plugin, d, edit{entries, verb})
 	}
 	if err != nil {
 		return "", err
@@ -138,18 +157,24 @@ func isNull(text []byte) bool {
 	return len(t) == 0 || string(t) == "null"
 }
 
-func (h *Herder) modifySource(ctx context.Context, plugin connect.Connector, d desired, entries []OffsetEntry) (bool, error) {
+// edit is a change of offsets, and what it is called.
+type edit struct {
+	entries []OffsetEntry // Nil resets all.
+	verb    string
+}
+
+func (h *Herder) modifySource(ctx context.Context, plugin connect.Connector, d desired, e edit) (bool, error) {
 	name := d.config["name"]
 	if err := h.rt.offsets.journal.ReadToEnd(ctx); err != nil {
 		return false, err
 	}
 	changes := map[connect.SourcePartition][]byte{}
-	for _, e := range h.rt.offsets.list(name) {
-		if p, err := parsePartition(e.Partition); err == nil && entries == nil {
+	for _, stored := range h.rt.offsets.list(name) {
+		if p, err := parsePartition(stored.Partition); err == nil && e.entries == nil {
 			changes[p] = nil
 		}
 	}
-	for _, e := range entries {
+	for _, e := range e.entries {
 		if isNull(e.Partition) {
 			return false, invalidOffsets("The partition for a source connector offset cannot be null or missing")
 		}
@@ -175,6 +200,7 @@ func (h *Herder) modifySource(ctx context.Context, plugin connect.Connector, d d
 	if err != nil {
 		return false, err
 	}
+	h.remember(ctx, d, e.verb)
 	return everything, h.rt.offsets.alter(ctx, name, changes)
 }
 

@@ -106,10 +106,10 @@ func parseSink(e OffsetEntry) (tp connect.TopicPartition, offset int64, reset bo
 	return tp, offset, false, nil
 }
 
-func (h *Herder) modifySink(ctx context.Context, plugin connect.Connector, d desired, entries []OffsetEntry) (bool, error) {
+func (h *Herder) modifySink(ctx context.Context, plugin connect.Connector, d desired, e edit) (bool, error) {
 	set, forget := kadm.Offsets{}, kadm.TopicsSet{}
 	told := map[connect.SourcePartition][]byte{}
-	for _, e := range entries {
+	for _, e := range e.entries {
 		tp, offset, reset, err := parseSink(e)
 		if err != nil {
 			return false, err
@@ -130,8 +130,9 @@ func (h *Herder) modifySink(ctx context.Context, plugin connect.Connector, d des
 	if err != nil {
 		return false, err
 	}
+	h.remember(ctx, d, e.verb)
 	return everything, h.withAdmin(d.config, func(admin *kadm.Client, group string) error {
-		if entries == nil {
+		if e.entries == nil {
 			r, err := admin.DeleteGroup(ctx, group)
 			if err == nil {
 				err = r.Err

@@ -259,7 +259,7 @@ func canaryRun(ctx context.Context, l *lookout, pg *devstack.Postgres, dir strin
 		if err != nil {
 			t.Fatal(err, send("GET", "/connectors/"+name+"/status", ""))
 		}
-		for _, path := range []string{"", "/config", "/status", "/tasks", "/tasks-config", "/offsets", "/details", "/topics", "/logs", "/peek", "/tasks/0/status"} {
+		for _, path := range []string{"", "/config", "/status", "/tasks", "/tasks-config", "/offsets", "/offsets/history", "/details", "/topics", "/logs", "/peek", "/tasks/0/status"} {
 			send("GET", "/connectors/"+name+path, "", 200)
 		}
 	}

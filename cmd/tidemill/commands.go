@@ -57,6 +57,7 @@ func (a *app) commands() *cobra.Command {
 		a.dlqCommand(),
 		a.logsCommand(),
 		a.peekCommand(),
+		a.offsetsCommand(),
 		a.doctorCommand(),
 		a.verifyCommand(),
 		a.userCommand(),

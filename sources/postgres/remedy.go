@@ -56,10 +56,7 @@ func (c *connector) Remedy(ctx context.Context, config connect.Config, name stri
 	ctx, cancel := context.WithTimeout(ctx, remedyTime)
 	defer cancel()
 	r := &remedy{set: set, stored: stored}
-	defer func() {
-		r.rep.close(context.WithoutCancel(ctx))
-		r.side.close(context.WithoutCancel(ctx))
-	}()
+	defer r.close(ctx)
 	if err := r.look(ctx, application(config["name"])+" (remedy)"); err != nil {
 		return nil, "", err
 	}
@@ -68,6 +65,44 @@ func (c *connector) Remedy(ctx context.Context, config connect.Config, name stri
 		return nil, "", err
 	}
 	return map[connect.SourcePartition][]byte{own: pos.AppendJSON(nil)}, done, nil
+}
+
+// CanRewind tells whether the slot still has everything from an earlier position on. The
+// worker asks before it rewinds. A snapshot that was not done begins anew in any case.
+func (c *connector) CanRewind(ctx context.Context, config connect.Config, offsets map[connect.SourcePartition][]byte) error {
+	set, err := newSettings(config)
+	if err != nil {
+		return err
+	}
+	set.over(c.dial)
+	own, err := partition(set.prefix)
+	if err != nil {
+		return err
+	}
+	earlier, err := parsePosition(offsets[own])
+	if err != nil || earlier == nil || earlier.partial() {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, remedyTime)
+	defer cancel()
+	r := &remedy{set: set, stored: earlier}
+	defer r.close(ctx)
+	if err := r.look(ctx, application(config["name"])+" (rewind)"); err != nil {
+		return err
+	}
+	_, g, _, err := r.known(ctx)
+	if err != nil || g == nil {
+		return err
+	}
+	g.message, g.remedies = "reading cannot go on at the earlier position: "+g.message, []string{remedySnapshot}
+	e := g.err(set.connector, set.slot)
+	e.Class = connect.ClassConfig // What is asked for is at fault, and nothing else.
+	return e
+}
+
+func (r *remedy) close(ctx context.Context) {
+	r.rep.close(context.WithoutCancel(ctx))
+	r.side.close(context.WithoutCancel(ctx))
 }
 
 // look connects and finds out how things stand.

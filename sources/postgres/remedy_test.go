@@ -243,6 +243,42 @@ func TestRemediesForASlotMadeAgain(t *testing.T) {
 	d.exec(`SELECT pg_drop_replication_slot($1)`, d.slot)
 }
 
+// TestRewind goes back to where the slot still has everything, and not to what it was told
+// to forget.
+func TestRewind(t *testing.T) {
+	t.Parallel()
+	d := newTestDB(t)
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY)`)
+	rewind := func(offsets *connecttest.Offsets) *connect.Error {
+		return connect.AsError(Plugin().New().(*connector).CanRewind(t.Context(), d.config(), offsets.All()))
+	}
+	var none, first, offsets connecttest.Offsets
+	if err := rewind(&none); err != nil {
+		t.Errorf("to the beginning: %v", err)
+	}
+	d.readOnce(&offsets, 1)
+	for p, text := range offsets.All() {
+		first.Put(p, text)
+	}
+	if err := rewind(&first); err != nil {
+		t.Errorf("to where it stands: %v", err)
+	}
+	d.readOnce(&offsets, 2)
+	before := stored(&offsets)
+	err := rewind(&first)
+	if err == nil || err.Code != "pg.slot.ahead" || err.Class != connect.ClassConfig || !strings.Contains(err.Message, "cannot go on at the earlier position") ||
+		!strings.Contains(err.Mend, remedySnapshot) || strings.Contains(err.Mend, remedyAccept) {
+		t.Errorf("to what the slot has forgotten: %v", err)
+	}
+	d.exec(`SELECT pg_drop_replication_slot($1)`, d.slot)
+	if err := rewind(&offsets); err == nil || err.Code != "pg.slot.missing" {
+		t.Errorf("without a slot: %v", err)
+	}
+	if after := stored(&offsets); after["lsn_commit"] != before["lsn_commit"] {
+		t.Errorf("the offsets have changed: %v", after)
+	}
+}
+
 // TestRemedyForAPublicationThatWasMissing has changes in the log that can never be
 // decoded, because there was no publication when they were made.
 func TestRemedyForAPublicationThatWasMissing(t *testing.T) {
