@@ -151,6 +151,9 @@ func (u *unit) rest(d desired, state string) {
 // followConnector starts the connector if it does not run with its configuration.
 func (u *unit) followConnector(ctx context.Context, d desired) {
 	if maps.Equal(u.attempted, d.config) && u.attempted != nil {
+		if len(d.tasks) == 0 {
+			u.divide(ctx) // It may have been stopped and resumed before this could be seen.
+		}
 		return
 	}
 	if u.attempted != nil {
