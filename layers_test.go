@@ -18,7 +18,7 @@ var floors = []string{
 	"internal/failpoint",
 	"connect  internal/meter  internal/javatime  internal/kafkalog  streams/state  streams/clock",
 	"config  converters/*  transforms  registry  sources/*  sinks/*  streams/sql/functions  streams/serde  streams/fault  streams/query  streams/topics  streams/status  internal/emit  connect/connecttest  streams/state/statetest  plugin/internal/*",
-	"streams/txn  worker/fleet",
+	"streams/txn  worker/fleet  worker/otel",
 	"worker  streams  streams/txn/txntest  internal/devstack  internal/testenv/*  torture/storm  plugin  plugin/host",
 	"streams/join  streams/window  streams/monitor  streams/reset  streams/streamstest  torture/chaos  torture/oracle  torture/recount",
 	"streams/sql  streams/cogroup  torture/fleet  bench/apps  rest/auth",
@@ -46,7 +46,8 @@ var owners = map[string]string{
 	"golang.org/x/sync":             "sources/* sinks/* plugin/host worker streams streams/sql rest internal/* cmd/* bench bench/apps torture torture/*",
 	"github.com/hashicorp":          "plugin plugin/host plugin/internal/line",
 	"google.golang.org/grpc":        "plugin plugin/host plugin/internal/line",
-	"google.golang.org/protobuf":    "streams/serde",
+	"google.golang.org/protobuf":    "streams/serde worker/otel internal/testenv/otlp",
+	"go.opentelemetry.io":           "worker/otel internal/testenv/otlp",
 	"golang.org/x/term":             "cmd/*",
 }
 

@@ -91,6 +91,12 @@ func (c *collector) worker(e emit.Emitter, v workerView) {
 		tell(e.With(t.client, client), t.clients, v.metrics.traffic[adminClient])
 	}
 	e.With("version", info.Version, "commit", info.Commit, "goversion", goruntime.Version()).Gauge(buildName, buildHelp, 1)
+	if tracer := c.h.rt.tracer; tracer != nil {
+		sent, dropped, failed := tracer.Counts()
+		for outcome, n := range map[string]int64{"sent": sent, "dropped": dropped, "failed": failed} {
+			e.With("outcome", outcome).Count(spansName, spansHelp, n)
+		}
+	}
 	const app = "Which worker this is, as labels."
 	if slices.Contains(c.compat, compatConnect) {
 		for _, name := range []string{"kafka_connect_app", "kafka_connect_app_info"} {

@@ -37,13 +37,15 @@ const (
 	healthHelp  = "1 for what the connector is: healthy, degraded (some of its tasks do not run), failed, paused or stopped; 0 for what it is not."
 	buildName   = "tidemill_build_info"
 	buildHelp   = "What the worker was built from, as labels."
+	spansName   = "tidemill_trace_spans_total"
+	spansHelp   = "Spans of traces: sent to the collector, dropped because too many waited, or failed because the collector did not take them. Only with tracing.endpoint."
 )
 
 // ownOthers are their names, labels and meanings.
 func ownOthers() [][3]string {
 	return [][3]string{
 		{lagName, "connector, task (sources)", lagHelp}, {strayName, "connector, task", strayHelp}, {restartName, "connector, task, reason", restartHelp},
-		{healthName, "connector, health", healthHelp}, {buildName, "version, commit, goversion", buildHelp},
+		{healthName, "connector, health", healthHelp}, {buildName, "version, commit, goversion", buildHelp}, {spansName, "outcome", spansHelp},
 	}
 }
 

@@ -53,6 +53,7 @@ type inflight struct {
 	told   *toldRecord // Only for plugins that want to be told.
 	// committed is when the source committed the transaction of the last record of a batch.
 	committed int64
+	batch     *tracedBatch // Only of batches that are traced.
 }
 
 // size returns how many bytes the record has.
@@ -62,7 +63,9 @@ func (o *outgoing) size() int { return len(o.Key) + len(o.Value) }
 type parcels struct {
 	life context.Context
 	open *parcel // The one with room, if there is one.
-	used sync.Pool
+	// batch is what is taken for, if that is traced.
+	batch *tracedBatch
+	used  sync.Pool
 }
 
 // take returns room for up to n records: for as many as the parcel still has. Each of
@@ -82,7 +85,7 @@ func (p *parcels) take(n int) []outgoing {
 	}
 	room := o.records[from:to]
 	for i := range room {
-		room[i].Record, room[i].way.told, room[i].way.committed = kgo.Record{}, nil, 0
+		room[i].Record, room[i].way.told, room[i].way.committed, room[i].way.batch = kgo.Record{}, nil, 0, p.batch
 	}
 	return room
 }

@@ -17,7 +17,7 @@ import (
 // settings a mode needs is checked by [New].
 func ConfigDef() *connect.ConfigDef {
 	var keys []connect.ConfigKey
-	for _, group := range [][]connect.ConfigKey{commonKeys(), storageKeys(), groupKeys(), restKeys(), clientKeys(), metricsKeys(), ignoredKeys()} {
+	for _, group := range [][]connect.ConfigKey{commonKeys(), storageKeys(), groupKeys(), restKeys(), clientKeys(), metricsKeys(), tracingKeys(), ignoredKeys()} {
 		keys = append(keys, group...)
 	}
 	return connect.NewConfigDef(keys...).OpenTo(passedThrough)

@@ -73,6 +73,7 @@ func (t *sinkTask) commitPartitions(states map[connect.TopicPartition]*partition
 	}
 	t.metrics.commits.Add(1)
 	t.metrics.commitTime.Since(began)
+	t.traces.committed(began, began)
 	failpoint.At("worker.sink.committed")
 	for tp, offset := range offsets {
 		states[tp].committed = offset

@@ -30,6 +30,7 @@ func (t *sinkTask) open(life context.Context) error {
 	if t.chain, err = newChain(t.rt.plugins, t.rt.raw, t.config, t.faults); err != nil {
 		return err
 	}
+	t.traces = newTracing(t.taskSetup, t.chain)
 	if t.faults.letters, err = openLetters(life, t); err != nil {
 		t.close()
 	}

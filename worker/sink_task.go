@@ -28,6 +28,8 @@ type sinkTask struct {
 	log      *slog.Logger
 	settings connect.Settings
 	chain    *chain
+	traces   *tracing
+	traced   *sinkBatch // What was read last, if that is traced.
 	faults   *faults
 	client   *kgo.Client
 	member   member
@@ -98,9 +100,11 @@ func (t *sinkTask) loop(ctx context.Context) error {
 			return nil
 		}
 		until, cancel := context.WithDeadline(polling, t.commitAt)
+		began := t.traces.now()
 		fetches := t.client.PollRecords(until, t.most)
 		cancel()
 		t.mu.Lock()
+		t.traced = t.traces.read(began, fetches)
 		// Not the context of polling: a pause must not lose the batch in hand.
 		err = guard("put", func() error { return t.handle(ctx, fetches) })
 		t.mu.Unlock()
@@ -141,9 +145,11 @@ func (t *sinkTask) handle(ctx context.Context, fetches kgo.Fetches) error {
 			err = t.take(ctx, p)
 		}
 	})
+	t.traced = t.traced.converted(err)
 	if err == nil {
 		err = t.put(ctx)
 	}
+	t.traced.put(err)
 	if err == nil && (t.asked || !time.Now().Before(t.commitAt)) {
 		err = t.commit()
 	}

@@ -80,6 +80,7 @@ func (t *sourceTask) commit(life context.Context, last bool) error {
 		if err != nil {
 			return err
 		}
+		t.traces.committed(began, began)
 	}
 	failpoint.At("worker.offsets.stored")
 	t.metrics.commits.Add(1)

@@ -27,6 +27,7 @@ func (t *sourceTask) open(life context.Context) error {
 	if t.chain, err = newChain(t.rt.plugins, t.rt.raw, t.config, t.faults); err != nil {
 		return err
 	}
+	t.traces = newTracing(t.taskSetup, t.chain)
 	if err = t.openTopics(); err == nil {
 		err = t.openProducer(life)
 	}
@@ -96,7 +97,7 @@ func (t *sourceTask) openProducer(life context.Context) error {
 		}
 		opts = append(opts, kgo.TransactionTimeout(t.txnTimeout))
 	}
-	if t.producer, err = kgo.NewClient(opts...); err != nil {
+	if t.producer, err = kgo.NewClient(t.hooks(opts)...); err != nil {
 		return fmt.Errorf("make the producer: %w", err)
 	}
 	t.metrics.holds.producer.Store(t.producer)

@@ -25,6 +25,7 @@ type sourceTask struct {
 	plugin   connect.SourceTask
 	told     connect.RecordCommitter // Nil when the plugin does not want to know.
 	chain    *chain
+	traces   *tracing
 	faults   *faults
 	topics   *topicCreator
 	door     *door
@@ -163,6 +164,7 @@ func (t *sourceTask) pollLoop(ctx, life context.Context) error {
 		records, err := t.poll(polling)
 		if err == nil && len(records) > 0 {
 			err = t.send(ctx, records)
+			t.converted(err)
 		}
 		if err != nil {
 			return err
@@ -210,6 +212,7 @@ func (t *sourceTask) poll(ctx context.Context) ([]connect.SourceRecord, error) {
 		t.metrics.polled.Add(int64(len(records)))
 		t.metrics.pollTime.Since(began)
 		t.metrics.batchSize.Add(float64(len(records)))
+		t.parcels.batch = t.traces.polled(began, records)
 	}
 	return records, nil
 }

@@ -182,6 +182,7 @@ func (x *transactions) take(ctx context.Context, records []connect.SourceRecord)
 				break
 			}
 		}
+		x.t.parcels.batch.expect(room)
 		records = records[len(room):]
 		if x.byPoll && len(records) == 0 && len(room) > 0 {
 			room[len(room)-1].boundary = connect.BoundaryCommit
@@ -192,6 +193,7 @@ func (x *transactions) take(ctx context.Context, records []connect.SourceRecord)
 			x.t.metrics.active.Add(int64(len(room)))
 		}
 	}
+	x.t.converted(err)
 	return err
 }
 

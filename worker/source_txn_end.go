@@ -70,6 +70,7 @@ func (x *transactions) end(life context.Context, tx *transaction) (err error) {
 	failpoint.At("worker.transaction.committed")
 	t.metrics.txnSize.Add(float64(tx.records))
 	t.metrics.commitTime.Since(began)
+	t.traces.committed(began, time.Now())
 	t.metrics.active.Add(-int64(tx.taken))
 	if tx.records > 0 {
 		for _, o := range tx.offsets {

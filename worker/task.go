@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/worker/otel"
 )
 
 // runtime is what all connectors of a worker share.
@@ -21,6 +22,7 @@ type runtime struct {
 	offsets     *offsetStore
 	statuses    *statusStore
 	metrics     *workerMetrics
+	tracer      *otel.Tracer // Nil for no traces.
 	doors       doors
 	strays      strays
 	brokers     int // How many there were when the worker started.

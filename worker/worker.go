@@ -80,16 +80,17 @@ func New(o Options) (*Worker, error) {
 			faults = append(faults, list...)
 		}
 	}
-	if err := faults.OrNil(); err != nil {
-		return nil, err
-	}
 	id := o.WorkerID
 	if id == "" {
 		id = workerID(o.Config)
 	}
+	tracer, bad := newTracer(o, raw, id)
+	if err := append(faults, bad...).OrNil(); err != nil {
+		return nil, err
+	}
 	rt := &runtime{
 		settings: o.Config, raw: raw, plugins: o.Plugins, external: o.External, resolve: o.Resolve, log: o.Log, dial: o.Dial,
-		offsets: newOffsetStore(), statuses: newStatusStore(id, o.Log), metrics: newWorkerMetrics(o.Config),
+		offsets: newOffsetStore(), statuses: newStatusStore(id, o.Log), metrics: newWorkerMetrics(o.Config), tracer: tracer,
 		exactlyOnce: exactlyOnce(o.Config) && !o.Standalone, groupID: o.Config.String("group.id"),
 		offsetsTopic: o.Config.String("offset.storage.topic"), commitRecords: o.Config.Int("offset.flush.records"),
 	}
@@ -129,6 +130,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		journals.Go(func() error { return j.Run(storing) })
 	}
 	journals.Go(func() error { return w.rt.statuses.Run(storing) })
+	if w.rt.tracer != nil {
+		journals.Go(func() error { return w.rt.tracer.Run(storing) })
+	}
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	w.herder.opened(working, cluster)

@@ -14,19 +14,23 @@ import (
 	"github.com/tidemill/tidemill/rest"
 )
 
-// runNode runs a worker in this process until the test ends, and returns where its REST
-// interface is.
-func runNode(t *testing.T, group string) string {
+// runNode runs a worker in this process until the test ends, with further settings given as
+// names and values by turns, and returns where its REST interface is.
+func runNode(t *testing.T, group string, more ...string) string {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	base := fmt.Sprintf("http://127.0.0.1:%d", freePorts(t, 1)[0])
-	n, err := newNode(nodeOptions{raw: connect.Config{
+	raw := connect.Config{
 		"bootstrap.servers": strings.Join(devstack.TestKafka(t), ","), "group.id": group, "listeners": base, "plugin.state.dir": t.TempDir(), "offset.flush.interval.ms": "50",
 		"key.converter": "org.apache.kafka.connect.json.JsonConverter", "value.converter": "org.apache.kafka.connect.json.JsonConverter",
 		"config.storage.topic": group + "-configs", "config.storage.replication.factor": "1",
 		"offset.storage.topic": group + "-offsets", "offset.storage.replication.factor": "1", "offset.storage.partitions": "3",
 		"status.storage.topic": group + "-status", "status.storage.replication.factor": "1",
-	}})
+	}
+	for i := 0; i < len(more); i += 2 {
+		raw[more[i]] = more[i+1]
+	}
+	n, err := newNode(nodeOptions{raw: raw})
 	if err != nil {
 		t.Fatal(err)
 	}
