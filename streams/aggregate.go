@@ -12,8 +12,8 @@ type Aggregation[K, V, A any] struct {
 	// Subtract returns the aggregate with one row less. Tables need it, because
 	// their rows change and go; streams do not.
 	Subtract func(k K, v V, agg A) A
-	// Empty tells, when it is set, that the group of an aggregate has no rows
-	// and is to be deleted.
+	// Empty tells, when it is set, that an aggregate is that of no rows, and is to be
+	// deleted. The next one of its key begins with that of Init.
 	Empty func(agg A) bool
 }
 
@@ -118,6 +118,18 @@ func (n *aggregateNode[K, V, A]) receive(r *Record[K, V]) error {
 		c.New = n.how.Init()
 	}
 	c.New = n.how.Add(r.Key, r.Value, c.New)
+	return n.set(key, n.how.Empty)
+}
+
+// set makes the change, which deletes the row when there is nothing in the aggregate.
+func (n *folding[K, A]) set(key []byte, empty func(A) bool) error {
+	if c := &n.in.Value; empty != nil && empty(c.New) {
+		var zero A
+		c.New, c.HasNew = zero, false
+		if !c.HasOld {
+			return nil
+		}
+	}
 	return n.update(key, &n.in, true)
 }
 

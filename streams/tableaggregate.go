@@ -21,12 +21,5 @@ func (n *tableAggregateNode[K, V, A]) receive(r *Record[K, Change[V]]) error {
 	if r.Value.HasNew {
 		c.New = n.how.Add(r.Key, r.Value.New, c.New)
 	}
-	if n.how.Empty != nil && n.how.Empty(c.New) {
-		var zero A
-		c.New, c.HasNew = zero, false
-		if !c.HasOld {
-			return nil
-		}
-	}
-	return n.update(key, &n.in, true)
+	return n.set(key, n.how.Empty)
 }

@@ -166,6 +166,28 @@ func TestReduce(t *testing.T) {
 	expect(t, streamstest.Out(d, "out", text{}, num{}), "k=3 k=9 k=9")
 }
 
+// TestEmptyAggregate aggregates a stream: an aggregate in which there is nothing is deleted,
+// and the next one of its key begins anew.
+func TestEmptyAggregate(t *testing.T) {
+	b := streams.NewBuilder()
+	grouped := streams.From(b, "in", text{}, num{}).GroupByKey(text{}, num{})
+	sums := streams.Aggregate(grouped, streams.Aggregation[string, int64, int64]{
+		Init:  func() int64 { return 100 },
+		Add:   func(_ string, v, sum int64) int64 { return sum + v },
+		Empty: func(sum int64) bool { return sum == 0 },
+	}, num{}, streams.With{Store: "sums"})
+	sums.ToStream().To("out", text{}, num{})
+	d := build(t, b)
+	in := streamstest.In(d, "in", text{}, num{})
+	for _, v := range []int64{1, -101, -100, 5} {
+		in.Pipe("a", v)
+	}
+	expect(t, streamstest.Out(d, "out", text{}, num{}), "a=101 a=∅ a=105")
+	if got := fmt.Sprint(streamstest.Table(d, sums)); got != "map[a:105]" {
+		t.Errorf("the table has %s", got)
+	}
+}
+
 // TestCacheDedupes checks that updates of a key between two commits go out as
 // one when the table is cached, and each for itself when it is not.
 func TestCacheDedupes(t *testing.T) {
