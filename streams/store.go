@@ -1,7 +1,9 @@
 package streams
 
 import (
+	"bytes"
 	"fmt"
+	"strings"
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/streams/serde"
@@ -151,6 +153,7 @@ func (s *rowStore[K, V]) write(key []byte, c *Change[V], ms int64) (err error) {
 // r carries the old row as the store has it.
 func (s *rowStore[K, V]) update(key []byte, r *Record[K, Change[V]], oldKnown bool) error {
 	if s.st.spec.cached {
+		s.caused(r)
 		return s.write(key, &r.Value, r.Time)
 	}
 	s.rec = *r
@@ -173,9 +176,38 @@ func (s *rowStore[K, V]) update(key []byte, r *Record[K, Change[V]], oldKnown bo
 	return s.forward(&s.rec)
 }
 
+// cause is what a change in a cache has of the record that it comes from. A row has a time
+// of its own; that there is none any more has not.
+type cause struct {
+	ms      int64
+	headers []Header
+}
+
+// causeBytes is what a cause costs, or a header of it, beyond its bytes.
+const causeBytes = 48
+
+// caused gives the next change in the cache what it needs of the record. In transaction
+// mode a change comes from a transaction, and not from a record.
+func (s *rowStore[K, V]) caused(r *Record[K, Change[V]]) {
+	if s.t.env.epochs != nil || r.Value.HasNew && len(r.Headers) == 0 {
+		s.st.cache.By(nil, 0)
+		return
+	}
+	c, size := &cause{ms: r.Time}, int64(causeBytes)
+	for _, h := range r.Headers {
+		// What was fetched is not kept until the commit for the sake of some headers.
+		c.headers = append(c.headers, Header{Key: strings.Clone(h.Key), Value: bytes.Clone(h.Value)})
+		size += causeBytes + int64(len(h.Key)+len(h.Value))
+	}
+	s.st.cache.By(c, size)
+}
+
 // emit sends a change that leaves the cache downstream.
 func (s *rowStore[K, V]) emit(e state.Entry) (err error) {
 	s.rec = Record[K, Change[V]]{Time: s.t.streamTime}
+	if by, ok := e.Cause.(*cause); ok {
+		s.rec.Time, s.rec.Headers = by.ms, by.headers
+	}
 	s.t.weight = len(e.Key) + len(e.Old) + len(e.New)
 	if s.rec.Key, err = s.key.Decode(e.Key[s.st.prefix:]); err != nil {
 		return s.t.damaged(s.st.spec.name, err)

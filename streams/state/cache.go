@@ -16,6 +16,8 @@ type Entry struct {
 	// New is the value now; HasNew is false when the key was deleted.
 	New    []byte
 	HasNew bool
+	// Cause is what the last change of the key was caused by, as By has said.
+	Cause any
 }
 
 // entry is a changed key, until the commit.
@@ -24,6 +26,9 @@ type entry struct {
 	val, old []byte
 	has, had bool
 	oldKnown bool
+
+	cause     any
+	causeSize int64
 }
 
 // name is the key as the map wants it. It shares the bytes of the key, which
@@ -61,6 +66,9 @@ type Cache struct {
 	peak    int64     // about the most of them before a commit, lately
 	spare   []*entry  // forgotten ones, whose memory is used again
 	idle    int64     // what they hold
+
+	cause     any // of the next change
+	causeSize int64
 
 	plain         bool // the last Flush did not ask for the values before
 	reads, misses int64
@@ -145,7 +153,7 @@ func (c *Cache) add(key []byte, room int) *entry {
 // Put implements Store.
 func (c *Cache) Put(key, value []byte) error {
 	e := c.change(key, len(value))
-	c.soil(int64(len(value) - len(e.val)))
+	c.soil(int64(len(value)-len(e.val)) + c.caused(e))
 	e.val, e.has = append(e.val[:0], value...), true
 	return c.relieve()
 }
@@ -153,9 +161,22 @@ func (c *Cache) Put(key, value []byte) error {
 // Delete implements Store.
 func (c *Cache) Delete(key []byte) error {
 	e := c.change(key, 0)
-	c.soil(-int64(len(e.val)))
+	c.soil(c.caused(e) - int64(len(e.val)))
 	e.val, e.has = e.val[:0], false
 	return c.relieve()
+}
+
+// By says what causes the next change, to be told when the change leaves the cache, and what
+// it takes in memory. Changes that are staged have lost it.
+func (c *Cache) By(cause any, size int64) { c.cause, c.causeSize = cause, size }
+
+// caused notes the cause of a change, and returns how many bytes more it takes than the one
+// before.
+func (c *Cache) caused(e *entry) (more int64) {
+	more = c.causeSize - e.causeSize
+	e.cause, e.causeSize = c.cause, c.causeSize
+	c.cause, c.causeSize = nil, 0
+	return more
 }
 
 // change returns the entry of key. A key that is not cached is not
@@ -217,7 +238,7 @@ func (c *Cache) Flush(withOld bool, visit func(Entry) error) error {
 		if e.oldKnown && !e.had && !e.has {
 			continue // Came and went between two commits.
 		}
-		err := visit(Entry{Key: e.key, Old: e.old, HasOld: e.had, New: e.val, HasNew: e.has})
+		err := visit(Entry{Key: e.key, Old: e.old, HasOld: e.had, New: e.val, HasNew: e.has, Cause: e.cause})
 		if err != nil {
 			return err
 		}

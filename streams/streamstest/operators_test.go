@@ -107,6 +107,38 @@ func TestHeadersAndTimesTravel(t *testing.T) {
 	}
 }
 
+// TestHeadersAndTimesOfTables follows the changes of a table through its cache and past it:
+// they have the headers of the records they come from, and that a row is gone has the time
+// of the record that says so.
+func TestHeadersAndTimesOfTables(t *testing.T) {
+	for _, uncached := range []bool{false, true} {
+		b := streams.NewBuilder()
+		rows := streams.TableFrom(b, "in", text{}, num{}, streams.With{Store: "rows", Uncached: uncached})
+		streams.GroupTable(rows, func(k string, v int64) (string, int64) { return k, v }, text{}, num{}).
+			Count(streams.With{Store: "counts", Uncached: uncached}).ToStream().To("counted", text{}, num{})
+		rows.ToStream().To("out", text{}, num{})
+		d := build(t, b)
+		in := streamstest.In(d, "in", text{}, num{})
+		header := func(value string) []streams.Header { return []streams.Header{{Key: "h", Value: []byte(value)}} }
+		in.Record(streams.Record[string, int64]{Key: "a", Value: 1, Time: 10, Headers: header("x")})
+		in.Record(streams.Record[string, int64]{Key: "b", Value: 2, Time: 30})
+		in.Record(streams.Record[string, int64]{Key: "a", NoValue: true, Time: 20, Headers: header("y")})
+		for topic, want := range map[string]string{"out": "a=1@10 x, b=2@30, a=0@20 y, ", "counted": "a=1@10 x, b=1@30, a=0@20 y, "} {
+			got := ""
+			for _, r := range streamstest.Out(d, topic, text{}, num{}).Read() {
+				got += fmt.Sprintf("%s=%d@%d", r.Key, r.Value, r.Time)
+				for _, h := range r.Headers {
+					got += " " + string(h.Value)
+				}
+				got += ", "
+			}
+			if got != want {
+				t.Errorf("uncached %v: %s has %q, want %q", uncached, topic, got, want)
+			}
+		}
+	}
+}
+
 // TestEmptyIsNotNull passes an empty key and value through a topic and a store.
 func TestEmptyIsNotNull(t *testing.T) {
 	b := streams.NewBuilder()
