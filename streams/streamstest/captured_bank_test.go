@@ -76,27 +76,43 @@ func (l *ledger) commit(ctx context.Context, conn *pgx.Conn, do func(pgx.Tx) err
 	return pgx.BeginFunc(ctx, conn, do)
 }
 
-// run writes transactions until stop is closed. What the server undoes of its own accord
-// is let be.
+// run writes transactions until stop is closed, and then a transfer, so that something is
+// in the tables. What the server undoes of its own accord is let be.
 func (l *ledger) run(ctx context.Context, seed uint64, stop <-chan struct{}) error {
 	rnd := rand.New(rand.NewPCG(seed, 9))
 	return l.session(ctx, func(conn *pgx.Conn) error {
-		for {
-			select {
-			case <-stop:
-				return nil
-			default:
-			}
+		for last := false; ; {
 			if !breathe(ctx) { // What is read here runs behind what can be written.
 				return ctx.Err()
 			}
-			err := l.commit(ctx, conn, func(tx pgx.Tx) error { return l.change(ctx, tx, rnd) })
+			select {
+			case <-stop:
+				last = true
+			default:
+			}
+			err := l.commit(ctx, conn, func(tx pgx.Tx) error {
+				if last {
+					return l.lastTransfer(ctx, tx, rnd)
+				}
+				return l.change(ctx, tx, rnd)
+			})
 			var refused *pgconn.PgError
 			if err != nil && !errors.Is(err, errTakenBack) && !(errors.As(err, &refused) && (refused.Code == "40P01" || refused.Code == "40001")) {
 				return err
 			}
+			if err == nil && last {
+				return nil
+			}
 		}
 	})
+}
+
+// lastTransfer waits for who truncates, as all others do.
+func (l *ledger) lastTransfer(ctx context.Context, tx pgx.Tx, rnd *rand.Rand) error {
+	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock_shared(7)"); err != nil {
+		return err
+	}
+	return l.transfer(ctx, tx, rnd)
 }
 
 var errTakenBack = errors.New("the transaction is taken back")
