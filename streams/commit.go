@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/streams/topics"
 )
 
 // errCrash ends an application at once, as the death of its process would. Only
@@ -210,23 +211,19 @@ func (r *runner) flush(tasks []*task) error {
 // false when a transaction had to be aborted, after which everything since the
 // last commit will be done again.
 func (r *runner) commitOffsets(ctx context.Context, tasks []*task) (done bool, err error) {
-	offsets := map[string]map[int32]int64{}
+	commits := topics.Commits{}
 	for _, t := range tasks {
 		for _, q := range t.queues {
-			if q.next == q.saved {
-				continue
+			if q.next != q.saved {
+				commits.Add(q.topic, t.id.partition, topics.Commit{Offset: q.next, Note: timeNote(q.timer.high)})
 			}
-			if offsets[q.topic] == nil {
-				offsets[q.topic] = map[int32]int64{}
-			}
-			offsets[q.topic][t.id.partition] = q.next
 		}
 	}
 	if r.group == nil {
-		return true, r.commitPlain(ctx, offsets)
+		return true, r.commitPlain(ctx, commits)
 	}
 	if r.epochs != nil {
-		offsets[r.epochs.ends.topic] = map[int32]int64{0: r.epochs.ends.next}
+		commits.Add(r.epochs.ends.topic, 0, topics.Commit{Offset: r.epochs.ends.next, Note: r.epochs.note()})
 		if err := r.begin(); err != nil {
 			return false, err
 		}
@@ -234,10 +231,7 @@ func (r *runner) commitOffsets(ctx context.Context, tasks []*task) (done bool, e
 	// The session would commit everything that was fetched; what is fetched but
 	// not processed is taken out of its request.
 	ctx = kgo.PreTxnCommitFnContext(ctx, func(req *kmsg.TxnOffsetCommitRequest) error {
-		onlyProcessed(req, offsets)
-		if r.epochs != nil {
-			r.epochs.note(req)
-		}
+		onlyProcessed(req, commits)
 		return nil
 	})
 	ctx, cancel := r.endContext(ctx)
@@ -254,16 +248,25 @@ func (r *runner) commitOffsets(ctx context.Context, tasks []*task) (done bool, e
 	return true, nil
 }
 
-func (r *runner) commitPlain(ctx context.Context, offsets map[string]map[int32]int64) error {
-	commit := map[string]map[int32]kgo.EpochOffset{}
-	for topic, ps := range offsets {
-		commit[topic] = map[int32]kgo.EpochOffset{}
-		for p, o := range ps {
-			commit[topic][p] = kgo.EpochOffset{Epoch: -1, Offset: o}
+func (r *runner) commitPlain(ctx context.Context, commits topics.Commits) error {
+	offsets := map[string]map[int32]kgo.EpochOffset{}
+	for topic, ps := range commits {
+		offsets[topic] = map[int32]kgo.EpochOffset{}
+		for p, c := range ps {
+			offsets[topic][p] = kgo.EpochOffset{Epoch: -1, Offset: c.Offset}
 		}
 	}
+	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		for _, t := range req.Topics {
+			for i := range t.Partitions {
+				p := &t.Partitions[i]
+				p.Metadata = kmsg.StringPtr(commits[t.Topic][p.Partition].Note)
+			}
+		}
+		return nil
+	})
 	var failed error
-	r.cl.CommitOffsetsSync(ctx, commit, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+	r.cl.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
 		if err != nil {
 			failed = err
 			return
@@ -282,24 +285,24 @@ func (r *runner) commitPlain(ctx context.Context, offsets map[string]map[int32]i
 	return nil
 }
 
-// onlyProcessed makes a request commit exactly offsets.
-func onlyProcessed(req *kmsg.TxnOffsetCommitRequest, offsets map[string]map[int32]int64) {
+// onlyProcessed makes a request commit exactly commits.
+func onlyProcessed(req *kmsg.TxnOffsetCommitRequest, commits topics.Commits) {
 	known := map[string]kmsg.TxnOffsetCommitRequestTopic{}
 	for _, t := range req.Topics {
 		known[t.Topic] = t
 	}
 	req.Topics = req.Topics[:0:0]
-	for topic, ps := range offsets {
+	for topic, ps := range commits {
 		t, ok := known[topic]
 		if !ok {
 			t = kmsg.NewTxnOffsetCommitRequestTopic()
 			t.Topic = topic
 		}
 		t.Partitions = nil
-		for p, o := range ps {
+		for p, c := range ps {
 			part := kmsg.NewTxnOffsetCommitRequestTopicPartition()
-			part.Partition, part.Offset, part.LeaderEpoch = p, o, -1
-			part.Metadata = &req.MemberID
+			part.Partition, part.Offset, part.LeaderEpoch = p, c.Offset, -1
+			part.Metadata = kmsg.StringPtr(c.Note)
 			t.Partitions = append(t.Partitions, part)
 		}
 		req.Topics = append(req.Topics, t)

@@ -59,7 +59,7 @@ type epochs struct {
 
 func newEpochs(env *taskEnv, t *Topology, s *txn.Source, plan *partitionPlan) (*epochs, error) {
 	e := &epochs{
-		source: s, topology: t, value: serde.Bind(s.Value, s.Topic, false), ends: &queue{topic: s.Topic, name: s.Topic, first: -1},
+		source: s, topology: t, value: serde.Bind(s.Value, s.Topic, false), ends: &queue{topic: s.Topic, name: s.Topic, first: -1, savedHigh: -1},
 		stage: env.stage, latest: -1, before: -1, bySource: map[string]*subTopology{}, loopOf: map[string]*subTopology{}, counts: plan.tasks, owned: map[txn.Part]bool{}, based: true, metrics: &env.metrics.Transactions,
 	}
 	var parts []txn.Part
@@ -233,9 +233,8 @@ func (t *task) accept(q *queue, r *kgo.Record) error {
 	if err != nil || !ok {
 		return err
 	}
-	t.streamTime = max(t.streamTime, ms)
+	t.meet(q, ms)
 	t.env.epochs.latest = max(t.env.epochs.latest, ms)
-	t.tally.met(t.streamTime - ms)
 	t.tally.processed++
 	t.env.metrics.Processed.Add(1)
 	if err := t.take(r, q.sources); err != nil || t.streamTime < t.due {

@@ -72,12 +72,27 @@ func (l *Local) Restart(wipe bool) error {
 		l.out[topic] = rs[:min(l.history.marks[topic], len(rs))]
 	}
 	l.pending, l.history.unsaved = slices.Clone(l.history.inputs), nil
+	times := map[string]int64{}
+	for _, t := range l.tasks {
+		for _, q := range t.queues {
+			times[q.topic] = q.savedHigh
+		}
+	}
 	if wipe {
 		if err := errors.Join(l.env.db.Close(), l.wipe()); err != nil {
 			return err
 		}
 	}
-	return l.openTasks()
+	if err := l.openTasks(); err != nil {
+		return err
+	}
+	for _, t := range l.tasks {
+		for _, q := range t.queues {
+			q.savedHigh = times[q.topic]
+		}
+		t.resume()
+	}
+	return nil
 }
 
 // wipe opens empty stores and fills them from the changelogs.

@@ -304,7 +304,7 @@ func (t *task) reads(pattern, topic string) {
 	if len(t.matching[pattern]) == 0 {
 		return
 	}
-	q := &queue{topic: topic, name: pattern, first: -1, saved: -1, next: -1}
+	q := &queue{topic: topic, name: pattern, first: -1, savedHigh: -1, saved: -1, next: -1}
 	t.queues = append(t.queues, q)
 	for _, follow := range t.matching[pattern] {
 		follow(q)

@@ -143,7 +143,8 @@ func (c *Context[K, V]) Name() string { return c.n.name }
 func (c *Context[K, V]) Partition() int32 { return c.t.id.partition }
 
 // StreamTime is the highest timestamp the task has met, in milliseconds, -1 before
-// the first record.
+// the first record. It is committed with the offsets, and goes on from there after a
+// restart, in this process or another.
 func (c *Context[K, V]) StreamTime() int64 { return c.t.streamTime }
 
 // Now is the wall clock.

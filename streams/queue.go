@@ -25,9 +25,10 @@ type queue struct {
 
 	// timer settles the times of records, one at a time: at is that of the next
 	// one once timed is set.
-	timer timer
-	timed bool
-	at    int64
+	timer     timer
+	timed     bool
+	at        int64
+	savedHigh int64 // timer.high as of the last commit; the restoring goroutine's while there is one
 
 	// placed and known are where the partition was to be read from and where it
 	// ended when the task was restored; they are set by the restoring goroutine.
@@ -125,6 +126,6 @@ func (q *queue) restart(running bool) int64 {
 func (q *queue) reset(offset int64) {
 	clear(q.records)
 	q.records, q.head, q.bytes = q.records[:0], 0, 0
-	q.timed = false
+	q.timed, q.timer.high = false, q.savedHigh
 	q.next, q.last = offset, max(offset, q.first, 0)
 }

@@ -79,6 +79,7 @@ func (r *runner) activate() error {
 			q.next = q.saved // The goroutine that restored must not touch it: records are coming in.
 			q.place(q.placed, q.known)
 		}
+		t.resume()
 		r.tasks[id] = t
 		t.note(time.Time{})
 		r.a.setHere(id, true)
@@ -142,18 +143,32 @@ func (p *restoration) run(ctx context.Context, a *application) error {
 	b := a.e.db.Batch()
 	for _, t := range behind {
 		for _, q := range t.queues {
-			t.setPosition(b, 's', q.topic, committed[q.topic][t.id.partition])
+			t.setPosition(b, 's', q.topic, committed[q.topic][t.id.partition].Offset)
 		}
 	}
 	if err := b.Commit(); err != nil {
 		return err
 	}
+	p.stand(a, committed)
+	return nil
+}
+
+// stand sets where the inputs of the tasks are, and what time it is in them.
+func (p *restoration) stand(a *application, committed topics.Commits) {
+	var strange []string
 	for _, t := range p.tasks {
 		for _, q := range t.queues {
-			q.saved = committed[q.topic][t.id.partition]
+			commit, ok := committed[q.topic][t.id.partition], false
+			q.saved = commit.Offset
+			if q.savedHigh, ok = readTimeNote(commit.Note); !ok {
+				strange = append(strange, fmt.Sprintf("%s-%d", q.topic, t.id.partition))
+			}
 		}
 	}
-	return nil
+	if len(strange) > 0 {
+		slices.Sort(strange)
+		a.e.cfg.Logger.Warn("what is noted with the committed offsets is nothing of ours: the time of the partitions is that of what comes", "app", a.ID, "partitions", strange)
+	}
 }
 
 // moved tells, in transaction mode, whether the DB is as of another transaction than the
@@ -169,7 +184,7 @@ func (p *restoration) moved(a *application) (bool, error) {
 
 // placeQueues tells tasks that choose between partitions where these begin and
 // end, so that they know what to wait for.
-func (p *restoration) placeQueues(ctx context.Context, a *application, committed map[string]map[int32]int64) error {
+func (p *restoration) placeQueues(ctx context.Context, a *application, committed topics.Commits) error {
 	names := map[string]bool{}
 	for _, t := range p.tasks {
 		for _, q := range t.queues {
@@ -187,11 +202,11 @@ func (p *restoration) placeQueues(ctx context.Context, a *application, committed
 	}
 	for _, t := range p.tasks {
 		for _, q := range t.queues {
-			if a.FromLatest && committed[q.topic][t.id.partition] < 0 && !isRepartition(q) {
+			if a.FromLatest && committed[q.topic][t.id.partition].Offset < 0 && !isRepartition(q) {
 				continue // There is nothing to wait for yet.
 			}
 			span := spans[q.topic][t.id.partition]
-			q.placed, q.known = max(committed[q.topic][t.id.partition], span.Start), span.End
+			q.placed, q.known = max(committed[q.topic][t.id.partition].Offset, span.Start), span.End
 		}
 	}
 	return nil
@@ -203,13 +218,13 @@ func isRepartition(q *queue) bool { return strings.HasPrefix(q.name, internalMar
 // group has committed. Then there is nothing to restore, even when the changelog
 // goes on: what follows was written by a commit that did not get through, and will
 // be written again.
-func (t *task) stands(committed map[string]map[int32]int64) bool {
+func (t *task) stands(committed topics.Commits) bool {
 	if len(t.ordered) == 0 {
 		return true
 	}
 	some := false
 	for _, q := range t.queues {
-		if q.saved != committed[q.topic][t.id.partition] {
+		if q.saved != committed[q.topic][t.id.partition].Offset {
 			return false
 		}
 		some = some || q.saved >= 0

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/streams/txn"
@@ -157,16 +156,9 @@ func (r *runner) dropEpochs(parts map[string][]int32) {
 // transaction and, after a colon, the time of windows.
 const noteMark = "tidemill-epoch:"
 
-// note has a commit tell as of which transaction it is.
-func (e *epochs) note(req *kmsg.TxnOffsetCommitRequest) {
-	note := fmt.Sprintf("%s%d:%d", noteMark, uint64(e.at), e.latest)
-	for i := range req.Topics {
-		if t := &req.Topics[i]; t.Topic == e.ends.topic {
-			for j := range t.Partitions {
-				t.Partitions[j].Metadata = &note
-			}
-		}
-	}
+// note tells as of which transaction a commit is.
+func (e *epochs) note() string {
+	return fmt.Sprintf("%s%d:%d", noteMark, uint64(e.at), e.latest)
 }
 
 // stance is where an application stands.
@@ -184,12 +176,8 @@ func (a *application) stance(ctx context.Context) (s stance, err error) {
 	if err != nil {
 		return s, err
 	}
-	note, err := a.e.client.Noted(ctx, a.ID, topic, 0)
-	if err != nil {
-		return s, err
-	}
-	s.ends = committed[topic][0]
-	if s.at, s.time, err = readNote(note); err != nil {
+	s.ends = committed[topic][0].Offset
+	if s.at, s.time, err = readNote(committed[topic][0].Note); err != nil {
 		return s, fmt.Errorf("reading what is noted with the offset of topic %s: %w", topic, err)
 	}
 	if s.at > 0 {

@@ -109,7 +109,7 @@ func openStores(env *taskEnv, sub *subTopology, partition int32) (*task, error) 
 		return nil, fmt.Errorf("opening the positions of task %s: %w", t.id, err)
 	}
 	for _, in := range sub.inputs(env.matched) {
-		q := &queue{topic: topicName(env.app, in.topic), name: in.name, first: -1}
+		q := &queue{topic: topicName(env.app, in.topic), name: in.name, first: -1, savedHigh: -1}
 		if env.epochs != nil && isRepartition(q) {
 			t.loops = append(t.loops, q)
 		} else {
@@ -197,8 +197,7 @@ func (t *task) process(limit int) (n int, err error) {
 		if q == nil {
 			break
 		}
-		t.streamTime = max(t.streamTime, q.at)
-		t.tally.met(t.streamTime - q.at)
+		t.meet(q, q.at)
 		if err := t.take(q.pop(), q.sources); err != nil {
 			return n, err
 		}
@@ -212,6 +211,22 @@ func (t *task) process(limit int) (n int, err error) {
 	t.env.metrics.Processed.Add(int64(n))
 	t.tally.processed += int64(n)
 	return n, nil
+}
+
+// meet moves the time of a partition, and that of the task, by a record that is taken in.
+func (t *task) meet(q *queue, ms int64) {
+	q.timer.high = max(q.timer.high, ms)
+	t.streamTime = max(t.streamTime, ms)
+	t.tally.met(t.streamTime - ms)
+}
+
+// resume has the time go on from where it was at the last commit.
+func (t *task) resume() {
+	for _, q := range t.queues {
+		q.timer.high = q.savedHigh
+		t.savedTime = max(t.savedTime, q.savedHigh)
+	}
+	t.streamTime = t.savedTime
 }
 
 // take hands a record to the operators that read its topic.
@@ -347,7 +362,7 @@ func (t *task) committed() {
 	}
 	t.savedTime = t.streamTime
 	for _, q := range t.queues {
-		q.saved = q.next
+		q.saved, q.savedHigh = q.next, q.timer.high
 	}
 	t.dirty, t.wantCommit = false, false
 }

@@ -1,6 +1,8 @@
 package streams
 
 import (
+	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"reflect"
 	"time"
@@ -14,7 +16,7 @@ import (
 // TimedBy takes the time of each record, in milliseconds, from what is in it. It is
 // for the stream that [From] returns. fn gets the record with the time that Kafka has
 // for it, and the highest time met in its partition so far, -1 before the first
-// record. What becomes of a negative time is what With.Timestamps said.
+// record ever. What becomes of a negative time is what With.Timestamps said.
 func (s *Stream[K, V]) TimedBy(fn func(r Record[K, V], partitionTime int64) int64) *Stream[K, V] {
 	if !s.node.isSource || s.node.internal {
 		s.b.fault("streams.timestamps", s.node.name, "TimedBy is not directly after From", "records get their time where they are read")
@@ -55,7 +57,7 @@ type timer struct {
 	// of, when it is set, gets the time out of a record; ok is false for one that
 	// cannot be read and is passed over.
 	of func(r *kgo.Record, partitionTime int64) (ms int64, ok bool, err error)
-	// high is the highest time met, -1 before the first record.
+	// high is the highest time of the records that were taken in, -1 before the first.
 	high int64
 }
 
@@ -86,7 +88,6 @@ func (tm *timer) settle(t *task, r *kgo.Record) (ms int64, ok bool, err error) {
 	if ms != given {
 		r.Timestamp = time.UnixMilli(ms)
 	}
-	tm.high = max(tm.high, ms)
 	return ms, true, nil
 }
 
@@ -98,4 +99,27 @@ func untimed(r *kgo.Record, ms int64) error {
 		Message: fmt.Sprintf("the record's timestamp is %d, which is before 1970", ms),
 		Mend:    "say with With{Timestamps: …} what time such records have, or take it from what is in them with TimedBy",
 	}
+}
+
+// timeVersion is the version of what is noted with committed offsets.
+const timeVersion = 2
+
+// timeNote is what is noted with the offset of a partition: the highest time met in it,
+// so that time does not begin anew with whoever reads on. It is as Kafka Streams notes it.
+func timeNote(ms int64) string {
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint64([]byte{timeVersion}, uint64(ms)))
+}
+
+// readTimeNote reads what timeNote or Kafka Streams has written; -1 stands for no time, and
+// ok is false for what is of somebody else. What may follow the time is of operators of
+// Kafka Streams.
+func readTimeNote(note string) (ms int64, ok bool) {
+	if note == "" {
+		return -1, true
+	}
+	b, err := base64.StdEncoding.DecodeString(note)
+	if err != nil || len(b) < 9 || b[0] < 1 || b[0] > timeVersion {
+		return -1, false
+	}
+	return max(int64(binary.BigEndian.Uint64(b[1:])), -1), true
 }

@@ -3,8 +3,8 @@ package clock
 // Clock is the time that a punctuation goes by.
 type Clock int
 
-// The clocks. StreamTime is the highest timestamp a task has met: it moves with
-// records only. WallClock is the time of day.
+// The clocks. StreamTime is the highest timestamp a task has met, also before it was
+// started again: it moves with records only. WallClock is the time of day.
 const (
 	StreamTime Clock = iota
 	WallClock

@@ -182,6 +182,26 @@ func TestMisuse(t *testing.T) {
 	}
 }
 
+// TestTimeGoesOn starts over: what was committed counts for the time of records without
+// one, and what was not does not, and comes again.
+func TestTimeGoesOn(t *testing.T) {
+	for _, wipe := range []bool{false, true} {
+		b := streams.NewBuilder()
+		processed(streams.From(b, "in", text{}, num{}, streams.With{Timestamps: clock.PartitionTime}), nil, func(p *scripted, r rec) error {
+			return p.forward(rec{Key: r.Key, Value: p.c.StreamTime(), Time: r.Time})
+		}).To("out", text{}, num{})
+		d := build(t, b)
+		feed(t, d, "in", "a=1@10")
+		d.Commit()
+		gives(t, d, "out", "a=10@10")
+		d.Hold()
+		feed(t, d, "in", "a=1@-1 b=1@20 c=1@-1")
+		d.Restart(wipe)
+		feed(t, d, "in", "d=1@4 e=1@-1")
+		gives(t, d, "out", "a=10@10 b=20@20 c=20@20 d=20@4 e=20@20")
+	}
+}
+
 // TestTimestamps reads records whose times are invalid, in each of the ways there are.
 func TestTimestamps(t *testing.T) {
 	byValue := func(r rec, partitionTime int64) int64 {

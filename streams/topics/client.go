@@ -240,46 +240,28 @@ func (c *Client) StableEnds(ctx context.Context, names ...string) (ends map[stri
 	return ends, err
 }
 
-// Committed returns the offsets a group has committed for partitions of topics,
-// -1 where there is none. It waits for transactions that are about to commit some.
-func (c *Client) Committed(ctx context.Context, group string, partitions map[string][]int32) (offsets map[string]map[int32]int64, err error) {
-	err = c.fetchOffsets(ctx, group, partitions, func(resp *kmsg.OffsetFetchResponse) (err error) {
-		offsets, err = committedIn(group, resp)
-		return err
-	})
-	return offsets, err
+// Commit is what a group has committed for a partition.
+type Commit struct {
+	// Offset is that of the next record, -1 where nothing is committed.
+	Offset int64
+	// Note is what was said with it.
+	Note string
 }
 
-// Noted returns what a group has noted with the offset it has committed for a partition;
-// nothing when there is none. It waits as Committed does.
-func (c *Client) Noted(ctx context.Context, group, topic string, partition int32) (note string, err error) {
-	err = c.fetchOffsets(ctx, group, map[string][]int32{topic: {partition}}, func(resp *kmsg.OffsetFetchResponse) error {
-		for _, t := range resp.Topics {
-			for _, p := range t.Partitions {
-				note = orEmpty(p.Metadata)
-			}
-		}
-		for _, g := range resp.Groups {
-			for _, t := range g.Topics {
-				for _, p := range t.Partitions {
-					note = orEmpty(p.Metadata)
-				}
-			}
-		}
-		_, err := committedIn(group, resp)
-		return err
-	})
-	return note, err
-}
+// Commits are those of a group, by topic and partition.
+type Commits map[string]map[int32]Commit
 
-func orEmpty(s *string) string {
-	if s == nil {
-		return ""
+// Add sets that of one partition.
+func (c Commits) Add(topic string, partition int32, commit Commit) {
+	if c[topic] == nil {
+		c[topic] = map[int32]Commit{}
 	}
-	return *s
+	c[topic][partition] = commit
 }
 
-func (c *Client) fetchOffsets(ctx context.Context, group string, partitions map[string][]int32, read func(*kmsg.OffsetFetchResponse) error) error {
+// Committed returns what a group has committed for partitions of topics. It waits for
+// transactions that are about to commit some.
+func (c *Client) Committed(ctx context.Context, group string, partitions map[string][]int32) (commits Commits, err error) {
 	req := kmsg.NewPtrOffsetFetchRequest()
 	req.Group, req.RequireStable = group, true
 	g := kmsg.NewOffsetFetchRequestGroup()
@@ -293,31 +275,30 @@ func (c *Client) fetchOffsets(ctx context.Context, group string, partitions map[
 		g.Topics = append(g.Topics, gt)
 	}
 	req.Groups = append(req.Groups, g)
-	return patiently(ctx, func() error {
+	err = patiently(ctx, func() error {
 		resp, err := req.RequestWith(ctx, c.cl)
 		if err != nil {
 			return fmt.Errorf("asking for the offsets of group %s: %w", group, err)
 		}
-		return read(resp)
+		commits, err = committedIn(group, resp)
+		return err
 	})
+	return commits, err
 }
 
 // committedIn reads an answer, which has one of two forms, by its version.
-func committedIn(group string, resp *kmsg.OffsetFetchResponse) (map[string]map[int32]int64, error) {
-	offsets := map[string]map[int32]int64{}
+func committedIn(group string, resp *kmsg.OffsetFetchResponse) (Commits, error) {
+	commits := Commits{}
 	code := resp.ErrorCode
-	add := func(topic string, p int32, offset int64, perr int16) {
-		if offsets[topic] == nil {
-			offsets[topic] = map[int32]int64{}
-		}
-		offsets[topic][p] = offset
+	add := func(topic string, p int32, commit Commit, perr int16) {
+		commits.Add(topic, p, commit)
 		if code == 0 {
 			code = perr
 		}
 	}
 	for _, t := range resp.Topics {
 		for _, p := range t.Partitions {
-			add(t.Topic, p.Partition, p.Offset, p.ErrorCode)
+			add(t.Topic, p.Partition, Commit{p.Offset, orEmpty(p.Metadata)}, p.ErrorCode)
 		}
 	}
 	for _, g := range resp.Groups {
@@ -326,14 +307,21 @@ func committedIn(group string, resp *kmsg.OffsetFetchResponse) (map[string]map[i
 		}
 		for _, t := range g.Topics {
 			for _, p := range t.Partitions {
-				add(t.Topic, p.Partition, p.Offset, p.ErrorCode)
+				add(t.Topic, p.Partition, Commit{p.Offset, orEmpty(p.Metadata)}, p.ErrorCode)
 			}
 		}
 	}
 	if err := kerr.ErrorForCode(code); err != nil {
 		return nil, fmt.Errorf("asking for the offsets of group %s: %w", group, err)
 	}
-	return offsets, nil
+	return commits, nil
+}
+
+func orEmpty(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }
 
 // DeleteGroup forgets a group that nobody is in, and its offsets. One that is not
