@@ -10,7 +10,7 @@ func flowing() []Mutant {
 			Edits: []Edit{{
 				"streams/commit.go",
 				"	if err := r.send(ctx, tasks); err != nil {\n		return r.overdue(err)\n	}\n	done, err := r.commitOffsets(ctx, tasks)\n",
-				"	early := map[string]map[int32]int64{}\n	for _, t := range tasks {\n		for _, q := range t.queues {\n			if q.next != q.saved {\n				if early[q.topic] == nil {\n					early[q.topic] = map[int32]int64{}\n				}\n				early[q.topic][t.id.partition] = q.next\n			}\n		}\n	}\n" +
+				"	early := topics.Commits{}\n	for _, t := range tasks {\n		for _, q := range t.queues {\n			if q.next != q.saved {\n				early.Add(q.topic, t.id.partition, topics.Commit{Offset: q.next})\n			}\n		}\n	}\n" +
 					"	if err := r.commitPlain(ctx, early); err != nil {\n		return err\n	}\n	if err := r.send(ctx, tasks); err != nil {\n		return r.overdue(err)\n	}\n	done, err := r.commitOffsets(ctx, tasks)\n",
 			}},
 			Hunt: Hunt{Streams: true, Faults: []string{"s.kill", "s.burst", "s.slow", "s.half", "s.hole", "s.cut"}},
