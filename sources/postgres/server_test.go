@@ -221,3 +221,33 @@ func TestTypesAreLearntAfterWaiting(t *testing.T) {
 	run.Take(4999)
 	expectBrief(t, run.Take(1), `b c {"id":1} null {"id":1,"m":"glad"}`)
 }
+
+// TestBrokenOffIsToldOnce has the server end the connection: the worker is told so, and
+// not to wait, for the task goes on by itself and may have records the next moment.
+func TestBrokenOffIsToldOnce(t *testing.T) {
+	t.Parallel()
+	d := newTestDB(t)
+	d.exec(`CREATE TABLE a (id int PRIMARY KEY)`)
+	run := d.begun("poll.interval.ms", "10")
+	d.exec(`INSERT INTO a VALUES (1)`)
+	run.Take(1)
+	run.Commit()
+	d.get(`SELECT count(pg_terminate_backend(active_pid)) FROM pg_replication_slots WHERE slot_name = $1`, d.slot)
+	var told *connect.Error
+	for deadline := time.Now().Add(patience); told == nil && time.Now().Before(deadline); {
+		records, err := run.Task.Poll(t.Context())
+		if told = connect.AsError(err); err == nil && len(records) > 0 && records[0].Topic != "" {
+			t.Fatalf("%v came from nowhere", records[0].Key)
+		}
+	}
+	if told == nil {
+		t.Fatal("nothing was told")
+	}
+	if told.Class != connect.ClassRetriable || told.After <= 0 || told.After > 10*time.Millisecond {
+		t.Fatalf("told %v, to wait for %v", told, told.After)
+	}
+	d.exec(`INSERT INTO a VALUES (2)`)
+	if r, err := nextRecord(t, run); err != nil || after(r, "id").Int() != 2 {
+		t.Error(r, err)
+	}
+}

@@ -159,7 +159,9 @@ func (t *task) Poll(ctx context.Context) ([]connect.SourceRecord, error) {
 		return nil, nil
 	case <-timer.C:
 		if e := t.trouble.Swap(nil); e != nil {
-			return nil, e
+			told := *e
+			told.After = time.Millisecond // The task has gone on by itself: a batch may be ready by then.
+			return nil, &told
 		}
 		return nil, nil
 	case <-t.done:
