@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
@@ -47,10 +46,9 @@ func openLetters(ctx context.Context, t *sinkTask) (*deadLetters, error) {
 		return nil, fmt.Errorf("make the dead letter queue's producer: %w", err)
 	}
 	m.holds.producer.Store(producer)
-	admin := kadm.NewClient(producer)
-	topics, err := admin.ListTopics(ctx, topic)
-	if err == nil && !topics.Has(topic) {
-		err = createTopic(ctx, admin, topic, topicRule{partitions: 1, replication: int16(s.Int("errors.deadletterqueue.topic.replication.factor"))})
+	there, err := hasTopic(ctx, producer, topic)
+	if err == nil && !there {
+		err = createTopic(ctx, producer, topic, topicRule{partitions: 1, replication: int16(s.Int("errors.deadletterqueue.topic.replication.factor"))})
 	}
 	if err != nil {
 		producer.Close()

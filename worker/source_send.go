@@ -17,6 +17,7 @@ import (
 func (t *sourceTask) send(ctx context.Context, records []connect.SourceRecord) error {
 	t.now, t.lastTopic = time.Now(), "" // Which topics are used may have been reset.
 	failpoint.At("worker.produce")
+	defer t.topics.rest()
 	committed := committedAt(records[len(records)-1].SourceOffset)
 	for len(records) > 0 {
 		room := t.parcels.take(len(records))

@@ -171,6 +171,7 @@ var spent = func() context.Context {
 // take prepares records for Kafka. On an error those before the bad one are taken.
 func (x *transactions) take(ctx context.Context, records []connect.SourceRecord) (err error) {
 	x.t.now, x.t.lastTopic = time.Now(), ""
+	defer x.t.topics.rest()
 	if len(records) > 0 {
 		x.t.metrics.activity.Add(float64(x.t.metrics.active.Load() + int64(len(records))))
 	}

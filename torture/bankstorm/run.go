@@ -182,6 +182,7 @@ func (r *run) connector() map[string]string {
 	config := storm.ConnectorConfig(storm.ConnectorOptions{
 		Host: host, Port: port, User: "postgres", Password: r.world.Secret(), Database: database,
 		Prefix: prefix, Slot: slot, Registry: r.world.WorkerRegistry(), ExactlyOnce: r.o.Mode == ExactlyOnce,
+		Grouped: r.o.sweep == nil && r.o.Seed%3 != 0,
 	})
 	if r.o.sweep != nil && r.o.Mode == ExactlyOnce {
 		config["transaction.max.records"] = "2000" // Large ones are written in parts.

@@ -97,8 +97,11 @@ func (o *Options) hunt(ctx context.Context, name string, b built, h Hunt) (verdi
 	defer stop()
 	var mu sync.Mutex
 	var first *verdict
+	// Of Kafka's transactions there are as many as can be, with every seed.
+	connector := map[string]string{"transaction.boundary": "connector"}
+	maps.Copy(connector, h.Connector)
 	options := bankstorm.Options{
-		Seed: o.Seed, Duration: o.Duration, Mode: h.mode(), Gap: 500 * time.Millisecond, Faults: h.faults(), Binary: b.binary, Fleet: b.fleet, Streams: h.Streams, PGBin: o.PGBin, Out: o.Out, Points: h.Points, Copies: h.Copies, Connector: h.Connector, Templates: h.Templates, Patience: o.Patience, TPS: o.TPS,
+		Seed: o.Seed, Duration: o.Duration, Mode: h.mode(), Gap: 500 * time.Millisecond, Faults: h.faults(), Binary: b.binary, Fleet: b.fleet, Streams: h.Streams, PGBin: o.PGBin, Out: o.Out, Points: h.Points, Copies: h.Copies, Connector: connector, Templates: h.Templates, Patience: o.Patience, TPS: o.TPS,
 		Seen: func(e chaos.Entry) {
 			o.Seen(e)
 			if kind, text, ok := strings.Cut(e.Text, ": "); ok && e.Kind == "ANOMALY" && kind != chaos.AnomalyHarness {

@@ -16,6 +16,9 @@ type ConnectorOptions struct {
 	Prefix, Slot string
 	Registry     string // The schema registry's address, http://…
 	ExactlyOnce  bool
+	// Grouped leaves it to the worker how many transactions of the source become one of
+	// Kafka, as it does if nothing is set. Otherwise each becomes one.
+	Grouped bool
 	// Partitions is the number of partitions of topics whose records have keys. 1.
 	Partitions int
 	// Snapshot is the value of snapshot.mode. "initial".
@@ -54,7 +57,9 @@ func ConnectorConfig(o ConnectorOptions) connect.Config {
 	}
 	if o.ExactlyOnce {
 		config["exactly.once.support"] = "required"
-		config["transaction.boundary"] = "connector"
+		if !o.Grouped {
+			config["transaction.boundary"] = "connector"
+		}
 	}
 	return config
 }
