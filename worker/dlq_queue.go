@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/kafkalog"
 )
 
 // queue is a connector's dead letter queue as it is read again: the topic's partitions, and
@@ -253,7 +254,7 @@ var errEnough = errors.New("enough")
 
 // quiet is how long a queue is waited for before the brokers are asked whether what is
 // waited for is still there.
-const quiet = 5 * time.Second
+const quiet = time.Second
 
 // read calls each with the letters of this connector that a query chooses, and of letters
 // that do not say whose they are, up to the present end of the queue. idle is called when
@@ -273,7 +274,8 @@ func (q *queue) read(ctx context.Context, of *LetterQuery, each func(*Letter) er
 		}
 		q.left += ends[partition] - begin
 	}
-	client, err := kgo.NewClient(append(append([]kgo.Opt{}, q.opts...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{q.topic: at}), kgo.KeepControlRecords())...)
+	client, err := kgo.NewClient(append(append([]kgo.Opt{}, q.opts...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{q.topic: at}),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())...)
 	if err != nil {
 		return fmt.Errorf("make a client: %w", err)
 	}
@@ -291,10 +293,11 @@ func (q *queue) read(ctx context.Context, of *LetterQuery, each func(*Letter) er
 			}
 		}
 		if fetches.NumRecords() == 0 {
-			if err := q.dropGone(ctx, ends); err != nil {
+			if err := q.dropGone(ctx, client, begins, ends); err != nil {
 				return err
 			}
 		}
+		fetches.EachRecord(func(r *kgo.Record) { begins[r.Partition] = r.Offset + 1 })
 		if err := q.pass(fetches, of, ends, each); err != nil {
 			if errors.Is(err, errEnough) {
 				return nil
@@ -336,14 +339,27 @@ func (q *queue) pass(fetches kgo.Fetches, of *LetterQuery, ends map[int32]int64,
 	return nil
 }
 
-// dropGone waits no more for what was deleted meanwhile.
-func (q *queue) dropGone(ctx context.Context, ends map[int32]int64) error {
+// dropGone waits no more for what was deleted meanwhile, nor for ends before which there is
+// no letter: at are the places up to which letters have come.
+func (q *queue) dropGone(ctx context.Context, client *kgo.Client, at, ends map[int32]int64) error {
 	now := &queue{h: q.h, topic: q.topic, opts: q.opts, starts: map[int32]int64{}, ends: map[int32]int64{}}
 	if err := now.look(ctx); err != nil {
 		return err
 	}
+	if now.id != q.id {
+		clear(ends)
+		return nil
+	}
+	waiting := map[int32]int64{}
+	for partition := range ends {
+		waiting[partition] = at[partition]
+	}
+	next, err := kafkalog.Beyond(ctx, client, q.topic, waiting)
+	if err != nil {
+		return brokerError("dlq.read", "the dead letter queue "+q.topic+" cannot be read", err)
+	}
 	for partition, end := range ends {
-		if start, there := now.starts[partition]; !there || start >= end {
+		if n, there := next[partition]; !there || n >= end {
 			delete(ends, partition)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/devstack"
 )
 
 // TestSpansAgainstAModel adds and removes offsets in any order, and compares with a map.
@@ -129,6 +130,29 @@ func (l *lab) mending(o *Options) {
 	o.Plugins.Converters = append(o.Plugins.Converters, connect.Plugin[connect.Converter]{
 		Class: "org.example.MendedConverter", New: func() connect.Converter { return mended{l: l} },
 	})
+}
+
+// TestLettersEndBehindWhatWasAborted lists and replays a queue whose end is told by no
+// record: before an open transaction there is only one that was aborted.
+func TestLettersEndBehindWhatWasAborted(t *testing.T) {
+	l := newLab(t)
+	l.produce("in", 1, "errant one")
+	w := l.start(nil, l.more, l.mending)
+	w.create("s", refuser("in"))
+	one := []string{"0 pending test.errant"}
+	wait(t, "it is a letter", func() bool { return slices.Equal(w.letters("s", LetterQuery{}), one) })
+	end := devstack.TestAborted(t, []string{l.brokers}, "dead")
+	if got := w.letters("s", LetterQuery{}); !slices.Equal(got, one) {
+		t.Errorf("the letters are %v", got)
+	}
+	l.allow("errant")
+	if p := w.replay("s", LetterQuery{}); p.State != "done" || p.Chosen != 1 || p.Replayed != 1 || p.Left != 0 {
+		t.Errorf("%+v", p)
+	}
+	end()
+	if got := w.letters("s", LetterQuery{State: "all"}); !slices.Equal(got, []string{"0 replayed test.errant"}) {
+		t.Errorf("at last the letters are %v", got)
+	}
 }
 
 func TestLettersAreListedAndReplayed(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/kafkalog"
 )
 
 // tails are the partitions of a connector's topics, which are read from their ends.
@@ -31,6 +32,9 @@ type tail struct {
 
 // peekRead bounds what is read for one answer, in bytes.
 const peekRead = 32 << 20
+
+// peekSilent is how often in a row nothing may come before what is waited for is left out.
+const peekSilent = 5
 
 // openTails finds a connector's topics and looks how far they reach. A source's are read with
 // the rights of its producers.
@@ -172,8 +176,8 @@ func (t *tails) readFrom(ctx context.Context, begins map[connect.TopicPartition]
 	}
 	defer client.Close()
 	found := map[connect.TopicPartition][]*kgo.Record{}
-	waiting := maps.Clone(begins)
-	for len(waiting) > 0 && t.read < peekRead {
+	waiting, next := maps.Clone(begins), maps.Clone(begins)
+	for silent := 0; len(waiting) > 0 && silent < peekSilent && t.read < peekRead; silent++ {
 		soon, cancel := context.WithTimeout(ctx, quiet)
 		fetches := client.PollRecords(soon, 500)
 		cancel()
@@ -186,8 +190,12 @@ func (t *tails) readFrom(ctx context.Context, begins map[connect.TopicPartition]
 			}
 		}
 		if fetches.NumRecords() == 0 {
-			break // Only what is no record is left, it has been deleted, or its brokers are away.
+			if err := t.pass(ctx, client, next, waiting); err != nil {
+				return false, err
+			}
+			continue
 		}
+		silent = 0
 		for _, r := range fetches.Records() {
 			tp := connect.TopicPartition{Topic: r.Topic, Partition: r.Partition}
 			end := t.all[tp].from
@@ -195,7 +203,7 @@ func (t *tails) readFrom(ctx context.Context, begins map[connect.TopicPartition]
 				list := append(found[tp], r)
 				found[tp] = list[max(0, len(list)-limit):]
 			}
-			if r.Offset+1 >= end {
+			if next[tp] = r.Offset + 1; next[tp] >= end {
 				delete(waiting, tp)
 			}
 			t.read += len(r.Key) + len(r.Value)
@@ -207,6 +215,31 @@ func (t *tails) readFrom(ctx context.Context, begins map[connect.TopicPartition]
 		one.records, one.from = all[max(0, len(all)-limit):], begin
 	}
 	return len(waiting) == 0, nil
+}
+
+// pass waits no more for partitions in which nothing comes between what was read and where
+// they were read before.
+func (t *tails) pass(ctx context.Context, client *kgo.Client, next, waiting map[connect.TopicPartition]int64) error {
+	at := map[string]map[int32]int64{}
+	for tp := range waiting {
+		if at[tp.Topic] == nil {
+			at[tp.Topic] = map[int32]int64{}
+		}
+		at[tp.Topic][tp.Partition] = next[tp]
+	}
+	for topic, partitions := range at {
+		beyond, err := kafkalog.Beyond(ctx, client, topic, partitions)
+		if err != nil {
+			return unpeeked(err)
+		}
+		for p := range partitions {
+			tp := connect.TopicPartition{Topic: topic, Partition: p}
+			if n, there := beyond[p]; !there || n >= t.all[tp].from {
+				delete(waiting, tp)
+			}
+		}
+	}
+	return nil
 }
 
 // merge chooses among the ends of all partitions by time. Those of one partition stay in

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/devstack"
 )
 
 // peek returns what is shown, one text a record.
@@ -147,6 +148,18 @@ func TestPeekShowsWhatASinkIsGiven(t *testing.T) {
 		if _, _, err := w.Peek(t.Context(), c.name, c.topic, c.limit); err == nil || connect.AsError(err).Code != c.code {
 			t.Errorf("%s %s: %v, not %s", c.name, c.topic, err, c.code)
 		}
+	}
+}
+
+// Before an open transaction there may be only what was aborted.
+func TestPeekEndsBehindWhatWasAborted(t *testing.T) {
+	l := newLab(t)
+	w := l.start(nil)
+	l.produce("peek-aborted", 1, "one")
+	w.create("c", keeper("peek-aborted"))
+	defer devstack.TestAborted(t, []string{l.brokers}, "peek-aborted")()
+	if got, want := w.peek("c", "", 1), []string{`peek-aborted-0@0 "h"="v" "0" "one"`}; !slices.Equal(got, want) {
+		t.Errorf("the newest is %v, not %v", got, want)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/internal/kafkalog"
 	pgsource "github.com/tidemill/tidemill/sources/postgres"
 )
 
@@ -123,17 +124,47 @@ func (f *fold) read(ctx context.Context, opts []kgo.Opt, topics []string, tell f
 		start[p.Topic][p.Partition] = kgo.NewOffset().AtStart()
 	}
 	client.AddConsumePartitions(start)
+	next := map[connect.TopicPartition]int64{}
 	for told := time.Now(); len(ends) > 0; {
-		fetches := client.PollFetches(ctx)
-		for _, e := range fetches.Errors() {
-			return fmt.Errorf("reading %s: %w", e.Topic, e.Err)
+		soon, cancel := context.WithTimeout(ctx, time.Second)
+		fetches := client.PollFetches(soon)
+		cancel()
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
+		for _, e := range fetches.Errors() {
+			if !errors.Is(e.Err, context.DeadlineExceeded) {
+				return fmt.Errorf("reading %s: %w", e.Topic, e.Err)
+			}
+		}
+		if fetches.NumRecords() == 0 {
+			if err := passEnds(ctx, client, next, ends); err != nil {
+				return err
+			}
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			next[connect.TopicPartition{Topic: r.Topic, Partition: r.Partition}] = r.Offset + 1
+		})
 		if err := f.apply(ctx, fetches, ends); err != nil {
 			return err
 		}
 		if time.Since(told) > time.Second/2 {
 			told = time.Now()
 			tell(fmt.Sprintf("%d records read, %d partitions to go", f.records, len(ends)))
+		}
+	}
+	return nil
+}
+
+// passEnds takes the partitions out of ends in which nothing comes before.
+func passEnds(ctx context.Context, client *kgo.Client, at, ends map[connect.TopicPartition]int64) error {
+	for p, end := range ends {
+		next, err := kafkalog.Beyond(ctx, client, p.Topic, map[int32]int64{p.Partition: at[p]})
+		if err != nil {
+			return err
+		}
+		if next[p.Partition] >= end {
+			delete(ends, p)
 		}
 	}
 	return nil

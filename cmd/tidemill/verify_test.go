@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/internal/devstack"
@@ -40,6 +41,27 @@ var verifiedChanges = []string{
 	"INSERT INTO emptied VALUES (1, 'new')",
 	"ALTER TABLE emptied ADD COLUMN extra int",
 	"UPDATE ledger SET large = 'short' WHERE id = 1",
+}
+
+// TestVerifyEndsBehindWhatWasAborted reads a topic whose end is told by no record.
+func TestVerifyEndsBehindWhatWasAborted(t *testing.T) {
+	ctx := timeout(t, time.Minute)
+	brokers := devstack.TestKafka(t)
+	topic := "verify-aborted"
+	opts := []kgo.Opt{kgo.SeedBrokers(brokers...)}
+	client, err := kgo.NewClient(opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := kadm.NewClient(client).CreateTopic(ctx, 1, 1, nil, topic); err != nil {
+		t.Fatal(err)
+	}
+	defer devstack.TestAborted(t, brokers, topic)()
+	var f fold
+	if err := f.read(ctx, opts, []string{topic}, func(string) {}); err != nil || f.records != 0 {
+		t.Errorf("%d records are read, %v", f.records, err)
+	}
 }
 
 // TestVerify compares topics with tables of many types while a writer goes on, then

@@ -55,11 +55,47 @@ func (l *Log) openReader(ctx context.Context) error {
 	}
 	l.admin = kadm.NewClient(l.reader)
 	for !l.reached(targets) {
-		if err := l.poll(ctx); err != nil {
+		soon, cancel := context.WithTimeout(ctx, quiet)
+		err := l.poll(soon)
+		cancel()
+		switch {
+		case err == nil:
+		case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+			l.pass(ctx, targets)
+		default:
 			return fmt.Errorf("read to its end: %w", err)
 		}
 	}
 	return nil
+}
+
+// quiet is how long nothing may come before the brokers are asked whether anything will.
+const quiet = time.Second
+
+// passLimit is how long the brokers have to answer that.
+const passLimit = 5 * time.Second
+
+// pass moves positions that are before the targets over what is no record to be applied.
+func (l *Log) pass(ctx context.Context, targets map[int32]int64) {
+	ctx, cancel := context.WithTimeout(ctx, passLimit)
+	defer cancel()
+	at := map[int32]int64{}
+	l.mu.Lock()
+	for p, end := range targets {
+		if l.positions[p] < end {
+			at[p] = l.positions[p]
+		}
+	}
+	l.mu.Unlock()
+	next, err := Beyond(ctx, l.reader, l.config.Topic, at)
+	if err != nil {
+		l.config.Log.Warn("asking how far an internal topic reaches, trying again", "topic", l.config.Topic, "error", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for p, o := range next {
+		l.positions[p] = max(l.positions[p], o)
+	}
 }
 
 // Run follows the topic until ctx is done, and returns nil then. Faults of reading
@@ -99,7 +135,9 @@ func (l *Log) poll(ctx context.Context) error {
 	err := fetches.Err()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.fault = err
+	if l.fault = err; errors.Is(err, context.DeadlineExceeded) {
+		l.fault = nil // Nothing has come in time, which is no fault.
+	}
 	for p, o := range next {
 		l.positions[p] = max(l.positions[p], o)
 	}
@@ -140,6 +178,8 @@ func (l *Log) ReadToEnd(ctx context.Context) error {
 	// A broker that is behind must not make an end of what comes before our own records.
 	targets := maps.Clone(own)
 	ends.Each(func(o kadm.ListedOffset) { targets[o.Partition] = max(targets[o.Partition], o.Offset) })
+	again := time.NewTicker(quiet)
+	defer again.Stop()
 	for {
 		l.mu.Lock()
 		moved, fault := l.moved, l.fault
@@ -149,6 +189,8 @@ func (l *Log) ReadToEnd(ctx context.Context) error {
 		}
 		select {
 		case <-moved:
+		case <-again.C:
+			l.pass(ctx, targets)
 		case <-ctx.Done():
 			return fmt.Errorf("log %s: read to its end: %w", l.config.Topic, errors.Join(ctx.Err(), fault))
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
@@ -126,6 +127,40 @@ func TestReadEndsBehindAnAbortedTransaction(t *testing.T) {
 	no(t, c.Read(ctx, "t", topics.ToEnd, func(r *topics.Record) (bool, error) { got += string(r.Value); return true, nil }))
 	if got != "0" {
 		t.Errorf("read %q, only the first transaction was committed", got)
+	}
+}
+
+// TestReadEndsWhereRecordsWereRemoved: what was to be read last was compacted away before
+// it was read, and then a transaction began that stays open.
+func TestReadEndsWhereRecordsWereRemoved(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	no(t, err)
+	t.Cleanup(cluster.Close)
+	c, err := topics.Open(cluster.ListenAddrs())
+	no(t, err)
+	t.Cleanup(c.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	no(t, c.Create(ctx, topics.Spec{Name: "t", Partitions: 1, Config: map[string]string{"cleanup.policy": "compact", "delete.retention.ms": "0"}}))
+	for _, r := range []topics.Record{{Key: []byte("a"), Value: []byte("1")}, {Key: []byte("b"), Value: []byte("2")}, {Key: []byte("b")}} {
+		r.Topic = "t"
+		no(t, c.Produce(ctx, &r))
+	}
+	tx, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.TransactionalID("x"))
+	no(t, err)
+	defer tx.Close()
+	no(t, tx.BeginTransaction())
+	no(t, tx.ProduceSync(ctx, &kgo.Record{Topic: "t", Key: []byte("c"), Value: []byte("3")}).FirstErr())
+	got := ""
+	for got != "1" && ctx.Err() == nil {
+		cluster.Compact()
+		got = ""
+		no(t, c.ReadSpan(ctx, map[string]map[int32]int64{"t": {0: 0}}, map[string]map[int32]int64{"t": {0: 3}}, func(rs []*topics.Record) (bool, error) {
+			for _, r := range rs {
+				got += string(r.Value)
+			}
+			return true, nil
+		}))
 	}
 }
 
