@@ -26,6 +26,7 @@ type child struct {
 	cmd            *exec.Cmd
 	stdout, stderr io.ReadCloser
 	dir            string
+	claim          *os.File // Tells later workers that dir is in use.
 	killed         bool
 }
 
@@ -47,6 +48,9 @@ func (c *child) prepare(told []string, dir string) error {
 	defer c.mu.Unlock()
 	c.cmd, c.dir = cmd, dir
 	var err error
+	if c.claim, err = claim(dir); err != nil {
+		return err
+	}
 	if c.stdout, err = cmd.StdoutPipe(); err == nil {
 		c.stderr, err = cmd.StderrPipe()
 	}
@@ -110,6 +114,9 @@ func (c *child) clean() {
 	defer c.mu.Unlock()
 	if c.dir != "" {
 		_ = os.RemoveAll(c.dir)
+	}
+	if c.claim != nil {
+		_ = c.claim.Close()
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -201,6 +202,50 @@ func TestDiesWithItsWorker(t *testing.T) {
 	must(t, w.Process.Kill())
 	_ = w.Wait() // It was killed, and says so.
 	await(t, "the plugin's process is gone", func() bool { return gone(pid(path)) })
+}
+
+// TestWhatKilledWorkersLeave kills a worker and starts the next: it removes the directories
+// of the dead one's processes, and neither those of its own nor another program's.
+func TestWhatKilledWorkersLeave(t *testing.T) {
+	tmp, err := os.MkdirTemp("", "host")
+	must(t, err)
+	t.Cleanup(func() { must(t, os.RemoveAll(tmp)) })
+	t.Setenv("TMPDIR", tmp)
+	dirs := func() []string {
+		list, err := filepath.Glob(filepath.Join(tmp, "plugin-dir*"))
+		must(t, err)
+		return list
+	}
+	foreign := filepath.Join(tmp, "plugin-dir-foreign")
+	must(t, os.Mkdir(foreign, 0o700))
+	plugins := pluginDir(t, "counter-1")
+	w := exec.Command(os.Args[0])
+	w.Env = append(os.Environ(), workerVariable+"="+plugins)
+	w.Stderr = os.Stderr
+	must(t, w.Start())
+	path := filepath.Join(plugins, "pid")
+	await(t, "the task runs", func() bool { return pid(path) != 0 })
+	live := find(t, plugins, &journal{})
+	if len(dirs()) != 2 {
+		t.Errorf("the worker that lives has %v", dirs())
+	}
+	must(t, w.Process.Kill())
+	_ = w.Wait() // It was killed, and says so.
+	await(t, "the plugin's process is gone", func() bool { return gone(pid(path)) })
+	dead := dirs()
+	task := live.New().NewTask()
+	must(t, task.Start(t.Context(), connect.SourceTaskEnv{
+		Config: connect.Config{"topic": "t"}, Log: slog.New(slog.DiscardHandler),
+		StoredOffset: func(context.Context, connect.SourcePartition) ([]byte, error) { return nil, nil },
+	}))
+	own := slices.DeleteFunc(dirs(), func(dir string) bool { return slices.Contains(dead, dir) })
+	find(t, plugins, &journal{})
+	slices.Sort(own)
+	if got := dirs(); len(own) != 1 || !slices.Equal(got, append([]string{foreign}, own...)) {
+		t.Errorf("there are %v, of which %v is in use", got, own)
+	}
+	must(t, task.Stop(t.Context()))
+	await(t, "its own is gone", func() bool { return slices.Equal(dirs(), []string{foreign}) })
 }
 
 // gone tells whether a process has ended, be it that nobody has taken note of it.

@@ -22,6 +22,7 @@ type Host struct {
 	log  *slog.Logger
 
 	scanning sync.Mutex // One looks at a time.
+	tidy     sync.Once  // What killed workers have left is removed before the first look.
 
 	mu      sync.Mutex // Guards what follows.
 	files   map[string]*program
@@ -49,6 +50,7 @@ func (h *Host) Plugins(look bool) connect.Plugins {
 	}
 	h.scanning.Lock()
 	defer h.scanning.Unlock()
+	h.tidy.Do(h.sweep)
 	found := h.scan()
 	h.mu.Lock()
 	defer h.mu.Unlock()
