@@ -35,7 +35,7 @@ func (o *Options) acquit(ctx context.Context, b built, result *Result) error {
 			continue
 		}
 		result.Innocent = append(result.Innocent, h.String())
-		o.Say(fmt.Sprintf("%s FALSE ALARM without a bug under %s: %s: %s", place, h, v.name, v.text))
+		o.Say(fmt.Sprintf("%s FALSE ALARM without a bug under %s: %s: %s (all there is to know is in %s)", place, h, v.name, v.text, v.bundle))
 	}
 	return nil
 }
@@ -76,6 +76,7 @@ func (h Hunt) String() string {
 type verdict struct {
 	name, text string
 	after      time.Duration
+	bundle     string // What is left of a run of the product without a bug.
 }
 
 // pursue hunts a mutant with one seed after the other, as long as there is time for another.
@@ -90,7 +91,8 @@ func (o *Options) pursue(ctx context.Context, b built) (v verdict, err error) {
 	}
 }
 
-// hunt makes one run and ends it at the first anomaly.
+// hunt makes one run. A mutant's ends at the first anomaly; that of the product without a
+// bug comes to its end, so that it leaves a bundle.
 func (o *Options) hunt(ctx context.Context, name string, b built, h Hunt) (verdict, error) {
 	began := time.Now()
 	limit, stop := context.WithTimeout(ctx, most)
@@ -108,9 +110,11 @@ func (o *Options) hunt(ctx context.Context, name string, b built, h Hunt) (verdi
 				mu.Lock()
 				defer mu.Unlock()
 				if first == nil {
-					first = &verdict{kind, text, time.Since(began)}
+					first = &verdict{name: kind, text: text, after: time.Since(began)}
 				}
-				stop()
+				if name != innocent {
+					stop()
+				}
 			}
 		},
 	}
@@ -124,12 +128,13 @@ func (o *Options) hunt(ctx context.Context, name string, b built, h Hunt) (verdi
 	case ctx.Err() != nil:
 		return verdict{}, ctx.Err()
 	case first != nil:
+		first.bundle = result.Bundle
 		return *first, nil
 	case errors.Is(err, context.DeadlineExceeded) && limit.Err() == nil:
 		// A step of the run has not come to its end in the time there is for it.
-		return verdict{chaos.AnomalyStuck, err.Error(), time.Since(began)}, nil
+		return verdict{name: chaos.AnomalyStuck, text: err.Error(), after: time.Since(began), bundle: result.Bundle}, nil
 	case limit.Err() != nil:
-		return verdict{chaos.AnomalyStuck, "the run did not come to its end", time.Since(began)}, nil
+		return verdict{name: chaos.AnomalyStuck, text: "the run did not come to its end", after: time.Since(began), bundle: result.Bundle}, nil
 	case err != nil:
 		return verdict{}, fmt.Errorf("%s under %s: %w", name, h, err)
 	}
