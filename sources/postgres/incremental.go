@@ -86,6 +86,8 @@ type scan struct {
 	ended   bool // The last chunk of rows was given out.
 	limit   int64
 	faults  int
+	rests   time.Time // Until then: its shape keeps changing.
+	trouble error     // Why.
 
 	rel  *relation // That keys is for.
 	keys *rowKeys
@@ -392,15 +394,27 @@ func (b *beside) measured(sc *scan, ch *chunk) {
 // restart reads a table from its start, because it is not what it was.
 func (b *beside) restart(sc *scan) {
 	const most = 5
-	if sc.faults++; sc.faults > most {
-		b.abandon(sc, retriable("pg.snapshot.altered", "the shape of the table keeps changing while it is read", nil))
-		return
+	sc.faults++
+	rests, trouble := time.Time{}, error(nil)
+	if sc.faults > most {
+		trouble = retriable(codeAltered, "the shape of the table keeps changing while it is read", nil)
+		if !sc.table.Initial {
+			b.abandon(sc, trouble)
+			return
+		}
+		// Without this table the snapshot would not be one.
+		pausing := min(time.Second<<min(sc.faults-most, 10), time.Minute)
+		rests = time.Now().Add(pausing)
+		b.s.log.Warn("A table keeps changing its shape while it is read; its reading rests, and then begins anew.", "table", sc.table.table().String(), "error", trouble, "in", pausing)
+		b.s.metrics.Add("incremental_tables_failed_total", 1)
+		b.notes.tableDone(&sc.table, "SQL_EXCEPTION")
+	} else {
+		b.s.log.Info("A table has another shape than when its reading began; it is read from its start.", "table", sc.table.table().String())
 	}
-	b.s.log.Info("A table has another shape than when its reading began; it is read from its start.", "table", sc.table.table().String())
 	t := tableBacklog{Number: sc.number, Schema: sc.table.Schema, Name: sc.table.Name, Request: sc.table.Request, Initial: sc.table.Initial,
 		Filter: sc.table.Filter, Surrogate: sc.table.Surrogate, Estimate: sc.table.Estimate}
 	delete(b.s.watch, sc.table.OID)
-	*sc = scan{number: sc.number, table: t, limit: b.s.set.chunkRows, faults: sc.faults}
+	*sc = scan{number: sc.number, table: t, limit: b.s.set.chunkRows, faults: sc.faults, rests: rests, trouble: trouble}
 	b.change(b.s.em.pos.backlog.setTable(t))
 }
 
@@ -505,7 +519,7 @@ func (b *beside) plan() {
 func (b *beside) advance(sc *scan) {
 	const ahead, together = 3, 200
 	if sc.table.OID == 0 {
-		if sc.measure == nil {
+		if sc.measure == nil && !time.Now().Before(sc.rests) {
 			sc.measure = &chunk{kind: chunkMeasure, table: sc.table, recent: slices.Clone(b.s.recent.list)}
 			b.give(sc.measure)
 		}
@@ -561,6 +575,7 @@ func (b *beside) show(now time.Time) {
 		State    string `json:"state"`
 		Rows     int64  `json:"rows"`
 		Estimate int64  `json:"rows_estimated,omitempty"`
+		Error    string `json:"error,omitempty"`
 	}
 	doc := struct {
 		Paused   bool  `json:"paused"`
@@ -574,7 +589,13 @@ func (b *beside) show(now time.Time) {
 		if t.OID != 0 {
 			state = "reading"
 		}
-		doc.Tables = append(doc.Tables, row{t.table().String(), t.Request, state, t.Rows, t.Estimate})
+		shown := row{Table: t.table().String(), Request: t.Request, State: state, Rows: t.Rows, Estimate: t.Estimate}
+		for _, sc := range b.scans {
+			if sc.number == t.Number && sc.trouble != nil {
+				shown.Error = sc.trouble.Error()
+			}
+		}
+		doc.Tables = append(doc.Tables, shown)
 	}
 	if text, err := json.Marshal(doc); err == nil {
 		b.env.Show("incremental", text)

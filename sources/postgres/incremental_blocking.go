@@ -156,7 +156,7 @@ func (h *blocking) read(ctx context.Context, c *replication) error {
 	if h.ask.Initial {
 		start.snapshot, after.snapshot = snapshotRunning, snapshotDone
 	}
-	err := h.wait(ctx, c, func(ctx context.Context) error { return h.readTables(ctx, start, after) })
+	err := h.wait(ctx, c, func(ctx context.Context) error { return h.readTables(ctx, start, &after) })
 	if err != nil {
 		return h.failed(ctx, err)
 	}
@@ -168,7 +168,7 @@ func (h *blocking) read(ctx context.Context, c *replication) error {
 	return nil
 }
 
-func (h *blocking) readTables(ctx context.Context, start, after position) (err error) {
+func (h *blocking) readTables(ctx context.Context, start position, after *position) (err error) {
 	s := h.b.s
 	set := *s.set
 	set.selects = maps.Clone(set.selects)
@@ -182,8 +182,8 @@ func (h *blocking) readTables(ctx context.Context, start, after position) (err e
 	template := *s.em
 	micros := time.Now().UnixMicro()
 	sn := &snapshot{
-		set: &set, log: s.log, metrics: s.metrics, out: s.out, app: s.app, slot: h.slot, version: Version, keep: h.rep.keep, after: &after,
-		notes: newNotifier(&set, s.log), request: h.ask.ID,
+		set: &set, log: s.log, metrics: s.metrics, out: s.out, app: s.app, slot: h.slot, version: Version, keep: h.rep.keep, after: after,
+		notes: newNotifier(&set, s.log), request: h.ask.ID, initial: h.ask.Initial,
 		emitter: func() *emitter {
 			e := template
 			e.set, e.tx, e.warned, e.pos, e.now = &set, nil, map[string]bool{}, start, micros

@@ -32,8 +32,10 @@ type snapshot struct {
 	// any more.
 	keep func(ctx context.Context) error
 
-	// after is the position behind the snapshot, when it is not the initial one.
-	after *position
+	// initial: without it the stream is nothing. after is the position behind the
+	// snapshot, when another one was begun before.
+	initial bool
+	after   *position
 	// notes are told how it goes on; request is the ID of the signal that asked for it.
 	notes   *notifier
 	request string
@@ -173,12 +175,15 @@ func (s *snapshot) finish(ctx context.Context) error {
 	e := s.emitter()
 	e.pos.snapshot = snapshotDone
 	if s.after != nil {
+		s.after.backlog = s.owed(s.after.backlog)
 		e.pos = *s.after
+	} else {
+		e.pos.backlog = s.owed(nil)
 	}
 	if err := e.fill.reached(&e.pos); err != nil {
 		return err
 	}
-	told := s.notes != nil && s.notes.write(e, s.note("COMPLETED"))
+	told := s.notes != nil && !(s.initial && s.owes()) && s.notes.write(e, s.note("COMPLETED"))
 	if last.batch == nil {
 		if !told {
 			e.mark()

@@ -26,6 +26,11 @@ type snapshotTable struct {
 	begun                 atomic.Int64 // When it was first read from, in microseconds since the epoch.
 	took                  atomic.Int64 // In microseconds, once it is done.
 
+	// postponed tells that it is read when the snapshot is over (snapshot_postpone.go).
+	// Then renamed is the name that it has now.
+	postponed atomic.Bool
+	renamed   tableName
+
 	// first makes sure that the table's first record is on its way before any other.
 	first sync.Once
 	mu    sync.Mutex // Guards the following.

@@ -42,10 +42,14 @@ func (s *snapshot) tellTable(ctx context.Context, t *snapshotTable) error {
 	return s.tell(ctx, "IN_PROGRESS", "data_collections", t.name.String(), "current_collection_in_progress", t.name.String())
 }
 
-// tellRead tells that a table was read.
+// tellRead tells that a table was read, or is read later.
 func (s *snapshot) tellRead(ctx context.Context, t *snapshotTable) error {
+	status := "SUCCEEDED"
+	if t.postponed.Load() {
+		status = "SQL_EXCEPTION"
+	}
 	return s.tell(ctx, "TABLE_SCAN_COMPLETED", "data_collections", t.name.String(), "scanned_collection", t.name.String(),
-		"total_rows_scanned", strconv.FormatInt(t.rows.Load(), 10), "status", "SUCCEEDED")
+		"total_rows_scanned", strconv.FormatInt(t.rows.Load(), 10), "status", status)
 }
 
 // tellFailed tells that an initial snapshot did not come to its end and begins anew, or is

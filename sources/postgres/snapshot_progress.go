@@ -55,6 +55,8 @@ type progressView struct {
 	ChunksDone    int64       `json:"chunks_done"`
 	ChunksTotal   int64       `json:"chunks_total"`
 	Tables        []tableView `json:"tables"`
+	// Postponed is how many of the tables done were altered meanwhile and are read again.
+	Postponed int `json:"tables_postponed,omitempty"`
 	// Omitted is how many tables are not listed because there are too many.
 	Omitted int `json:"tables_omitted,omitempty"`
 }
@@ -62,7 +64,7 @@ type progressView struct {
 // tableView is one table in it.
 type tableView struct {
 	Table         string  `json:"table"`
-	State         string  `json:"state"` // waiting, reading or complete.
+	State         string  `json:"state"` // waiting, reading, complete or postponed.
 	Rows          int64   `json:"rows"`
 	RowsEstimated int64   `json:"rows_estimated"`
 	Bytes         int64   `json:"bytes"`
@@ -114,7 +116,9 @@ func (p *tally) piece(one *piece, done bool) {
 	}
 	took := time.Duration(time.Now().UnixMicro()-t.begun.Load()) * time.Microsecond
 	t.took.Store(took.Microseconds())
-	p.tablesDone.Add(1)
+	if p.tablesDone.Add(1); t.postponed.Load() {
+		return
+	}
 	p.log.Info("A table has been read.", "table", t.name.String(), "rows", t.rows.Load(), "bytes", t.bytes.Load(), "took", took.Round(time.Millisecond))
 }
 
@@ -156,7 +160,7 @@ func (p *tally) end(err error) {
 		p.metrics.Set("snapshot_aborted", 1)
 	} else {
 		p.metrics.Set("snapshot_completed", 1)
-		p.log.Info("The snapshot is complete.", "tables", v.TablesTotal, "rows", v.Rows, "bytes", v.Bytes, "took", now.Sub(p.began).Round(time.Millisecond))
+		p.log.Info("The snapshot is complete.", "tables", v.TablesTotal, "postponed", v.Postponed, "rows", v.Rows, "bytes", v.Bytes, "took", now.Sub(p.began).Round(time.Millisecond))
 	}
 }
 
@@ -235,6 +239,9 @@ func (v *progressView) list(t *snapshotTable, now time.Time) {
 	const most = 200
 	state, took := "waiting", t.took.Load()
 	switch begun := t.begun.Load(); {
+	case t.postponed.Load():
+		state = "postponed"
+		v.Postponed++
 	case took > 0 || begun > 0 && t.piecesDone.Load() == t.pieces:
 		state = "complete"
 	case begun > 0:

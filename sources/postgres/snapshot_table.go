@@ -68,15 +68,17 @@ func (r *tableReader) readSurely(ctx context.Context, p *piece) error {
 		if !pause(ctx, wait.next()) {
 			return ctx.Err()
 		}
-		var d *db
-		if d, err = r.join(ctx); err != nil {
-			continue
-		}
-		r.db.close(ctx)
-		r.db, r.from, r.table, r.skip, r.bytes = d, newRowReader(d), nil, r.taken, 0
+		r.drop(ctx)
+		r.skip = r.taken
 		err = r.read(ctx, p)
 	}
 	return err
+}
+
+// drop lets go of the connection; the next piece is read over another one.
+func (r *tableReader) drop(ctx context.Context) {
+	r.db.close(ctx)
+	r.db, r.table = nil, nil
 }
 
 // repeatable tells whether what gave this error may be tried again with the same view
@@ -95,24 +97,22 @@ func (r *tableReader) repeatable(err error, p *piece) bool {
 // be the table's last.
 func (r *tableReader) read(ctx context.Context, p *piece) error {
 	p.table.begun.CompareAndSwap(0, time.Now().UnixMicro())
-	if err := r.prepare(ctx, p); err != nil {
-		return r.failed(err, p)
+	err := r.readRows(ctx, p)
+	if err != nil && r.postpones(p.table, err) {
+		err = r.postpone(ctx, p.table, err)
 	}
-	if !r.gone {
-		q := rowQuery{plan: r.plan, rest: p.selectFrom(), own: r.set.selects[p.table.name.String()]}
-		if err := r.from.read(ctx, q, func(row tuple) error { return r.add(ctx, row) }); err != nil {
-			return r.failed(err, p)
-		}
+	if err != nil {
+		return err
 	}
 	var tail *batch
 	if len(r.em.batch.records) > 0 {
-		if err := r.flush(ctx); err != nil {
+		if err := r.flush(ctx, p.table); err != nil {
 			return err
 		}
 		tail = r.em.batch
 		r.em.newBatch()
 	}
-	r.count()
+	r.count(p.table)
 	last, done, err := p.table.finished(tail, func(b *batch) error { return r.send(ctx, p.table, b) })
 	if err != nil {
 		return err
@@ -122,7 +122,7 @@ func (r *tableReader) read(ctx context.Context, p *piece) error {
 		return nil
 	}
 	failpoint.At("source.snapshot.table")
-	if last != nil {
+	if last != nil && !p.table.postponed.Load() {
 		mark(&last.records[0], "last_in_data_collection")
 	}
 	select {
@@ -131,6 +131,31 @@ func (r *tableReader) read(ctx context.Context, p *piece) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// readRows makes records of the rows of a piece.
+func (r *tableReader) readRows(ctx context.Context, p *piece) error {
+	if p.table.postponed.Load() {
+		return nil
+	}
+	if r.db == nil {
+		d, err := r.join(ctx)
+		if err != nil {
+			return err
+		}
+		r.db, r.from, r.bytes = d, newRowReader(d), 0
+	}
+	if err := r.prepare(ctx, p); err != nil {
+		return r.failed(err, p)
+	}
+	if r.gone {
+		return nil
+	}
+	q := rowQuery{plan: r.plan, rest: p.selectFrom(), own: r.set.selects[p.table.name.String()]}
+	if err := r.from.read(ctx, q, func(row tuple) error { return r.add(ctx, row) }); err != nil {
+		return r.failed(err, p)
+	}
+	return nil
 }
 
 func (r *tableReader) failed(err error, p *piece) error {
@@ -147,12 +172,10 @@ func (r *tableReader) failed(err error, p *piece) error {
 	return explain(err, doing)
 }
 
-const codeAltered = "pg.snapshot.altered"
-
-// altered says that the shape of a table changed under the snapshot: the next attempt
-// looks anew.
+// altered says that the shape of a table changed under the snapshot: where the table
+// cannot be postponed, the next attempt looks anew.
 func altered(cause error, place string) error {
-	e := retriable(codeAltered, "a table was altered, emptied or dropped while the snapshot was taken, which begins anew", cause)
+	e := retriable(codeAltered, "a table was altered, emptied or dropped while the snapshot was taken", cause)
 	e.Place = place
 	e.Mend = "nothing, if that does not happen again; snapshot.locking.mode=shared holds such changes back during the snapshot"
 	return e
@@ -268,7 +291,7 @@ func (r *tableReader) add(ctx context.Context, row tuple) error {
 	r.taken++
 	if b := r.em.batch; len(b.records) > r.set.batchRecords || b.bytes() > r.batchBytes() {
 		r.em.hint = len(b.records) + 1
-		return r.flush(ctx)
+		return r.flush(ctx, r.table)
 	}
 	return nil
 }
@@ -320,7 +343,7 @@ func (r *tableReader) openSide(ctx context.Context) (err error) {
 }
 
 // flush hands over all records but the last.
-func (r *tableReader) flush(ctx context.Context) error {
+func (r *tableReader) flush(ctx context.Context, t *snapshotTable) error {
 	b := r.em.batch
 	n := len(b.records) - 1
 	held := b.records[n:]
@@ -328,16 +351,16 @@ func (r *tableReader) flush(ctx context.Context) error {
 	r.em.carry(held)
 	r.em.hint = 1
 	r.em.now = time.Now().UnixMicro()
-	r.count()
+	r.count(t)
 	r.em.tell()
 	if n == 0 {
 		return nil
 	}
-	return r.send(ctx, r.table, b)
+	return r.send(ctx, t, b)
 }
 
-// count adds the rows that were read to the figures.
-func (r *tableReader) count() {
-	r.progress.add(r.table, r.rows, r.from.bytes-r.bytes)
+// count adds the rows of a table that were read to the figures.
+func (r *tableReader) count(t *snapshotTable) {
+	r.progress.add(t, r.rows, r.from.bytes-r.bytes)
 	r.rows, r.bytes = 0, r.from.bytes
 }

@@ -42,7 +42,7 @@ func (w *work) takeSnapshot(ctx context.Context, rep *replication, job snapshotJ
 	}
 	s := &snapshot{
 		set: w.set, log: w.log, metrics: w.metrics, out: w.batches, app: w.app, slot: slot, version: Version,
-		keep: rep.keep, notes: newNotifier(w.set, w.log), request: "initial",
+		keep: rep.keep, notes: newNotifier(w.set, w.log), request: "initial", initial: true,
 		emitter: func() *emitter {
 			e := w.newEmitter(start)
 			e.stamp.micros = start.micros
@@ -61,6 +61,7 @@ func (w *work) takeSnapshot(ctx context.Context, rep *replication, job snapshotJ
 	}
 	failpoint.At("source.snapshot.read")
 	start.snapshot, start.forced = snapshotDone, false
+	start.backlog = s.owed(nil)
 	return w.newStream(start, job.srv)
 }
 
