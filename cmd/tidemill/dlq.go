@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -30,7 +32,7 @@ first had. Other readers of that topic see nothing of it. Which letters were rep
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.PersistentFlags().StringVar(&server, "url", "http://127.0.0.1:8083", "where the worker's REST interface is")
-	cmd.AddCommand(a.dlqListCommand(&server), a.dlqShowCommand(&server), a.dlqReplayCommand(&server), a.dlqStopCommand(&server))
+	cmd.AddCommand(a.dlqListCommand(&server), a.dlqShowCommand(&server), a.dlqReplayCommand(&server), a.dlqFollowCommand(&server), a.dlqStopCommand(&server))
 	return cmd
 }
 
@@ -283,14 +285,12 @@ overwritten by a replayed one. Look at the letters first (tidemill dlq list), an
 			c, path := newClient(*server), dlqPath(args[0])+"/replay"
 			var r worker.Replay
 			if err := c.call(cmd.Context(), http.MethodPost, path, q, &r); err != nil {
-				return dlqError(err)
+				return unbegun(args[0], err)
 			}
-			if !detach {
-				if err := a.awaitReplay(cmd.Context(), c, path, &r); err != nil {
-					return err
-				}
+			if detach {
+				return a.printReplay(&r)
 			}
-			return a.printReplay(&r)
+			return a.awaitReplay(cmd.Context(), c, path, &r)
 		},
 	}
 	f.add(cmd)
@@ -301,19 +301,45 @@ overwritten by a replayed one. Look at the letters first (tidemill dlq list), an
 	return cmd
 }
 
-// awaitReplay follows a replay to its end.
+func (a *app) dlqFollowCommand(server *string) *cobra.Command {
+	return &cobra.Command{
+		Use: "follow CONNECTOR", Short: "Wait for the end of the newest replay, and say what came of it", Args: cobra.ExactArgs(1),
+		Example: "  tidemill dlq follow orders-sink",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, path := newClient(*server), dlqPath(args[0])+"/replay"
+			var r worker.Replay
+			if err := c.call(cmd.Context(), http.MethodGet, path, nil, &r); err != nil {
+				return dlqError(err)
+			}
+			return a.awaitReplay(cmd.Context(), c, path, &r)
+		},
+	}
+}
+
+// unheard is how long a replay is followed without an answer. A group has another leader
+// sooner than that, and a worker that is started anew answers.
+const unheard = 30 * time.Second
+
+// awaitReplay follows a replay to its end and prints what came of it, or what is known.
 func (a *app) awaitReplay(ctx context.Context, c *client, path string, r *worker.Replay) error {
-	said := time.Now()
-	return until(ctx, "the replay to end, which goes on without this command", func() (bool, error) {
+	said, heard := time.Now(), time.Now()
+	err := until(ctx, "the replay to end, which goes on without this command", func() (bool, error) {
 		if r.State != "running" {
 			return true, nil
 		}
 		// What is absent in the next answer must not stay from the one before.
 		var now worker.Replay
-		if err := c.call(ctx, http.MethodGet, path, nil, &now); err != nil {
-			return false, dlqError(err)
+		asking, cancel := context.WithTimeout(ctx, unheard)
+		defer cancel()
+		switch err := c.call(asking, http.MethodGet, path, nil, &now); {
+		case err != nil && ctx.Err() == nil && passing(err) && time.Since(heard) < unheard:
+			return false, nil
+		case err != nil:
+			return false, unfollowed(r, err)
+		case !now.Started.Equal(r.Started):
+			return false, unfollowed(r, nil)
 		}
-		*r = now
+		heard, *r = time.Now(), now
 		if time.Since(said) > 2*time.Second && r.State == "running" {
 			said = time.Now()
 			fmt.Fprintf(a.err, "replayed %d, failed %d, %d offsets of the queue are left", r.Replayed, r.Failed, r.Left)
@@ -324,6 +350,48 @@ func (a *app) awaitReplay(ctx context.Context, c *client, path string, r *worker
 		}
 		return r.State != "running", nil
 	})
+	if told := a.printReplay(r); err == nil {
+		return told
+	}
+	return err
+}
+
+// passing tells whether what is asked again may be answered: a worker was lost, or the
+// group has no leader at the moment.
+func passing(err error) bool {
+	if e, ok := errors.AsType[*restError](err); ok {
+		return e.status == http.StatusConflict || e.status >= http.StatusInternalServerError
+	}
+	return connect.AsError(err).Code != "rest.unauthorized"
+}
+
+// unbegun is the error of a replay that has not begun, or of which that is not known.
+func unbegun(connector string, err error) error {
+	said, answered := errors.AsType[*restError](err)
+	dial, unreached := errors.AsType[*net.OpError](err)
+	if answered && said.status < http.StatusInternalServerError || unreached && dial.Op == "dial" || !passing(err) {
+		return dlqError(err)
+	}
+	return environment(&connect.Error{
+		Code: "dlq.unfollowed", Place: connector, Message: "the answer was lost, and it is not known whether the replay has begun", Cause: err,
+		Mend: "tidemill dlq follow " + connector + " tells; another worker (--url) answers as well",
+	})
+}
+
+// unfollowed is the error of a replay of which the end is not known, why being nil when
+// workers tell of another one.
+func unfollowed(r *worker.Replay, why error) error {
+	e := &connect.Error{
+		Code: "dlq.unfollowed", Place: r.Connector, Message: "how the replay ends is not known", Cause: why,
+		Mend: "it goes on by itself: tidemill dlq follow " + r.Connector + " tells; another worker (--url) answers as well",
+	}
+	switch {
+	case r.DryRun:
+		e.Message, e.Mend = "the dry run has no end: nobody goes on with it when its worker is lost", "run it again"
+	case why == nil:
+		e.Message, e.Mend = "another replay has begun meanwhile, and how this one ended is not known", "run it again: letters that were replayed are left out"
+	}
+	return environment(e)
 }
 
 // printReplay prints what came of a replay. It fails when not all is well.
