@@ -232,7 +232,7 @@ func (r *runner) commitOffsets(ctx context.Context, tasks []*task) (done bool, e
 	// not processed is taken out of its request.
 	ctx = kgo.PreTxnCommitFnContext(ctx, func(req *kmsg.TxnOffsetCommitRequest) error {
 		onlyProcessed(req, commits)
-		return nil
+		return r.mine(req.MemberID)
 	})
 	ctx, cancel := r.endContext(ctx)
 	defer cancel()
@@ -263,7 +263,7 @@ func (r *runner) commitPlain(ctx context.Context, commits topics.Commits) error 
 				p.Metadata = kmsg.StringPtr(commits[t.Topic][p.Partition].Note)
 			}
 		}
-		return nil
+		return r.mine(req.MemberID)
 	})
 	var failed error
 	r.cl.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {

@@ -3,10 +3,14 @@ package streams
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tidemill/tidemill/connect"
@@ -150,5 +154,114 @@ func TestStoppedWhileJoining(t *testing.T) {
 			}
 			e.end()
 		})
+	}
+}
+
+// heldUp has the broker keep the first request of its kind that is of an instance waiting.
+// begun is closed when it has come, and close(release) lets it go on.
+func (w *world) heldUp(c *kfake.Cluster, key kmsg.Key, instance string) (begun, release chan struct{}) {
+	begun, release = make(chan struct{}), make(chan struct{})
+	c.ControlKey(int16(key), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		var of *string
+		switch req := req.(type) {
+		case *kmsg.JoinGroupRequest:
+			of = req.InstanceID
+		case *kmsg.SyncGroupRequest:
+			of = req.InstanceID
+		}
+		if of == nil || *of != instance {
+			return nil, nil, false
+		}
+		c.DropControl()
+		close(begun)
+		c.SleepControl(func() {
+			select {
+			case <-release:
+			case <-w.ctx.Done():
+			}
+		})
+		return nil, nil, false
+	})
+	return begun, release
+}
+
+// TestGivenUpOnWhileJoining has the group give up on a member that asks for a new
+// generation, and give its partitions to another, which goes on in them. The member is not
+// told: it joins again by itself, and must not commit what it has done meanwhile as one of
+// the new generation.
+func TestGivenUpOnWhileJoining(t *testing.T) {
+	for name, stays := range map[string]bool{"the other stays": true, "the other leaves": false} {
+		t.Run(name, func(t *testing.T) { givenUpOn(t, stays) })
+	}
+}
+
+// givenUpOn has the other one leave before the member is back, or stay. When it leaves, the
+// member is given the partitions that it believes to have.
+func givenUpOn(t *testing.T, stays bool) {
+	c := ownBroker(t)
+	w := newWorldOn(t, c.ListenAddrs())
+	topology, _ := keyCount(t, With{Uncached: true})
+	app := App{ID: "wc", Topology: topology, ExactlyOnce: true, CommitInterval: 10 * time.Millisecond}
+	w.put(100)
+	var stalled atomic.Bool
+	joined := make(chan struct{})
+	first := w.start(t.TempDir(), app, func(e *Engine) {
+		e.crash = func(point string) error {
+			if point == "written" && stalled.CompareAndSwap(true, false) {
+				select {
+				case <-joined:
+				case <-w.ctx.Done():
+				}
+			}
+			return nil
+		}
+	})
+	w.waitOutput()
+
+	asks, answer := w.heldUp(c, kmsg.JoinGroup, first.instance)
+	second := w.start(t.TempDir(), app)
+	<-asks
+	stalled.Store(true) // What it does from here on is committed when it has joined again.
+	admin, err := kgo.NewClient(kgo.SeedBrokers(w.brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	if _, err := kadm.NewClient(admin).LeaveGroup(w.ctx, kadm.LeaveGroup("wc").InstanceIDs(first.instance)); err != nil {
+		t.Fatal(err)
+	}
+	w.wait("the second engine to have all tasks", func() bool { return second.tasks("wc") == 4 })
+	w.put(100)
+	w.wait("the first engine to have done the same", func() bool { return !stalled.Load() })
+	w.wait("the second engine to commit it", func() (done bool) {
+		commits, err := w.client.Committed(w.ctx, "wc", map[string][]int32{"in": {0, 1, 2, 3}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sum int64
+		for _, commit := range commits["in"] {
+			sum += commit.Offset
+		}
+		return sum == 200
+	})
+
+	if !stays {
+		second.end()
+	}
+	synced, settle := w.heldUp(c, kmsg.SyncGroup, first.instance)
+	close(answer)
+	<-synced
+	close(joined)
+	close(settle)
+	w.wait("the tasks to be where they belong", func() bool {
+		w.put(20)
+		return stays && first.tasks("wc") == 2 && second.tasks("wc") == 2 || !stays && first.tasks("wc") == 4
+	})
+	w.waitOutput()
+	w.checkExact()
+	first.end()
+	if stays {
+		second.end()
 	}
 }

@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/connect"
@@ -26,8 +27,13 @@ func (r *runner) taskOf(id taskID) *task {
 // assigned opens the tasks of new partitions; they are restored before they run. One that
 // is here already reads the partition from now on, as it does the others: all of a task's
 // partitions are in one place, so nobody else has read this one since the task was restored.
-func (r *runner) assigned(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
+func (r *runner) assigned(_ context.Context, cl *kgo.Client, parts map[string][]int32) {
 	r.joined = true
+	member, _ := cl.GroupMetadata()
+	if r.member != "" && r.member != member && r.broken == nil {
+		r.broken = errForgotten
+	}
+	r.member = member
 	if r.epochs != nil {
 		r.assignedEpochs(parts)
 		return
@@ -52,6 +58,25 @@ func (r *runner) assigned(_ context.Context, _ *kgo.Client, parts map[string][]i
 		}
 	}
 	r.a.e.cfg.Logger.Debug("partitions assigned", "app", r.a.ID, "partitions", parts)
+}
+
+// errForgotten says that the group had given up on this member, which was not told so. The
+// client joins again without a word when it learns that while it asks for a new generation,
+// and keeps the partitions that it had, as if nobody else could have read on in them.
+var errForgotten = &connect.Error{
+	Code: "streams.member.forgotten", Class: connect.ClassRetriable,
+	Message: "the group was without this instance for a while, and others may have done its work",
+	Mend:    "nothing: the application begins anew with what the group gives it; session.timeout.ms is too short if this happens often",
+}
+
+// mine tells whether a commit would be that of the member to which the group has given
+// the partitions. One that was given up on and has joined again would be let commit by the
+// brokers, between what others have committed since.
+func (r *runner) mine(member string) error {
+	if member != r.member {
+		return kerr.UnknownMemberID
+	}
+	return nil
 }
 
 // open makes a task that is to be restored.
@@ -88,7 +113,7 @@ func (r *runner) lost(_ context.Context, _ *kgo.Client, parts map[string][]int32
 		return
 	}
 	// Without a place in the group there is nothing to read until it has one again.
-	r.joined = false
+	r.joined, r.member = false, ""
 	r.a.set(Starting, nil)
 	r.stopRestoring()
 	r.mustAbort = r.group != nil

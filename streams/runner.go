@@ -62,6 +62,7 @@ type runner struct {
 	begun     time.Time // the transaction
 	mustAbort bool      // tasks were taken away inside a transaction
 	joined    bool      // the group has given out its partitions
+	member    string    // who this was when it did; empty while there is no place
 	closing   bool
 	careful   bool    // records are sent one by one
 	epochs    *epochs // nil but in transaction mode
