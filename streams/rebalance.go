@@ -66,7 +66,7 @@ func (r *runner) assigned(_ context.Context, cl *kgo.Client, parts map[string][]
 var errForgotten = &connect.Error{
 	Code: "streams.member.forgotten", Class: connect.ClassRetriable,
 	Message: "the group was without this instance for a while, and others may have done its work",
-	Mend:    "nothing: the application begins anew with what the group gives it; session.timeout.ms is too short if this happens often",
+	Mend:    "nothing: the application begins anew with what the group gives it",
 }
 
 // mine tells whether a commit would be that of the member to which the group has given
