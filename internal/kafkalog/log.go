@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/semaphore"
 )
 
 // Config says which topic a log is and how it is reached.
@@ -56,7 +57,7 @@ type Log struct {
 	stopReading func()
 	admin       *kadm.Client
 
-	writing sync.Mutex // Held through a transaction, and guards what follows.
+	writing *semaphore.Weighted // Held through a transaction, and guards what follows.
 	writer  *kgo.Client
 	// unsure is set when the end of a transaction is not known: only a new writer can
 	// tell, by ending it.
@@ -68,7 +69,8 @@ type Log struct {
 	positions map[int32]int64 // The next offset to be read of each partition.
 	applied   map[int32]int64 // Behind the last record applied of each partition.
 	ownEnds   map[int32]int64 // Behind the last record this log wrote to each partition for good.
-	moved     chan struct{}   // Closed, and replaced, when positions move.
+	doubtful  int             // Writes that were given up, and may still reach the brokers.
+	moved     chan struct{}   // Closed, and replaced, when positions move and when a doubt ends.
 	fault     error           // The newest fault of reading, nil when reading goes well.
 }
 
@@ -79,7 +81,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	l := &Log{config: config, positions: map[int32]int64{}, applied: map[int32]int64{}, ownEnds: map[int32]int64{}, moved: make(chan struct{})}
+	l := &Log{config: config, writing: semaphore.NewWeighted(1), positions: map[int32]int64{}, applied: map[int32]int64{}, ownEnds: map[int32]int64{}, moved: make(chan struct{})}
 	var err error
 	if l.writer, err = l.newWriter(ctx); err != nil {
 		return nil, err
@@ -100,7 +102,7 @@ func (l *Log) Close() {
 		l.stopReading()
 		l.reader.Close()
 	}
-	l.writing.Lock()
-	defer l.writing.Unlock()
+	_ = l.writing.Acquire(context.Background(), 1) // It cannot fail.
+	defer l.writing.Release(1)
 	l.writer.Close()
 }

@@ -258,6 +258,34 @@ func TestPutReturnsWhenItsTimeIsOver(t *testing.T) {
 	want(t, v, map[string]string{"a": "1"})
 }
 
+// A write that was given up may still arrive, and who reads to the end then must not miss it.
+func TestReadsBehindWhatWasGivenUp(t *testing.T) {
+	cluster, client := broker(t)
+	l, v := open(t, kafkalog.Config{Client: client, Topic: "state", Partitions: 1, Replication: 1})
+	must(t, l.Put(deadline(t), entry("a", "1")))
+	release := make(chan struct{})
+	cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.SleepControl(func() { <-release })
+		return nil, nil, false
+	})
+	short := func(do func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		return do(ctx)
+	}
+	if err := short(func(ctx context.Context) error { return l.Put(ctx, entry("a", "2")) }); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("writing: got %v, want the deadline", err)
+	}
+	if err := short(l.ReadToEnd); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("reading while it is not known what becomes of a record: got %v, want the deadline", err)
+	}
+	close(release)
+	must(t, l.ReadToEnd(deadline(t)))
+	if got := v.get()["a"]; got != "2" {
+		t.Errorf("the end is read with a=%s", got)
+	}
+}
+
 // TestATransactionEndsOnlyWhenItsTopicIsKnown holds back the brokers' answer about a
 // topic: a transaction that ended before the client has it would be taken for empty.
 func TestATransactionEndsOnlyWhenItsTopicIsKnown(t *testing.T) {

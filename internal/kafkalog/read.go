@@ -142,9 +142,14 @@ func (l *Log) poll(ctx context.Context) error {
 		l.positions[p] = max(l.positions[p], o)
 	}
 	maps.Copy(l.applied, applied)
+	l.tell()
+	return err
+}
+
+// tell wakes those that wait for something to change. The caller holds mu.
+func (l *Log) tell() {
 	close(l.moved)
 	l.moved = make(chan struct{})
-	return err
 }
 
 // reached tells whether everything before the targets has been applied.
@@ -165,6 +170,9 @@ func (l *Log) reached(targets map[int32]int64) bool {
 // log has put must have been applied itself: it is not enough that reading has gone
 // past it, and an error says so if it has. Run must be running.
 func (l *Log) ReadToEnd(ctx context.Context) error {
+	if err := l.certain(ctx); err != nil {
+		return fmt.Errorf("log %s: read to its end: what was written before is not acknowledged: %w", l.config.Topic, err)
+	}
 	ends, err := l.admin.ListEndOffsets(ctx, l.config.Topic)
 	if err == nil {
 		err = ends.Error()
@@ -193,6 +201,23 @@ func (l *Log) ReadToEnd(ctx context.Context) error {
 			l.pass(ctx, targets)
 		case <-ctx.Done():
 			return fmt.Errorf("log %s: read to its end: %w", l.config.Topic, errors.Join(ctx.Err(), fault))
+		}
+	}
+}
+
+// certain waits until it is known of all writes what became of them.
+func (l *Log) certain(ctx context.Context) error {
+	for {
+		l.mu.Lock()
+		doubtful, moved := l.doubtful, l.moved
+		l.mu.Unlock()
+		if doubtful == 0 {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

@@ -36,8 +36,10 @@ func (l *Log) newWriter(ctx context.Context) (*kgo.Client, error) {
 // all. When ctx ends first the outcome is unknown, and the error says so. A writer
 // that was shut out by a newer one gets [ErrFenced]; see [Log.TakeOver].
 func (l *Log) Put(ctx context.Context, entries ...Entry) error {
-	l.writing.Lock()
-	defer l.writing.Unlock()
+	if err := l.writing.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("write to log %s: nothing was written, another write is not over: %w", l.config.Topic, err)
+	}
+	defer l.writing.Release(1)
 	if l.shutOut {
 		return fmt.Errorf("write to log %s: %w", l.config.Topic, ErrFenced)
 	}
@@ -103,21 +105,23 @@ func (l *Log) Delete(ctx context.Context, keys ...[]byte) error {
 	return l.Put(ctx, entries...)
 }
 
+// outcome is what became of a record that was sent.
+type outcome struct {
+	record *kgo.Record
+	err    error
+}
+
 // produce sends the entries and waits for all of them, or for ctx: a record the
 // brokers may have is not given up by the client, so waiting for it could take as
 // long as they are away. It returns where the written records end in each partition.
 func (l *Log) produce(ctx context.Context, entries []Entry) (map[int32]int64, error) {
-	type outcome struct {
-		record *kgo.Record
-		err    error
-	}
 	done := make(chan outcome, len(entries))
 	for _, e := range entries {
 		l.writer.Produce(ctx, &kgo.Record{Key: e.Key, Value: e.Value}, func(r *kgo.Record, err error) { done <- outcome{r, err} })
 	}
 	var first error
 	ends := map[int32]int64{}
-	for range entries {
+	for n := range entries {
 		select {
 		case o := <-done:
 			if first == nil {
@@ -127,10 +131,28 @@ func (l *Log) produce(ctx context.Context, entries []Entry) (map[int32]int64, er
 				ends[o.record.Partition] = max(ends[o.record.Partition], o.record.Offset+1)
 			}
 		case <-ctx.Done():
+			l.doubt(done, len(entries)-n)
 			return nil, fmt.Errorf("no acknowledgement yet, it may still come: %w", ctx.Err())
 		}
 	}
 	return ends, first
+}
+
+// doubt keeps [Log.ReadToEnd] from returning before it is known what became of records
+// that are no longer waited for: one that came behind it would undo what others write then.
+func (l *Log) doubt(outcomes <-chan outcome, left int) {
+	l.mu.Lock()
+	l.doubtful++
+	l.mu.Unlock()
+	go func() { // It ends with the writer at the latest.
+		for range left {
+			<-outcomes
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.doubtful--
+		l.tell()
+	}()
 }
 
 // wrote notes how far this log has written for good: ReadToEnd waits for that.
@@ -166,7 +188,9 @@ func fenced(err error) bool {
 
 // TakeOver makes this log the writer again after ErrFenced, shutting out the other.
 func (l *Log) TakeOver(ctx context.Context) error {
-	l.writing.Lock()
-	defer l.writing.Unlock()
+	if err := l.writing.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("log %s: another write is not over: %w", l.config.Topic, err)
+	}
+	defer l.writing.Release(1)
 	return l.renew(ctx)
 }
