@@ -113,14 +113,15 @@ func (w *Worker) openGroup() error {
 	if err != nil {
 		return err
 	}
-	client, err := kgo.NewClient(opts...)
+	session := s.Duration("session.timeout.ms")
+	client, err := kgo.NewClient(append(opts, kgo.RequestTimeoutOverhead(fleet.Unheard(session)))...)
 	if err != nil {
 		return err
 	}
 	id := w.rt.statuses.workerID
 	member := fleet.NewMember(fleet.Config{
 		Client: client, Group: w.rt.groupID, URL: advertised(s, id), Instance: cmp.Or(s.String("group.instance.id"), instanceOf(id)),
-		Protocol: s.String("connect.protocol"), Session: s.Duration("session.timeout.ms"), Heartbeat: s.Duration("heartbeat.interval.ms"),
+		Protocol: s.String("connect.protocol"), Session: session, Heartbeat: s.Duration("heartbeat.interval.ms"),
 		Rebalance: s.Duration("rebalance.timeout.ms"), MaxDelay: s.Duration("scheduled.rebalance.max.delay.ms"),
 		Sync: s.Duration("worker.sync.timeout.ms"), Unsync: s.Duration("worker.unsync.backoff.ms"),
 		Host: groupHost{w.herder}, Log: w.rt.log,

@@ -226,8 +226,7 @@ func (m *Member) adopt(ctx context.Context, joined *kmsg.JoinGroupResponse, p pl
 	if m.delayed.Stop(); a.Delay > 0 {
 		m.delayed.Reset(a.Delay)
 	}
-	m.hosting.Lock()
-	defer m.hosting.Unlock()
+	defer m.host()()
 	former := m.State()
 	state := State{
 		Generation: joined.Generation, Member: joined.MemberID, LeaderURL: a.LeaderURL, Leads: p.leads && !joined.SkipAssignment,

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/semaphore"
 )
 
 // The names of the protocols, by which workers agree on a version of the formats.
@@ -99,20 +100,21 @@ type Member struct {
 
 	// What follows belongs to the goroutine of rounds.
 	ledger    ledger
-	completed int32         // The last generation that has come to work.
-	seen      map[Work]bool // What was configured when it was last divided.
-	delayed   *time.Timer   // When the leader wants everybody to join again.
-	behind    int           // How often in a row the configurations could not be read.
-	vetted    string        // The leader that was last found to be one of ours.
-	hosting   sync.Mutex    // Held while the host applies a state, and while state changes.
-	mu        sync.Mutex    // Guards what follows.
-	state     State
-	id        string
-	turn      int32 // The generation that heartbeats name, -1 for none.
-	joining   bool
-	joined    time.Time // When the member last began to join.
-	contact   time.Time // When the brokers last knew this member.
-	brisk     time.Time // Until when life is shown more often.
+	completed int32               // The last generation that has come to work.
+	seen      map[Work]bool       // What was configured when it was last divided.
+	delayed   *time.Timer         // When the leader wants everybody to join again.
+	behind    int                 // How often in a row the configurations could not be read.
+	vetted    string              // The leader that was last found to be one of ours.
+	hosting   *semaphore.Weighted // Held while the host applies a state, and while state changes.
+
+	mu      sync.Mutex // Guards what follows.
+	state   State
+	id      string
+	turn    int32 // The generation that heartbeats name, -1 for none.
+	joining bool
+	joined  time.Time // When the member last began to join.
+	contact time.Time // When the brokers last knew this member.
+	brisk   time.Time // Until when life is shown more often.
 }
 
 // NewMember returns a member that has not joined yet.
@@ -135,7 +137,7 @@ func NewMember(c Config) *Member {
 	}
 	m := &Member{
 		c: c, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), hurry: make(chan struct{}, 1), faults: make(chan error, 1),
-		ledger: ledger{maxDelay: c.MaxDelay}, completed: -1, turn: -1, delayed: time.NewTimer(time.Hour),
+		hosting: semaphore.NewWeighted(1), ledger: ledger{maxDelay: c.MaxDelay}, completed: -1, turn: -1, delayed: time.NewTimer(time.Hour),
 	}
 	m.delayed.Stop()
 	return m
@@ -293,8 +295,7 @@ func (m *Member) Joining() bool {
 
 // lose stops all work.
 func (m *Member) lose(ctx context.Context, why string) {
-	m.hosting.Lock()
-	defer m.hosting.Unlock()
+	defer m.host()()
 	state := m.State()
 	if len(state.Work) == 0 {
 		return
@@ -302,6 +303,12 @@ func (m *Member) lose(ctx context.Context, why string) {
 	m.c.Log.Warn("the worker stops all its work", "because", why, "group", m.c.Group)
 	state.Work = nil
 	m.apply(ctx, state)
+}
+
+// host waits until nobody else has the host apply anything, and returns what ends that.
+func (m *Member) host() (done func()) {
+	_ = m.hosting.Acquire(context.Background(), 1) // It cannot fail.
+	return func() { m.hosting.Release(1) }
 }
 
 // apply sets the state and has the host follow it. The caller holds hosting.

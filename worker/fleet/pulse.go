@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -12,10 +13,14 @@ import (
 
 // pulse shows life until ctx ends, also while the member waits for others to join, and
 // has all work stopped when the brokers have not answered for as long as the session
-// lasts (KAFKA-9184).
+// lasts (KAFKA-9184). A sign of life does not wait for the answer to the one before, so
+// that a slow network costs a member its place only when its answers take a session.
 func (m *Member) pulse(ctx context.Context) {
 	tick := time.NewTimer(m.c.Heartbeat)
 	defer tick.Stop()
+	var beats sync.WaitGroup
+	defer beats.Wait()
+	under := make(chan struct{}, unanswered)
 	for {
 		select {
 		case <-ctx.Done():
@@ -26,23 +31,37 @@ func (m *Member) pulse(ctx context.Context) {
 		tick.Reset(m.interval())
 		// A machine that was suspended finds that out before it asks.
 		m.checkContact(ctx)
-		turn, err := m.beat(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case m.isStale(turn):
-			// While the member joins, answers are of the former generation.
-		case errors.Is(err, kerr.RebalanceInProgress):
-			nudge(m.wake)
-		case ends(err):
-			select {
-			case m.faults <- err:
-			default:
-			}
-		case err != nil:
-			m.c.Log.Debug("the group does not answer", "group", m.c.Group, "error", err)
+		select {
+		case under <- struct{}{}:
+		default:
+			continue
 		}
-		m.checkContact(ctx)
+		beats.Go(func() {
+			defer func() { <-under }()
+			turn, err := m.beat(ctx)
+			m.heard(ctx, turn, err)
+		})
+	}
+}
+
+// unanswered is how many signs of life may be under way.
+const unanswered = 32
+
+// heard takes the answer to a sign of life of a generation.
+func (m *Member) heard(ctx context.Context, turn int32, err error) {
+	switch {
+	case ctx.Err() != nil:
+	case m.isStale(turn):
+		// While the member joins, answers are of the former generation.
+	case errors.Is(err, kerr.RebalanceInProgress):
+		nudge(m.wake)
+	case ends(err):
+		select {
+		case m.faults <- err:
+		default:
+		}
+	case err != nil:
+		m.c.Log.Debug("the group does not answer", "group", m.c.Group, "error", err)
 	}
 }
 
@@ -90,7 +109,13 @@ func (m *Member) isStale(turn int32) bool {
 
 var errNoPlace = errors.New("the worker has no place in its group")
 
-// beat shows life once, and returns the generation it named.
+// Unheard returns after how long without an answer a connection of a member's client
+// ought to be given up: late enough for slow networks, and early enough for another one
+// to be tried before the session is over.
+func Unheard(session time.Duration) time.Duration { return max(session/2, 100*time.Millisecond) }
+
+// beat shows life once, and returns the generation it named. The answer counts as long as
+// the session lasts.
 func (m *Member) beat(ctx context.Context) (int32, error) {
 	m.mu.Lock()
 	id, turn := m.id, m.turn
@@ -98,7 +123,7 @@ func (m *Member) beat(ctx context.Context) (int32, error) {
 	if turn < 0 {
 		return turn, errNoPlace
 	}
-	ctx, cancel := context.WithTimeout(ctx, max(m.c.Session/3, m.c.Heartbeat))
+	ctx, cancel := context.WithTimeout(ctx, m.c.Session)
 	defer cancel()
 	req := kmsg.NewPtrHeartbeatRequest()
 	req.Group, req.MemberID, req.InstanceID, req.Generation = m.c.Group, id, m.instance(), turn
@@ -231,6 +256,8 @@ func (m *Member) isAlone(ctx context.Context) bool {
 	if m.c.Instance == "" || !state.Leads || len(state.URLs) != 1 {
 		return false
 	}
+	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	defer cancel()
 	_, err := m.beat(ctx)
 	return err == nil // Nobody else joins now.
 }
