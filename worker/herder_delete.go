@@ -54,7 +54,7 @@ func (h *Herder) remove(ctx context.Context, name string, offsets []kafkalog.Ent
 	}
 	u := h.unit(name)
 	if len(offsets) > 0 {
-		err = h.rt.offsets.journal.Put(ctx, offsets...)
+		err = h.rt.offsets.put(ctx, offsets)
 	}
 	if err == nil {
 		err = h.write(ctx, "removing the config for connector "+name+" from the config topic", deleteEntries(name)...)

@@ -126,6 +126,11 @@ func (s *offsetStore) alter(ctx context.Context, connector string, changes map[c
 		}
 		records = append(records, s.entry(connector, p, value))
 	}
+	return s.put(ctx, records)
+}
+
+// put writes records, and returns once they are known here as well.
+func (s *offsetStore) put(ctx context.Context, records []kafkalog.Entry) error {
 	if len(records) > 0 {
 		if err := s.journal.Put(ctx, records...); err != nil {
 			return err
