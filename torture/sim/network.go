@@ -42,6 +42,10 @@ type link struct {
 // found to be dead by the system's own probes, as it is with those of the source.
 const unansweredMost = time.Minute
 
+// unconnectedMost is for how long a system asks for a connection when nobody answers:
+// Linux with its net.ipv4.tcp_syn_retries of 6.
+const unconnectedMost = 127 * time.Second
+
 // abandonedMost is the same for servers, which are in no hurry.
 const abandonedMost = 10 * time.Minute
 
@@ -98,8 +102,12 @@ func (n *network) dial(ctx context.Context, from, address string) (net.Conn, err
 	}
 	n.mu.Unlock()
 	if down {
-		<-ctx.Done()
-		return nil, ctx.Err()
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(unconnectedMost):
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: addr(address), Err: syscall.ETIMEDOUT}
+		}
 	}
 	refused := &net.OpError{Op: "dial", Net: "tcp", Addr: addr(address), Err: syscall.ECONNREFUSED}
 	if at == nil {

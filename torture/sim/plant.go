@@ -160,13 +160,15 @@ func (p *plant) start(ctx context.Context) error {
 	if p.Tight {
 		config["max.batch.size"], config["max.queue.size"] = "4", "8"
 	}
+	const patience = 10 * time.Minute
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	for {
 		_, err := p.now().worker.Herder().Create(ctx, worker.CreateRequest{Name: connector, Config: config})
 		if err == nil {
 			return nil
 		}
-		const patience = 10 * time.Minute
-		if time.Since(p.began) > patience {
+		if ctx.Err() != nil {
 			return fmt.Errorf("creating the connector: %w", err)
 		}
 		if connect.AsError(err).Code != "worker.starting" {

@@ -36,6 +36,9 @@ type Options struct {
 	Tight bool
 	// Faults are what is done to the parts. Default: all.
 	Faults []Fault
+	// KafkaDelay is how long bytes take to and from the brokers, but for the oracle.
+	// Default: as the seed says, another time on each connection.
+	KafkaDelay time.Duration
 	// Dir is for files that a task keeps on its machine.
 	Dir string
 	// Log takes what the worker logs and what is done to it; nil for nothing.
@@ -104,7 +107,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if o.Faults == nil {
 		w.Faults = Faults()
 	}
-	w.net.delay = delays(rand.New(rand.NewPCG(o.Seed, 4)))
+	w.net.delay = delays(rand.New(rand.NewPCG(o.Seed, 4)), o.KafkaDelay)
 	w.db = newDatabase(w.note)
 	if o.Snapshot == "initial" {
 		const rows = 1000

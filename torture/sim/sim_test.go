@@ -100,3 +100,14 @@ func TestSeeds(t *testing.T) {
 		})
 	}
 }
+
+// TestFar has the brokers so far away that an answer takes more than a third of a worker's
+// session in its group.
+func TestFar(t *testing.T) {
+	t.Parallel()
+	r := simulate(t, Options{Seed: 1, For: 5 * time.Minute, Snapshot: "initial", ExactlyOnce: true, KafkaDelay: 1500 * time.Millisecond, Faults: []Fault{JumpClock}})
+	t.Logf("%+v", r)
+	if r.Changes < 20 || r.Records < r.Changes {
+		t.Errorf("too little happened: %+v", r)
+	}
+}
