@@ -231,6 +231,21 @@ func TestBrokersHearOfATopicOneAfterAnother(t *testing.T) {
 	}
 }
 
+// TestOpensWhenALeaderIsBeingChosen has the broker that is asked how far a topic reaches not
+// lead it yet, as happens while topics are made and brokers come and go.
+func TestOpensWhenALeaderIsBeingChosen(t *testing.T) {
+	for _, err := range []*kerr.Error{kerr.NotLeaderForPartition, kerr.LeaderNotAvailable, kerr.OffsetNotAvailable} {
+		t.Run(err.Message, func(t *testing.T) {
+			cluster, client := broker(t)
+			fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Err: err, Count: 3})
+			open(t, kafkalog.Config{Client: client, Topic: "state", Partitions: 1, Replication: 1})
+			if hits := fault.Hits(); hits == 0 {
+				t.Error("nobody asked")
+			}
+		})
+	}
+}
+
 func TestPutReturnsWhenItsTimeIsOver(t *testing.T) {
 	cluster, client := broker(t)
 	l, v := open(t, kafkalog.Config{Client: client, Topic: "state", Partitions: 1, Replication: 1})

@@ -124,18 +124,19 @@ func (p preparation) awaitTopic(ctx context.Context) (detail kadm.TopicDetail, e
 const knownWithin = 30 * time.Second
 
 // whenKnown asks something about a topic that is there, until the broker that is asked
-// knows of it: each may be another one, and they take a moment to tell each other.
+// knows of it, and who leads it: each may be another one, and they take a moment to tell
+// each other.
 func whenKnown(ctx context.Context, ask func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, knownWithin)
 	defer cancel()
 	for {
 		err := ask()
-		if !errors.Is(err, kerr.UnknownTopicOrPartition) && !errors.Is(err, kerr.LeaderNotAvailable) {
+		if !kerr.IsRetriable(err) {
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the new topic: %w", err)
+			return fmt.Errorf("wait for the topic: %w", err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
