@@ -64,6 +64,11 @@ func TestFleetSinks(t *testing.T) {
 	f.start(b)
 	f.waitSpread("sink", 3, a, b, c)
 	f.must(http.StatusNoContent, f.other(f.leader()), "PUT", "/connectors/c0/stop", "")
+	f.wait("the source has stopped", func() bool {
+		var status struct{ Tasks []struct{ ID int } }
+		_, text := f.ask(a, "GET", "/connectors/c0/status", "")
+		return json.Unmarshal([]byte(text), &status) == nil && len(status.Tasks) == 0
+	})
 	want := map[string]bool{}
 	for _, r := range f.rows("t0") {
 		want[fmt.Sprint(r.number)] = true

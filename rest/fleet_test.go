@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -164,16 +165,34 @@ func (f *fleet) start(id string) string {
 	}
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childProps+"="+string(props))
-	if testing.Verbose() {
-		cmd.Stderr = os.Stderr
+	said, err := os.CreateTemp(f.dir, "worker-*.log")
+	if err != nil {
+		f.t.Fatal(err)
 	}
+	cmd.Stderr = said
 	if err := cmd.Start(); err != nil {
 		f.t.Fatal(err)
 	}
 	f.members[id] = cmd
-	f.t.Cleanup(func() { _ = cmd.Process.Kill() })
+	f.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = said.Close()
+		if f.t.Failed() {
+			f.t.Logf("what the worker %s said last:\n%s", id, lastLines(said.Name(), 30))
+		}
+	})
 	f.wait(id+" is healthy", func() bool { status, _ := f.ask(id, "GET", "/health", ""); return status == http.StatusOK })
 	return id
+}
+
+// lastLines returns the last lines of a file.
+func lastLines(name string, most int) string {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.SplitAfter(string(text), "\n")
+	return strings.Join(lines[max(0, len(lines)-most):], "")
 }
 
 // end ends a worker's process by a signal.
@@ -325,6 +344,26 @@ type row struct {
 	at     time.Time
 }
 
+// settled waits until all transactions of a topic that is no longer written to are over:
+// their ends come to the partitions one after another, behind the answer to who commits.
+func (f *fleet) settled(topic string) {
+	f.t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(f.brokers, ",")...))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer cl.Close()
+	admin := kadm.NewClient(cl)
+	f.wait("the transactions in "+topic+" are over", func() bool {
+		committed, err := admin.ListCommittedOffsets(f.t.Context(), topic)
+		if err != nil || committed.Error() != nil {
+			return false
+		}
+		ends, err := admin.ListEndOffsets(f.t.Context(), topic)
+		return err == nil && ends.Error() == nil && maps.Equal(committed.KOffsets()[topic], ends.KOffsets()[topic])
+	})
+}
+
 // read returns the rows of a topic, of all its partitions, by their numbers.
 func (f *fleet) read(topic string) (rows []row) {
 	f.t.Helper()
@@ -362,10 +401,11 @@ func (f *fleet) read(topic string) (rows []row) {
 	return rows
 }
 
-// rows checks that no row of the source is missing in a topic or there twice, and that
-// there are some.
+// rows checks that no row of the source, which has ended, is missing in a topic or there
+// twice, and that there are some.
 func (f *fleet) rows(topic string) []row {
 	f.t.Helper()
+	f.settled(topic)
 	rows := f.read(topic)
 	for i := range rows {
 		if rows[i].number != rows[0].number+i {
