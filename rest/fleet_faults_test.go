@@ -59,6 +59,7 @@ func TestFleetSinks(t *testing.T) {
 			t.Errorf("%s shows %s", id, text)
 		}
 	}
+	f.wait("the sink writes", func() bool { return len(sunk(t, out)) > 0 })
 	f.end(b, syscall.SIGKILL)
 	f.waitSpread("sink", 3, a, c)
 	f.start(b)
