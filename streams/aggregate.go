@@ -10,10 +10,12 @@ type Aggregation[K, V, A any] struct {
 	// points to: the old aggregate is still needed.
 	Add func(k K, v V, agg A) A
 	// Subtract returns the aggregate with one row less. Tables need it, because
-	// their rows change and go; streams do not.
+	// their rows change and go; streams do not. Nothing is taken from a group that is
+	// not there.
 	Subtract func(k K, v V, agg A) A
 	// Empty tells, when it is set, that an aggregate is that of no rows, and is to be
-	// deleted. The next one of its key begins with that of Init.
+	// deleted. The next one of its key begins with that of Init. A sum of 0 does not say
+	// so: rows that add up to it are there, and could not be taken away any more.
 	Empty func(agg A) bool
 }
 

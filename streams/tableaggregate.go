@@ -1,6 +1,7 @@
 package streams
 
-// tableAggregateNode subtracts old rows and adds new ones.
+// tableAggregateNode subtracts old rows and adds new ones. As in Kafka Streams, nothing is
+// taken from a group that is not there: it does not have the row.
 type tableAggregateNode[K, V, A any] struct {
 	folding[K, A]
 	how Aggregation[K, V, A]
@@ -12,10 +13,12 @@ func (n *tableAggregateNode[K, V, A]) receive(r *Record[K, Change[V]]) error {
 		return err
 	}
 	c := &n.in.Value
-	if !c.HasOld {
+	switch {
+	case !c.HasOld && !r.Value.HasNew:
+		return nil
+	case !c.HasOld:
 		c.New = n.how.Init()
-	}
-	if r.Value.HasOld {
+	case r.Value.HasOld:
 		c.New = n.how.Subtract(r.Key, r.Value.Old, c.New)
 	}
 	if r.Value.HasNew {

@@ -168,6 +168,21 @@ func TestCDCTableTrustsBefore(t *testing.T) {
 	}
 }
 
+// TestCDCTakesFromNoGroup has rows go that never came: as in Kafka Streams, nothing is taken
+// from a group that is not there, also where one comes to be by the same event.
+func TestCDCTakesFromNoGroup(t *testing.T) {
+	s := newShop(t)
+	b := streams.NewBuilder()
+	counts := byCity(s.cdc(true).Table(b))
+	s.run(b)
+	s.change(connect.OpDelete, 9, s.at(9, "chur", ""), null)
+	s.change(connect.OpUpdate, 1, s.at(1, "basel", ""), s.at(1, "bern", ""))
+	s.change(connect.OpUpdate, 2, s.at(2, "zug", ""), s.at(2, "zug", "x"))
+	if got := fmt.Sprint(streamstest.Table(s.d, counts)); got != "map[bern:1 zug:1]" {
+		t.Errorf("counted %s", got)
+	}
+}
+
 // TestCDCProjects reads events whose rows have other columns than the table.
 func TestCDCProjects(t *testing.T) {
 	s := newShop(t)
