@@ -76,7 +76,10 @@ type With struct {
 	CoPartitioned bool
 	// Unkept says that Derive passes changes on as they are and keeps no rows.
 	Unkept bool
-	reads  []*storeSpec // stores of tables the operator looks up
+	// Keyless says that a Process, Derive or Repartition has a use for records without
+	// key: the repartition topics on the way to it have them too.
+	Keyless bool
+	reads   []*storeSpec // stores of tables the operator looks up
 }
 
 // gather puts several With into one.
@@ -103,7 +106,7 @@ func gather(opts []With) (s With) {
 		s.Stores = append(s.Stores, o.Stores...)
 		s.SameKey = s.SameKey || o.SameKey
 		s.CoPartitioned = s.CoPartitioned || o.CoPartitioned
-		s.Unkept = s.Unkept || o.Unkept
+		s.Unkept, s.Keyless = s.Unkept || o.Unkept, s.Keyless || o.Keyless
 		s.reads = append(s.reads, o.reads...)
 	}
 	return s
@@ -191,5 +194,6 @@ func (b *Builder) Build() (*Topology, error) {
 	if err := b.faults.OrNil(); err != nil {
 		return nil, err
 	}
+	leaveKeyless(b.nodes)
 	return newTopology(b.nodes, b.globals), nil
 }

@@ -27,6 +27,8 @@ type node struct {
 	timestamps clock.Timestamps // of a source
 	timedBy    any              // of a source: func(Record[K, V], int64) int64, or nil
 	routed     bool             // a sink to topics that the records choose
+	readBy     *node            // of a sink that writes to a repartition topic: the source that reads it
+	keyless    bool             // it has a use for records without key, or is on the way to what has; settled by Build
 	envelopes  bool             // a source of change events
 	keys       any              // of a source: the Serde of its keys
 	otherKey   bool             // a source whose keys are written with another Serde from there on, or that is not cut by its keys

@@ -60,7 +60,7 @@ func orElse(name, other string) string {
 
 // declare gives n what an operator written by hand asks for.
 func (b *Builder) declare(n *node, set With) {
-	n.together = set.CoPartitioned
+	n.together, n.keyless = set.CoPartitioned, set.Keyless
 	for _, spec := range set.Stores {
 		b.keep(n, With{Store: spec.Name, Uncached: true}, spec)
 	}

@@ -28,8 +28,11 @@ func (p *placing[K, V]) use() {
 }
 
 func sink[K, V any](s *Stream[K, V], topic string, key serde.Serde[K], value serde.Serde[V], set With) *node {
-	n := operator[K, V](s.b, s.node, "sink", set, func(t *task) *sinkNode[K, V] {
-		return newSink(t, topicName(t.env.app, topic), key, value, s.by)
+	var n *node
+	n = operator[K, V](s.b, s.node, "sink", set, func(t *task) *sinkNode[K, V] {
+		to := newSink(t, topicName(t.env.app, topic), key, value, s.by)
+		to.keyed = n.internal && !n.keyless
+		return to
 	})
 	n.topic, n.isSink = topic, true
 	s.by.use()
@@ -47,11 +50,16 @@ type sinkNode[K, V any] struct {
 	key        serde.Serde[K]
 	value      serde.Serde[V]
 	by         *placing[K, V]
+	keyed      bool   // what has no key is dropped
 	kbuf, vbuf []byte // scratch
 }
 
 func (n *sinkNode[K, V]) receive(r *Record[K, V]) (err error) {
 	var key, value []byte
+	if r.NoKey && n.keyed {
+		n.t.drop()
+		return nil
+	}
 	if !r.NoKey {
 		if n.kbuf, err = n.key.Append(n.kbuf[:0], r.Key); err != nil {
 			return n.t.unwritable(n.topic, "key", err)

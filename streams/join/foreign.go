@@ -64,7 +64,7 @@ func ForeignKey[K, V, FK, W, R any](l *streams.Table[K, V], on Reference[K, V, F
 		streams.With{Name: f.name + "-foreign-changes"})
 	store := f.name + "-subscription-store"
 	told := streams.Process(arrivals.Merge(changes, streams.With{Name: f.name + "-foreign-merge"}), f.publisher(store),
-		streams.With{Name: f.name + "-subscription-join-foreign", Op: "publish", CoPartitioned: true, Stores: []state.Spec{{Name: store}}}, r.Reading()).
+		streams.With{Name: f.name + "-subscription-join-foreign", Op: "publish", CoPartitioned: true, Keyless: true, Stores: []state.Spec{{Name: store}}}, r.Reading()).
 		PartitionBy(func(r streams.Record[[]byte, answer[W]], _ int) int { return int(r.Value.partition) }).
 		Repartition(serde.Bytes{}, answers[W]{row}, streams.With{Name: f.name + "-subscription-response", Topic: f.name + responseTopic})
 	return f.resolve(told, key, value, set)

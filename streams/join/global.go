@@ -17,7 +17,7 @@ func Global[K, V, GK, W, R any](s *streams.Stream[K, V], g *streams.GlobalTable[
 		rows, err := g.RowsIn(c)
 		n := &global[K, V, GK, W, R]{how: how, key: key, c: c, rows: rows}
 		return n.take, err
-	}, streams.With{Name: name, Op: "globaljoin", SameKey: true}, g.Reading())
+	}, streams.With{Name: name, Op: "globaljoin", SameKey: true, Keyless: how.left}, g.Reading())
 }
 
 // global is the operator of Global.

@@ -97,7 +97,7 @@ type windowed[K, V, W, R any] struct {
 // add adds the operator.
 func (j *windowed[K, V, W, R]) add(facts *streams.Stream[K, fact[V, W]]) *streams.Stream[K, R] {
 	return streams.Process(facts, j.begin, streams.With{
-		Name: j.name, Op: "streamjoin", SameKey: true, CoPartitioned: true, Stores: j.stores(),
+		Name: j.name, Op: "streamjoin", SameKey: true, CoPartitioned: true, Keyless: j.how.left || j.how.right, Stores: j.stores(),
 	})
 }
 

@@ -44,7 +44,7 @@ func StreamTable[K, V, W, R any](s *streams.Stream[K, V], t *streams.Table[K, W]
 			c.Held(&waiting[K, V]{key: key, value: serde.Bind(value, topic, false)})
 		}
 		return n.take, err
-	}, streams.With{Name: name, Op: "join", SameKey: true, CoPartitioned: true}, t.Reading())
+	}, streams.With{Name: name, Op: "join", SameKey: true, CoPartitioned: true, Keyless: how.left}, t.Reading())
 }
 
 // graceJoin is StreamTable with a grace period.
@@ -69,7 +69,7 @@ func graceJoin[K, V, W, R any](s *streams.Stream[K, V], t *streams.Table[K, W], 
 			err = n.open(store, key, value)
 		}
 		return n.take, err
-	}, streams.With{Name: set.Name, Op: "gracejoin", SameKey: true, CoPartitioned: true, Stores: []state.Spec{{Name: store, Form: state.TimeFirst}}}, t.Reading())
+	}, streams.With{Name: set.Name, Op: "gracejoin", SameKey: true, CoPartitioned: true, Keyless: how.left, Stores: []state.Spec{{Name: store, Form: state.TimeFirst}}}, t.Reading())
 }
 
 // streamTable is the operator of StreamTable.

@@ -46,9 +46,12 @@ func TestOperatorsOverMixedInput(t *testing.T) {
 		"process values": {func(s stream) stream {
 			return streams.Process(s, double, streams.With{FixedKey: true})
 		}, "a=2@10 b=4@5 ∅=6@7 a=∅@8 c=0@10 ∅=∅@20 b=10@1"},
-		"repartition": {func(s stream) stream { return s.Repartition(text{}, num{}, streams.With{Partitions: 3}) }, mixed},
+		"repartition": {func(s stream) stream { return s.Repartition(text{}, num{}, streams.With{Partitions: 3}) }, "a=1@10 b=2@5 a=∅@8 c=0@10 b=5@1"},
+		"repartition, keyless": {func(s stream) stream {
+			return s.Repartition(text{}, num{}, streams.With{Partitions: 3, Keyless: true})
+		}, mixed},
 		"partition by": {func(s stream) stream {
-			return s.PartitionBy(func(r rec, n int) int { return int(r.Value) % n }).Repartition(text{}, num{})
+			return s.PartitionBy(func(r rec, n int) int { return int(r.Value) % n }).Repartition(text{}, num{}, streams.With{Keyless: true})
 		}, mixed},
 		"table filterNot": {func(s stream) stream {
 			return s.ToTable(text{}, num{}).FilterNot(func(_ string, v int64) bool { return v == 0 }).ToStream()

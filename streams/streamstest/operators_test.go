@@ -388,3 +388,22 @@ func TestSubscription(t *testing.T) {
 		t.Errorf("the slow subscriber got %v", err)
 	}
 }
+
+// TestNoKeyNoGroup groups records of which some have no key: they are dropped before they
+// are written.
+func TestNoKeyNoGroup(t *testing.T) {
+	b := streams.NewBuilder()
+	in := streams.Map(streams.From(b, "in", text{}, num{}), func(r rec) rec { return r })
+	in.GroupByKey(text{}, num{}, streams.With{Name: "grouped"}).Count().ToStream().To("out", text{}, num{})
+	in.ToTable(text{}, num{}, streams.With{Name: "rows"})
+	in.Repartition(text{}, num{}, streams.With{Name: "all"})
+	d := build(t, b)
+	feed(t, d, "in", "a=1@1 ∅=2@2 a=3@3 a=∅@4")
+	gives(t, d, "test-grouped-repartition", "a=1@1 a=3@3 a=∅@4")
+	gives(t, d, "test-rows-in-repartition", "a=1@1 a=3@3 a=∅@4")
+	gives(t, d, "test-all-repartition", "a=1@1 a=3@3 a=∅@4")
+	gives(t, d, "out", "a=1@1 a=2@3")
+	if n := d.Metrics().Dropped.Load(); n != 4 {
+		t.Errorf("%d records dropped", n)
+	}
+}
