@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -252,10 +251,6 @@ func (q *queue) begins(of *LetterQuery) map[int32]int64 {
 // errEnough ends the reading of a queue.
 var errEnough = errors.New("enough")
 
-// quiet is how long a queue is waited for before the brokers are asked whether what is
-// waited for is still there.
-const quiet = time.Second
-
 // read calls each with the letters of this connector that a query chooses, and of letters
 // that do not say whose they are, up to the present end of the queue. idle is called when
 // there is none at hand.
@@ -265,40 +260,26 @@ func (q *queue) read(ctx context.Context, of *LetterQuery, each func(*Letter) er
 		return nil
 	}
 	ends := map[int32]int64{}
-	at := map[int32]kgo.Offset{}
 	for partition, begin := range begins {
-		at[partition] = kgo.NewOffset().At(begin)
 		ends[partition] = q.ends[partition]
 		if of.To != nil {
 			ends[partition] = min(ends[partition], *of.To+1)
 		}
 		q.left += ends[partition] - begin
 	}
-	client, err := kgo.NewClient(append(append([]kgo.Opt{}, q.opts...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{q.topic: at}),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())...)
-	if err != nil {
-		return fmt.Errorf("make a client: %w", err)
-	}
-	defer client.Close()
-	for len(ends) > 0 {
-		waiting, cancel := context.WithTimeout(ctx, quiet)
-		fetches := client.PollRecords(waiting, 500)
-		cancel()
+	for fetches, err := range kafkalog.ReadTo(ctx, q.opts, map[string]map[int32]int64{q.topic: begins}, map[string]map[int32]int64{q.topic: ends}) {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		for _, f := range fetches.Errors() {
-			if !errors.Is(f.Err, context.DeadlineExceeded) {
-				return brokerError("dlq.read", "the dead letter queue "+q.topic+" cannot be read", f.Err)
-			}
+		if err != nil {
+			return brokerError("dlq.read", "the dead letter queue "+q.topic+" cannot be read", err)
 		}
-		if fetches.NumRecords() == 0 {
-			if err := q.dropGone(ctx, client, begins, ends); err != nil {
+		if fetches == nil {
+			if gone, err := q.gone(ctx); gone || err != nil {
 				return err
 			}
 		}
-		fetches.EachRecord(func(r *kgo.Record) { begins[r.Partition] = r.Offset + 1 })
-		if err := q.pass(fetches, of, ends, each); err != nil {
+		if err := q.pass(fetches, of, begins, each); err != nil {
 			if errors.Is(err, errEnough) {
 				return nil
 			}
@@ -311,20 +292,11 @@ func (q *queue) read(ctx context.Context, of *LetterQuery, each func(*Letter) er
 	return nil
 }
 
-// pass hands on what a fetch brought.
-func (q *queue) pass(fetches kgo.Fetches, of *LetterQuery, ends map[int32]int64, each func(*Letter) error) error {
+// pass hands on what a fetch brought, behind the places up to which letters have come.
+func (q *queue) pass(fetches kgo.Fetches, of *LetterQuery, at map[int32]int64, each func(*Letter) error) error {
 	for _, r := range fetches.Records() {
-		end, wanted := ends[r.Partition]
-		if !wanted {
-			continue
-		}
-		q.left--
-		if r.Offset+1 >= end {
-			delete(ends, r.Partition)
-		}
-		if r.Offset >= end || r.Attrs.IsControl() {
-			continue
-		}
+		q.left -= r.Offset + 1 - at[r.Partition]
+		at[r.Partition] = r.Offset + 1
 		l := readLetter(r)
 		if l.connector != "" && l.connector != q.connector {
 			continue // Connectors may share a queue.
@@ -339,29 +311,9 @@ func (q *queue) pass(fetches kgo.Fetches, of *LetterQuery, ends map[int32]int64,
 	return nil
 }
 
-// dropGone waits no more for what was deleted meanwhile, nor for ends before which there is
-// no letter: at are the places up to which letters have come.
-func (q *queue) dropGone(ctx context.Context, client *kgo.Client, at, ends map[int32]int64) error {
+// gone tells whether the queue was deleted meanwhile, or made anew.
+func (q *queue) gone(ctx context.Context) (bool, error) {
 	now := &queue{h: q.h, topic: q.topic, opts: q.opts, starts: map[int32]int64{}, ends: map[int32]int64{}}
-	if err := now.look(ctx); err != nil {
-		return err
-	}
-	if now.id != q.id {
-		clear(ends)
-		return nil
-	}
-	waiting := map[int32]int64{}
-	for partition := range ends {
-		waiting[partition] = at[partition]
-	}
-	next, err := kafkalog.Beyond(ctx, client, q.topic, waiting)
-	if err != nil {
-		return brokerError("dlq.read", "the dead letter queue "+q.topic+" cannot be read", err)
-	}
-	for partition, end := range ends {
-		if n, there := next[partition]; !there || n >= end {
-			delete(ends, partition)
-		}
-	}
-	return nil
+	err := now.look(ctx)
+	return now.id != q.id, err
 }

@@ -3,7 +3,6 @@ package worker
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -53,7 +52,7 @@ func (h *Herder) openTails(ctx context.Context, config connect.Config, topic str
 	}
 	defer client.Close()
 	admin := kadm.NewClient(client)
-	t := &tails{opts: append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords()), all: map[connect.TopicPartition]*tail{}}
+	t := &tails{opts: append(opts, kgo.FetchMaxBytes(4<<20), kgo.FetchMaxPartitionBytes(1<<20)), all: map[connect.TopicPartition]*tail{}}
 	topics, err := h.peekTopics(ctx, config, topic, admin)
 	if err != nil || len(topics) == 0 {
 		return t, err
@@ -163,50 +162,33 @@ func (t *tails) newest(ctx context.Context, limit int) ([]*kgo.Record, bool, err
 // readFrom reads partitions from where they are told to begin up to where they were read
 // before. It returns false when that is too much, or does not come.
 func (t *tails) readFrom(ctx context.Context, begins map[connect.TopicPartition]int64, limit int) (bool, error) {
-	at := map[string]map[int32]kgo.Offset{}
+	from, to := map[string]map[int32]int64{}, map[string]map[int32]int64{}
 	for tp, begin := range begins {
-		if at[tp.Topic] == nil {
-			at[tp.Topic] = map[int32]kgo.Offset{}
+		if from[tp.Topic] == nil {
+			from[tp.Topic], to[tp.Topic] = map[int32]int64{}, map[int32]int64{}
 		}
-		at[tp.Topic][tp.Partition] = kgo.NewOffset().At(begin)
+		from[tp.Topic][tp.Partition], to[tp.Topic][tp.Partition] = begin, t.all[tp].from
 	}
-	client, err := kgo.NewClient(append(slices.Clone(t.opts), kgo.ConsumePartitions(at), kgo.FetchMaxBytes(4<<20), kgo.FetchMaxPartitionBytes(1<<20))...)
-	if err != nil {
-		return false, fmt.Errorf("make a client: %w", err)
-	}
-	defer client.Close()
 	found := map[connect.TopicPartition][]*kgo.Record{}
-	waiting, next := maps.Clone(begins), maps.Clone(begins)
-	for silent := 0; len(waiting) > 0 && silent < peekSilent && t.read < peekRead; silent++ {
-		soon, cancel := context.WithTimeout(ctx, quiet)
-		fetches := client.PollRecords(soon, 500)
-		cancel()
+	whole, silent := true, 0
+	for fetches, err := range kafkalog.ReadTo(ctx, t.opts, from, to) {
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
-		for _, f := range fetches.Errors() {
-			if !errors.Is(f.Err, context.DeadlineExceeded) {
-				return false, unpeeked(f.Err)
-			}
+		if err != nil {
+			return false, unpeeked(err)
 		}
-		if fetches.NumRecords() == 0 {
-			if err := t.pass(ctx, client, next, waiting); err != nil {
-				return false, err
-			}
-			continue
+		if silent++; fetches != nil {
+			silent = 0
 		}
-		silent = 0
 		for _, r := range fetches.Records() {
 			tp := connect.TopicPartition{Topic: r.Topic, Partition: r.Partition}
-			end := t.all[tp].from
-			if r.Offset < end && !r.Attrs.IsControl() {
-				list := append(found[tp], r)
-				found[tp] = list[max(0, len(list)-limit):]
-			}
-			if next[tp] = r.Offset + 1; next[tp] >= end {
-				delete(waiting, tp)
-			}
+			list := append(found[tp], r)
+			found[tp] = list[max(0, len(list)-limit):]
 			t.read += len(r.Key) + len(r.Value)
+		}
+		if whole = silent < peekSilent && t.read < peekRead; !whole {
+			break
 		}
 	}
 	for tp, begin := range begins {
@@ -214,32 +196,7 @@ func (t *tails) readFrom(ctx context.Context, begins map[connect.TopicPartition]
 		all := append(found[tp], one.records...)
 		one.records, one.from = all[max(0, len(all)-limit):], begin
 	}
-	return len(waiting) == 0, nil
-}
-
-// pass waits no more for partitions in which nothing comes between what was read and where
-// they were read before.
-func (t *tails) pass(ctx context.Context, client *kgo.Client, next, waiting map[connect.TopicPartition]int64) error {
-	at := map[string]map[int32]int64{}
-	for tp := range waiting {
-		if at[tp.Topic] == nil {
-			at[tp.Topic] = map[int32]int64{}
-		}
-		at[tp.Topic][tp.Partition] = next[tp]
-	}
-	for topic, partitions := range at {
-		beyond, err := kafkalog.Beyond(ctx, client, topic, partitions)
-		if err != nil {
-			return unpeeked(err)
-		}
-		for p := range partitions {
-			tp := connect.TopicPartition{Topic: topic, Partition: p}
-			if n, there := beyond[p]; !there || n >= t.all[tp].from {
-				delete(waiting, tp)
-			}
-		}
-	}
-	return nil
+	return whole, nil
 }
 
 // merge chooses among the ends of all partitions by time. Those of one partition stay in

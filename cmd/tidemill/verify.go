@@ -246,17 +246,13 @@ func (v *verifier) topics(ctx context.Context) ([]string, error) {
 }
 
 // ends returns where the connector's topics end now.
-func (v *verifier) ends(ctx context.Context) (map[connect.TopicPartition]int64, error) {
+func (v *verifier) ends(ctx context.Context) (map[string]map[int32]int64, error) {
 	topics, err := v.topics(ctx)
 	if err != nil || len(topics) == 0 {
 		return nil, err
 	}
-	client, err := kgo.NewClient(v.kafka...)
-	if err != nil {
-		return nil, err
-	}
-	defer client.Close()
-	return endsOf(ctx, client, topics)
+	_, ends, err := extent(ctx, v.kafka, topics)
+	return ends, err
 }
 
 // compare holds what the topics came to against the view's tables.

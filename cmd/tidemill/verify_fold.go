@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +27,7 @@ type fold struct {
 	records    int64
 	// written is where the topics ended before the view was opened; late tells that a
 	// snapshot's row was met behind that.
-	written map[connect.TopicPartition]int64
+	written map[string]map[int32]int64
 	late    bool
 }
 
@@ -90,7 +89,7 @@ func converterOf(settings, connector connect.Config, role string) (connect.Conve
 
 // begin prepares for the tables of a view; sees tells which transactions it sees, and
 // written where the topics ended before it was opened.
-func (f *fold) begin(tables []pgsource.ViewTable, sees func(int64) bool, written map[connect.TopicPartition]int64) {
+func (f *fold) begin(tables []pgsource.ViewTable, sees func(int64) bool, written map[string]map[int32]int64) {
 	f.sees, f.written, f.byTopic, f.byName = sees, written, map[string]*foldedRows{}, map[string]*foldedRows{}
 	f.tables, f.records, f.late = nil, 0, false
 	seed := maphash.MakeSeed()
@@ -106,112 +105,59 @@ func (f *fold) begin(tables []pgsource.ViewTable, sees func(int64) bool, written
 
 // read reads the topics up to where they end now.
 func (f *fold) read(ctx context.Context, opts []kgo.Opt, topics []string, tell func(string)) error {
-	client, err := kgo.NewClient(append(slices.Clip(opts), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
-	if err != nil {
+	from, to, err := extent(ctx, opts, topics)
+	if err != nil || len(to) == 0 {
 		return err
 	}
-	defer client.Close()
-	ends, err := endsOf(ctx, client, topics)
-	if err != nil || len(ends) == 0 {
-		return err
-	}
-	start := map[string]map[int32]kgo.Offset{}
-	for p := range ends {
-		if start[p.Topic] == nil {
-			start[p.Topic] = map[int32]kgo.Offset{}
-		}
-		start[p.Topic][p.Partition] = kgo.NewOffset().AtStart()
-	}
-	client.AddConsumePartitions(start)
-	next := map[connect.TopicPartition]int64{}
-	for told := time.Now(); len(ends) > 0; {
-		soon, cancel := context.WithTimeout(ctx, time.Second)
-		fetches := client.PollFetches(soon)
-		cancel()
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		for _, e := range fetches.Errors() {
-			if !errors.Is(e.Err, context.DeadlineExceeded) {
-				return fmt.Errorf("reading %s: %w", e.Topic, e.Err)
-			}
-		}
-		if fetches.NumRecords() == 0 {
-			if err := passEnds(ctx, client, next, ends); err != nil {
-				return err
-			}
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			next[connect.TopicPartition{Topic: r.Topic, Partition: r.Partition}] = r.Offset + 1
-		})
-		if err := f.apply(ctx, fetches, ends); err != nil {
-			return err
-		}
-		if time.Since(told) > time.Second/2 {
-			told = time.Now()
-			tell(fmt.Sprintf("%d records read, %d partitions to go", f.records, len(ends)))
-		}
-	}
-	return nil
-}
-
-// passEnds takes the partitions out of ends in which nothing comes before.
-func passEnds(ctx context.Context, client *kgo.Client, at, ends map[connect.TopicPartition]int64) error {
-	for p, end := range ends {
-		next, err := kafkalog.Beyond(ctx, client, p.Topic, map[int32]int64{p.Partition: at[p]})
+	told := time.Now()
+	for fetches, err := range kafkalog.ReadTo(ctx, opts, from, to) {
 		if err != nil {
 			return err
 		}
-		if next[p.Partition] >= end {
-			delete(ends, p)
+		for _, r := range fetches.Records() {
+			f.records++
+			if err := f.record(ctx, r); err != nil {
+				return err
+			}
+		}
+		if time.Since(told) > time.Second/2 {
+			told = time.Now()
+			tell(fmt.Sprintf("%d records read", f.records))
 		}
 	}
 	return nil
 }
 
-// endsOf returns where each partition that is not empty ends.
-func endsOf(ctx context.Context, client *kgo.Client, topics []string) (map[connect.TopicPartition]int64, error) {
+// extent returns where each partition that is not empty begins and ends.
+func extent(ctx context.Context, opts []kgo.Opt, topics []string) (from, to map[string]map[int32]int64, err error) {
+	client, err := kgo.NewClient(opts...)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer client.Close()
 	admin := kadm.NewClient(client)
 	first, err := admin.ListStartOffsets(ctx, topics...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	last, err := admin.ListCommittedOffsets(ctx, topics...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	ends := map[connect.TopicPartition]int64{}
+	from, to = map[string]map[int32]int64{}, map[string]map[int32]int64{}
 	var faults []error
 	last.Each(func(o kadm.ListedOffset) {
 		if o.Err != nil {
 			faults = append(faults, fmt.Errorf("the end of %s-%d: %w", o.Topic, o.Partition, o.Err))
 		}
 		if start, ok := first.Lookup(o.Topic, o.Partition); ok && o.Offset > start.Offset {
-			ends[connect.TopicPartition{Topic: o.Topic, Partition: o.Partition}] = o.Offset
+			if to[o.Topic] == nil {
+				from[o.Topic], to[o.Topic] = map[int32]int64{}, map[int32]int64{}
+			}
+			from[o.Topic][o.Partition], to[o.Topic][o.Partition] = start.Offset, o.Offset
 		}
 	})
-	return ends, errors.Join(faults...)
-}
-
-// apply folds what was fetched and takes the partitions that are read to their end out
-// of ends.
-func (f *fold) apply(ctx context.Context, fetches kgo.Fetches, ends map[connect.TopicPartition]int64) (err error) {
-	fetches.EachRecord(func(r *kgo.Record) {
-		p := connect.TopicPartition{Topic: r.Topic, Partition: r.Partition}
-		end, reading := ends[p]
-		if err != nil || !reading || r.Offset >= end {
-			return
-		}
-		if !r.Attrs.IsControl() {
-			f.records++
-			err = f.record(ctx, r)
-		}
-		if r.Offset+1 >= end {
-			delete(ends, p)
-		}
-	})
-	return err
+	return from, to, errors.Join(faults...)
 }
 
 // record folds one record. Topics that are no table's, such as that of heartbeats, have
@@ -240,7 +186,7 @@ func (f *fold) record(ctx context.Context, r *kgo.Record) error {
 			}
 		}
 		if c.Op == connect.OpRead && rows != nil {
-			f.late = f.late || r.Offset >= f.written[connect.TopicPartition{Topic: r.Topic, Partition: r.Partition}]
+			f.late = f.late || r.Offset >= f.written[r.Topic][r.Partition]
 			rows.read(at)
 		}
 	} else if rows != nil && !value.IsNull() {

@@ -19,6 +19,9 @@
 // With a TransactionalID every Put is one transaction, and opening the log shuts
 // out the writer that had that identity before.
 //
+// [ReadTo] is for who reads any topics up to where they end, also where no record is at
+// the end; it rests on [Beyond].
+//
 // # An example
 //
 //	state := map[string]string{}

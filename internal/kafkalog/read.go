@@ -69,16 +69,8 @@ func (l *Log) openReader(ctx context.Context) error {
 	return nil
 }
 
-// quiet is how long nothing may come before the brokers are asked whether anything will.
-const quiet = time.Second
-
-// passLimit is how long the brokers have to answer that.
-const passLimit = 5 * time.Second
-
 // pass moves positions that are before the targets over what is no record to be applied.
 func (l *Log) pass(ctx context.Context, targets map[int32]int64) {
-	ctx, cancel := context.WithTimeout(ctx, passLimit)
-	defer cancel()
 	at := map[int32]int64{}
 	l.mu.Lock()
 	for p, end := range targets {
@@ -87,13 +79,13 @@ func (l *Log) pass(ctx context.Context, targets map[int32]int64) {
 		}
 	}
 	l.mu.Unlock()
-	next, err := Beyond(ctx, l.reader, l.config.Topic, at)
+	next, err := Beyond(ctx, l.reader, map[string]map[int32]int64{l.config.Topic: at})
 	if err != nil {
 		l.config.Log.Warn("asking how far an internal topic reaches, trying again", "topic", l.config.Topic, "error", err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for p, o := range next {
+	for p, o := range next[l.config.Topic] {
 		l.positions[p] = max(l.positions[p], o)
 	}
 }
