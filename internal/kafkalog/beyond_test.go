@@ -2,13 +2,16 @@ package kafkalog_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
+	"sync/atomic"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tidemill/tidemill/internal/devstack"
 	"github.com/tidemill/tidemill/internal/kafkalog"
@@ -195,5 +198,37 @@ func TestReadTo(t *testing.T) {
 		case fetches == nil:
 			cancel()
 		}
+	}
+}
+
+// Who reads to an end is told when the brokers are away, and may wait until they are back.
+func TestReadToTellsThatNobodyAnswers(t *testing.T) {
+	cluster, client := broker(t)
+	l, _ := open(t, kafkalog.Config{Client: client, Topic: "state", Partitions: 1, Replication: 1})
+	must(t, l.Put(deadline(t), entry("a", "1")))
+	var back atomic.Bool
+	for _, key := range []kmsg.Key{kmsg.Fetch, kmsg.Metadata} {
+		cluster.ControlKey(int16(key), func(kmsg.Request) (kmsg.Response, error, bool) {
+			cluster.KeepControl()
+			if back.Load() {
+				return nil, nil, false
+			}
+			return nil, errors.New("away"), true // It hangs up.
+		})
+	}
+	opts := append(client, kgo.RequestRetries(0))
+	told, read := 0, 0
+	for fetches, err := range kafkalog.ReadTo(deadline(t), opts, map[string]map[int32]int64{"state": {0: 0}}, map[string]map[int32]int64{"state": {0: 1}}) {
+		if _, waits := errors.AsType[*kafkalog.Unanswered](err); waits {
+			if told++; told == 2 {
+				back.Store(true)
+			}
+			continue
+		}
+		must(t, err)
+		read += len(fetches.Records())
+	}
+	if told < 2 || read != 1 {
+		t.Errorf("told %d times, and %d records read", told, read)
 	}
 }

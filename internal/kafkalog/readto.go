@@ -17,7 +17,7 @@ const quiet = time.Second
 // ReadTo gives the committed records of partitions from some offsets on, up to others
 // whatever lies before these, as they are fetched; and nothing at all, which is nil, when
 // none has come for a while. With no offsets to read to it goes on. It ends with the first
-// error of reading.
+// error of reading; an [Unanswered] is none: who goes on ranging waits for the brokers.
 func ReadTo(ctx context.Context, opts []kgo.Opt, from, to map[string]map[int32]int64) iter.Seq2[kgo.Fetches, error] {
 	return func(yield func(kgo.Fetches, error) bool) {
 		s := &span{to: to, at: map[string]map[int32]int64{}}
@@ -52,12 +52,23 @@ func ReadTo(ctx context.Context, opts []kgo.Opt, from, to map[string]map[int32]i
 		defer client.Close()
 		for !s.bounded || s.left > 0 {
 			fetches, err := s.poll(ctx, client)
-			if !yield(fetches, err) || err != nil {
+			_, waits := errors.AsType[*Unanswered](err)
+			if !yield(fetches, err) || err != nil && !waits {
 				return
 			}
 		}
 	}
 }
+
+// Unanswered says that nothing has come for a while, and that the brokers do not say
+// whether anything will.
+type Unanswered struct{ Cause error }
+
+// Error says what was asked, and what became of it.
+func (u *Unanswered) Error() string { return "the brokers do not answer: " + u.Cause.Error() }
+
+// Unwrap returns what became of the question.
+func (u *Unanswered) Unwrap() error { return u.Cause }
 
 // span follows how far partitions have still to be read.
 type span struct {
@@ -83,7 +94,10 @@ func (s *span) poll(ctx context.Context, client *kgo.Client) (kgo.Fetches, error
 		}
 	}
 	if fetches.NumRecords() == 0 {
-		next, _ := Beyond(ctx, client, s.at) // Faults pass, or the next fetch tells them.
+		next, err := Beyond(ctx, client, s.at)
+		if err != nil && ctx.Err() == nil {
+			return nil, &Unanswered{err}
+		}
 		for topic, ps := range next {
 			for p, at := range ps {
 				s.reach(topic, p, at)

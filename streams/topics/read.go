@@ -2,6 +2,7 @@ package topics
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -56,6 +57,9 @@ func (c *Client) Read(ctx context.Context, topic string, extent Extent, visit fu
 func (c *Client) ReadSpan(ctx context.Context, from, to map[string]map[int32]int64, visit func([]*Record) (more bool, err error)) error {
 	more := true
 	for fetches, err := range kafkalog.ReadTo(ctx, append(slices.Clone(c.opts), kgo.ConsumeResetOffset(kgo.NoResetOffset())), from, to) {
+		if _, waits := errors.AsType[*kafkalog.Unanswered](err); waits {
+			continue // They come back.
+		}
 		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 			if more && err == nil && len(p.Records) > 0 {
 				more, err = visit(p.Records)
