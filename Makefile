@@ -29,6 +29,10 @@ test-takeover: setup ## a worker of Kafka Connect is taken over by ours, and com
 test-fleet: setup ## workers on three brokers of a real Apache Kafka, one of which is killed
 	@TIDEMILL_TEST_NODES=3 TIDEMILL_TEST_PACKAGES=./rest TIDEMILL_TEST_RUN='^TestFleet' ./internal/testenv/kafka/run
 
+.PHONY: test-netns
+test-netns: ## workers in network namespaces, which are cut off from the brokers (Linux); KAFKA=1: three brokers of Apache Kafka
+	@./internal/testenv/netns $(if $(KAFKA),--kafka)
+
 lint:
 	$(GO) vet ./...
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -105,11 +105,24 @@ type fleet struct {
 	brokers string
 	members map[string]*exec.Cmd // By the worker's id.
 	dir     string
+	lan     lan // Nil for the machine's own loopback interface.
+}
+
+// lan gives each worker's process a machine of its own, as far as networks go.
+type lan interface {
+	// place returns the address of a new machine, where a worker is to listen.
+	place() (id string)
+	// join starts a worker's process on its machine.
+	join(id string, cmd *exec.Cmd) error
 }
 
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
-	brokers := devstack.TestKafka(t)
+	return fleetOn(t, devstack.TestKafka(t))
+}
+
+func fleetOn(t *testing.T, brokers []string) *fleet {
+	t.Helper()
 	f := &fleet{t: t, brokers: strings.Join(brokers, ","), members: map[string]*exec.Cmd{}, dir: t.TempDir()}
 	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
 	if err != nil {
@@ -144,7 +157,14 @@ func (f *fleet) wait(what string, done func() bool) {
 // start starts a worker; without an id it gets a new one, which is returned.
 func (f *fleet) start(id string) string {
 	f.t.Helper()
-	if id == "" {
+	start := func(_ string, cmd *exec.Cmd) error { return cmd.Start() }
+	if f.lan != nil {
+		start = f.lan.join
+	}
+	switch {
+	case id == "" && f.lan != nil:
+		id = f.lan.place()
+	case id == "":
 		port, err := devstack.FreePort()
 		if err != nil {
 			f.t.Fatal(err)
@@ -159,6 +179,7 @@ func (f *fleet) start(id string) string {
 		"offset.storage.topic": "connect-offsets", "offset.storage.replication.factor": f.replicas(), "offset.storage.partitions": "3",
 		"status.storage.topic": "connect-status", "status.storage.replication.factor": f.replicas(),
 		"session.timeout.ms": "6000", "heartbeat.interval.ms": "200", "errors.restart.delay.ms": "50", "topic.creation.enable": "true",
+		"rest.insecure": strconv.FormatBool(f.lan != nil),
 	})
 	if err != nil {
 		f.t.Fatal(err)
@@ -170,7 +191,7 @@ func (f *fleet) start(id string) string {
 		f.t.Fatal(err)
 	}
 	cmd.Stderr = said
-	if err := cmd.Start(); err != nil {
+	if err := start(id, cmd); err != nil {
 		f.t.Fatal(err)
 	}
 	f.members[id] = cmd
