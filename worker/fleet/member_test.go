@@ -66,6 +66,7 @@ type peer struct {
 	behind atomic.Bool // It cannot read the newest configurations.
 	read   int64       // Guarded by the cluster's mu.
 	seen   []Work      // Likewise.
+	ended  bool        // Likewise: it runs nothing any more.
 }
 
 // start starts a worker.
@@ -99,8 +100,12 @@ func (c *cluster) start(name string, change ...func(*Config)) *peer {
 	return p
 }
 
-// end stops a worker in order.
+// end stops a worker in order: it runs nothing more, whatever it is still given, and then
+// gives its place up.
 func (p *peer) end() {
+	p.c.mu.Lock()
+	p.ended = true
+	p.c.mu.Unlock()
 	p.Apply(p.c.t.Context(), State{})
 	p.stop()
 	<-p.done
@@ -135,6 +140,9 @@ func (p *peer) Refresh(context.Context) error {
 func (p *peer) Apply(_ context.Context, s State) {
 	p.c.mu.Lock()
 	defer p.c.mu.Unlock()
+	if p.ended {
+		s.Work = nil
+	}
 	maps.DeleteFunc(p.c.runs, func(w Work, name string) bool { return name == p.name && !slices.Contains(s.Work, w) })
 	for _, w := range s.Work {
 		switch p.c.runs[w] {
