@@ -217,7 +217,8 @@ func (w *world) victim(host string, rng *rand.Rand) *link {
 }
 
 // delays says how long bytes take on the way: mostly next to nothing, sometimes as long
-// as between continents, and rarely as on a network that is about to fail. Those to the brokers take as long as is said, unless that is 0.
+// as between continents, and rarely as on a network that is about to fail. Those to the
+// brokers take as long as is said, unless that is 0.
 func delays(rng *rand.Rand, kafka time.Duration) func(from, to string) time.Duration {
 	return func(_, to string) time.Duration {
 		if kafka > 0 && to == hostKafka {
@@ -231,12 +232,9 @@ func delays(rng *rand.Rand, kafka time.Duration) func(from, to string) time.Dura
 		case n < 19:
 			return time.Duration(20+rng.IntN(150)) * time.Millisecond
 		}
-		return slowest - time.Duration(1+rng.IntN(1500))*time.Millisecond
+		return time.Duration(500+rng.IntN(1500)) * time.Millisecond
 	}
 }
-
-// slowest bounds how long bytes take.
-const slowest = 2 * time.Second
 
 func (w *world) lose(host string, rng *rand.Rand) bool {
 	victim := w.victim(host, rng)
