@@ -166,13 +166,21 @@ func (h *Herder) resumeReplay(ctx context.Context, name string) error {
 		maps.Copy(at, stored.At)
 	}
 	q.at = maps.Clone(at)
-	if more := int(q.replayedBehind(at) - stored.Behind); more > 0 && stored.TopicID == q.id {
-		stored.Replay.Chosen += more
-		stored.Replay.Replayed += more
-	}
+	stored.Replay = q.sofar(stored)
 	stored.Replay.Resumed++
 	h.rt.log.Info("a replay of dead letters goes on that another worker has begun", "connector", name, "worker", h.rt.statuses.workerID, "replayed", stored.Replay.Replayed)
 	return h.begin(newReplay(q, stored.Query, at, stored.Replay))
+}
+
+// sofar returns how far a replay has come that is stored: the marks may be newer than the
+// figures.
+func (q *queue) sofar(stored storedReplay) Replay {
+	now := stored.Replay
+	if more := int(q.replayedBehind(stored.At) - stored.Behind); more > 0 && stored.TopicID == q.id {
+		now.Chosen += more
+		now.Replayed += more
+	}
+	return now
 }
 
 // replayedBehind counts the letters that are marked as replayed behind places.

@@ -87,3 +87,35 @@ func TestReplayOfAStoppedConnectorIsNotGoneOnWith(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// TestReplayNeverSeemsToGoBack asks how far a replay is of which a worker that was lost had
+// stored the newest marks, and not yet the figures, before the next one goes on with it.
+func TestReplayNeverSeemsToGoBack(t *testing.T) {
+	l := newLab(t)
+	l.produce("in", 1, "errant one", "errant two", "errant three", "errant four")
+	w := l.start(nil, l.more, l.mending)
+	w.create("s", refuser("in"))
+	wait(t, "all are letters", func() bool { return len(w.letters("s", LetterQuery{})) == 4 })
+	l.allow("errant")
+	q, err := w.openQueue(t.Context(), "s")
+	must(t, err)
+	figures := storedReplay{TopicID: q.id, At: map[int32]int64{0: 1}, Replay: Replay{Connector: "s", Topic: q.topic, State: "running", Chosen: 1, Replayed: 1}}
+	for offset := range int64(3) {
+		q.marks[0].written(offset)
+	}
+	must(t, q.store(t.Context(), map[int32]bool{0: true}, appendJSON(nil, figures)))
+	p, err := w.ReplayOf(t.Context(), "s")
+	must(t, err)
+	if p.State != "running" || p.Chosen != 3 || p.Replayed != 3 || p.Resumed != 0 {
+		t.Errorf("before it is gone on with: %+v", p)
+	}
+	nudge(w.resuming)
+	wait(t, "it has come to its end", func() bool {
+		p, err = w.ReplayOf(t.Context(), "s")
+		must(t, err)
+		return p.State != "running"
+	})
+	if p.State != "done" || p.Chosen != 4 || p.Replayed != 4 || p.Resumed != 1 {
+		t.Errorf("at the end: %+v", p)
+	}
+}

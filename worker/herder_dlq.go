@@ -99,11 +99,16 @@ func (h *Herder) replayOf(ctx context.Context, name string) (*replay, Replay, er
 	if err := h.rt.offsets.journal.ReadToEnd(ctx); err != nil {
 		return nil, Replay{}, brokerError("kafka.offsets", "what is stored of replays cannot be read", err)
 	}
-	stored := storedAs(h.rt.offsets.get(name, replayKey())).Replay
-	if stored.State == "" {
+	stored := storedAs(h.rt.offsets.get(name, replayKey()))
+	switch stored.Replay.State {
+	case "":
 		return nil, Replay{}, &connect.Error{Code: "dlq.no_replay", Place: name, Message: "No letters of connector " + name + " have been replayed"}
+	case "running": // It is about to be gone on with, if it can be.
+		if q, err := h.openQueue(ctx, name); err == nil {
+			return nil, q.sofar(stored), nil
+		}
 	}
-	return nil, stored, nil
+	return nil, stored.Replay, nil
 }
 
 // StopReplay ends a replay that runs, after the letters in hand, and returns how far it has
