@@ -347,6 +347,16 @@ func TestMemberThatIsCutOffStopsItsWork(t *testing.T) {
 	c.waitCounts(map[string]int{"a": 4})
 }
 
+// TestWorkStopsWhenTheSessionIsOver has a member that would show life long after that.
+func TestWorkStopsWhenTheSessionIsOver(t *testing.T) {
+	t.Parallel()
+	_, c := fake(t)
+	a := c.start("a", func(config *Config) { config.Session, config.Heartbeat = 6*time.Second, time.Hour })
+	c.configure(map[string]int{"x": 1, "y": 1}, a)
+	c.waitCounts(map[string]int{"a": 4})
+	c.wait("it has stopped everything, and was given it again", func() bool { return c.allStarts()[Work{"x", 0}] == 2 })
+}
+
 // TestMemberThatIsForgottenStopsItsWorkAndJoinsAnew has a broker that knows it no more.
 func TestMemberThatIsForgottenStopsItsWorkAndJoinsAnew(t *testing.T) {
 	t.Parallel()

@@ -16,7 +16,7 @@ import (
 // lasts (KAFKA-9184). A sign of life does not wait for the answer to the one before, so
 // that a slow network costs a member its place only when its answers take a session.
 func (m *Member) pulse(ctx context.Context) {
-	tick := time.NewTimer(m.c.Heartbeat)
+	tick := time.NewTimer(m.interval())
 	defer tick.Stop()
 	var beats sync.WaitGroup
 	defer beats.Wait()
@@ -28,9 +28,9 @@ func (m *Member) pulse(ctx context.Context) {
 		case <-tick.C:
 		case <-m.hurry:
 		}
-		tick.Reset(m.interval())
 		// A machine that was suspended finds that out before it asks.
 		m.checkContact(ctx)
+		tick.Reset(m.interval())
 		select {
 		case under <- struct{}{}:
 		default:
@@ -85,14 +85,18 @@ func (m *Member) expect() {
 	m.brisk = time.Now().Add(brisk)
 }
 
-// interval is when to show life next.
+// interval is when to show life next: not later than when the session would be over.
 func (m *Member) interval() time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if time.Now().Before(m.brisk) {
-		return min(briskly, m.c.Heartbeat)
+	next := min(m.c.Heartbeat, m.c.Session)
+	if left := m.c.Session - time.Since(m.contact); left > 0 {
+		next = min(next, left)
 	}
-	return m.c.Heartbeat
+	if time.Now().Before(m.brisk) {
+		next = min(briskly, next)
+	}
+	return next
 }
 
 // ends tells whether an error says that the member has no place any more, or another one.
