@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/streams/sql/functions"
+	"github.com/tidemill/tidemill/streams/window"
 )
 
 // output is one column a query gives.
@@ -38,6 +39,15 @@ type plan struct {
 	rekeyed  bool
 	explodes bool // one of the outputs makes several rows of one
 	table    bool // the result is a table
+	// windows are those that rows are gathered in, nil for none; windowing says of which
+	// windows the rows of the result are.
+	windows    *window.Windows
+	windowText string
+	windowing  *windowing
+	// time is the time of a row that is read, nil for the record's; sinkTime that of a
+	// result, nil for that of what it was made of.
+	time     *compiled
+	sinkTime *sinkTime
 	emit     emit
 	limit    int
 	sink     *source
@@ -74,17 +84,21 @@ func analyzeQuery(src string, q *query, cat *catalog, persistent bool) (*plan, e
 	if !ok {
 		return nil, fault(src, q.from.place(), "sql.unsupported", "joins are understood, but cannot be run by this version", "query one stream or table")
 	}
-	if q.window != nil {
-		return nil, fault(src, q.window.span, "sql.unsupported", "windows are understood, but cannot be run by this version", "group by an expression over ROWTIME")
-	}
 	from, err := cat.lookup(src, ref.name)
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{text: q.String(), from: from, alias: ref.alias.text, emit: q.emit, limit: q.limit, table: from.table}
+	p := &plan{text: q.String(), from: from, alias: ref.alias.text, emit: q.emit, limit: q.limit, table: from.table, windowing: from.windowing}
 	unqualify(q, ref.alias.text)
 	p.scope = &scope{src: src, sources: []scopeSource{{ref.alias.text, from}}}
 	a := &analyzer{src: src, scope: p.scope, types: cat.types}
+	if t := from.timestamp; t != nil {
+		c, err := a.compile(t.expr())
+		if err != nil {
+			return nil, err
+		}
+		p.time = &c
+	}
 	if q.where != nil {
 		c, err := a.condition(q.where)
 		if err != nil {
@@ -128,8 +142,14 @@ type planner struct {
 func (b *planner) check() error {
 	q := b.q
 	switch {
-	case q.emit == emitFinal:
+	case q.emit == emitFinal && q.window == nil:
 		return b.a.fault(q, "sql.bad_clause", "EMIT FINAL is for windowed aggregations", "write EMIT CHANGES")
+	case q.window != nil && len(q.groupBy) == 0:
+		return b.a.fault(q.window, "sql.bad_clause", "WINDOW needs a GROUP BY", "gather the rows of a key: GROUP BY the key, and select an aggregate such as COUNT(*)")
+	case q.window != nil && b.p.from.table:
+		return b.a.fault(q.window, "sql.bad_clause", "the rows of a table belong to no window: they are those of now", "gather the stream that the table is made of")
+	case b.p.from.windowing != nil && len(q.groupBy)+len(q.partitionBy) > 0:
+		return b.a.fault(q, "sql.bad_clause", "the rows of "+b.p.from.name+" are of windows, and cannot be given other keys", "gather the stream that "+b.p.from.name+" is made of")
 	case len(q.groupBy) == 0 && q.having != nil:
 		return b.a.fault(q.having, "sql.bad_clause", "HAVING needs a GROUP BY", "use WHERE")
 	case len(q.groupBy) > 0 && len(q.partitionBy) > 0:
@@ -159,12 +179,22 @@ func (b *planner) expand() ([]item, error) {
 			if it.source.text != "" && it.source.text != b.p.alias {
 				return nil, b.a.fault(it.source, "sql.unknown_source", "the query reads nothing called "+it.source.text, "")
 			}
-			for _, c := range b.p.from.columns {
+			for _, c := range b.starColumns() {
 				out = append(out, item{span: it.span, expr: &columnRef{span: it.span, name: name{it.span, c.name}}})
 			}
 		}
 	}
 	return out, nil
+}
+
+// starColumns are those that * stands for. The bounds of windows are among them where the
+// result is not written to a topic, which has them in its keys.
+func (b *planner) starColumns() []column {
+	from := b.p.from
+	if b.persistent {
+		return from.columns
+	}
+	return append(from.keyColumns(), from.columns[from.keys():]...)
 }
 
 func (b *planner) structFields(it item) ([]item, error) {
@@ -252,7 +282,12 @@ func (b *planner) keyExpression(e expr) (compiled, error) {
 // grouped analyses an aggregation.
 func (b *planner) grouped() error {
 	p := b.p
-	g := &groupScope{a: b.a}
+	if b.q.window != nil {
+		if err := b.windows(b.q.window); err != nil {
+			return err
+		}
+	}
+	g := &groupScope{a: b.a, windowed: p.windows != nil}
 	for _, e := range b.q.groupBy {
 		c, err := b.keyExpression(e)
 		if err != nil {
@@ -336,6 +371,7 @@ func (b *planner) project(items []item, keys []string, over *analyzer) error {
 		if o.name == "" {
 			o.name = fmt.Sprintf("KSQL_COL_%d", i)
 		}
+		o.key = b.p.windowing != nil && !b.persistent && isBound(it.expr)
 		k := slices.Index(keys, canonical(it.expr))
 		if k < 0 || keyed[k] != nil && !b.persistent {
 			values = append(values, o)
@@ -398,7 +434,7 @@ func (b *planner) names() error {
 		}
 		seen[o.name] = true
 		switch o.name {
-		case rowTime, rowPartition, rowOffset, "WINDOWSTART", "WINDOWEND":
+		case rowTime, rowPartition, rowOffset, windowStart, windowEnd:
 			if b.persistent {
 				return b.a.fault(b.q, "sql.reserved_column", o.name+" is the name of a pseudo column", "give it another name with AS")
 			}

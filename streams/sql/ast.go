@@ -208,7 +208,7 @@ type query struct {
 	span
 	items       []item
 	from        relation
-	window      *window
+	window      *windowClause
 	where       expr
 	groupBy     []expr
 	groupAt     span
@@ -260,9 +260,9 @@ type within struct {
 	grace         *duration
 }
 
-// window is the WINDOW clause. Advance belongs to HOPPING alone; in a SESSION the
+// windowClause is WINDOW. Advance belongs to HOPPING alone; in a SESSION the
 // size is the gap.
-type window struct {
+type windowClause struct {
 	span
 	kind      string
 	size      duration

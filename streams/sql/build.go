@@ -59,6 +59,8 @@ type built struct {
 	// result is the table that keeps the results, or the states of the groups; nil
 	// when the query is over a stream and gathers nothing.
 	result *rowTable
+	// windows is the table that keeps the states of the groups' windows.
+	windows *windowTable
 	// placed says that a row lies in the partition its store key chooses, not in
 	// that of the topic it came from.
 	placed bool
@@ -90,7 +92,7 @@ func (p *plan) build(to target) (*built, error) {
 	if a.key, err = newCodec(to.formats, from, true, from.columns[:from.keys()]); err != nil {
 		return nil, err
 	}
-	if a.keys, err = newOrderedKey(from.columns[:from.keys()]); err != nil {
+	if a.keys, err = newOrderedKey(from.keyColumns()); err != nil {
 		return nil, err
 	}
 	out := &built{plan: p, crew: a.crew, placed: p.aggregates() && (from.table || a.regroups())}
@@ -100,7 +102,7 @@ func (p *plan) build(to target) (*built, error) {
 	case from.table:
 		out.result, err = a.tableRows()
 	case p.aggregates():
-		out.result, err = a.streamAggregate()
+		err = a.streamAggregate(out)
 	default:
 		err = a.streamRows()
 	}
@@ -142,12 +144,16 @@ func (a *assembler) fullRow() func(key, value connect.Value) connect.Value {
 		at  int
 	}
 	places := make([]place, len(a.p.scope.slots))
-	values := 0
+	values, keys := 0, a.p.from.keys()
 	for i, s := range a.p.scope.slots {
 		switch {
+		case s.column < 0 && s.name == windowStart:
+			places[i] = place{key: true, at: keys}
+		case s.column < 0 && s.name == windowEnd:
+			places[i] = place{key: true, at: keys + 1}
 		case s.column < 0 || a.p.from.columns[s.column].header != "":
 			places[i].at = -1
-		case s.column < a.p.from.keys():
+		case s.column < keys:
 			places[i] = place{key: true, at: s.column}
 		default:
 			places[i].at = values
@@ -193,7 +199,7 @@ func (a *assembler) recordColumns() bool {
 // check refuses pseudo columns that cannot be had where they are asked for.
 func (a *assembler) check() error {
 	for _, s := range a.p.scope.slots {
-		if s.column < 0 && (s.name != rowTime || a.p.from.table) {
+		if s.column < 0 && s.name != windowStart && s.name != windowEnd && (s.name != rowTime || a.p.from.table) {
 			return &Error{Code: "sql.unsupported", Message: fmt.Sprintf("%s of a %s cannot be used in a query that runs on", s.name, a.p.from.kind())}
 		}
 	}
@@ -210,8 +216,7 @@ func (a *assembler) source() (*rowStream, func(r *rowRecord) connect.Value, erro
 		return nil, nil, err
 	}
 	if !a.p.from.cdc {
-		s := streams.From(a.b, a.p.from.topic, serde.Serde[connect.Value](a.key), value, streams.With{Name: sourceOperator})
-		return s, a.recordRow(), nil
+		return a.fromTopic(value, streams.With{Name: sourceOperator}), a.recordRow(), nil
 	}
 	events := a.cdc(value).Stream(a.b, streams.With{Name: sourceOperator})
 	at := a.p.scope.pseudo(rowTime)
@@ -238,7 +243,7 @@ func (a *assembler) streamRows() error {
 	if err != nil {
 		return err
 	}
-	keys := a.p.keys()
+	keys, windowed := a.p.keys(), a.p.windowing != nil
 	out := streams.FlatMap(s, func(r rowRecord, emit func(rowRecord)) {
 		if r.NoValue {
 			return
@@ -248,6 +253,10 @@ func (a *assembler) streamRows() error {
 			return
 		}
 		for _, o := range a.p.exploded(a.crew.output(v)) {
+			if windowed {
+				emit(rowRecord{Key: r.Key, NoKey: r.NoKey, Value: o, Time: r.Time, Headers: r.Headers})
+				continue
+			}
 			emit(rowRecord{Key: o, NoKey: keys == 0 || o.Struct().At(0).IsNull() && keys == 1, Value: o, Time: r.Time, Headers: r.Headers})
 		}
 	}, streams.With{Name: "project"})
@@ -272,7 +281,7 @@ func (a *assembler) table() (*rowTable, error) {
 		t = a.cdc(value).Table(a.b, with)
 	} else {
 		full := a.fullRow()
-		s := streams.From(a.b, a.p.from.topic, serde.Serde[connect.Value](a.key), value, streams.With{Name: "topic"})
+		s := a.fromTopic(value, streams.With{Name: "topic"})
 		t = streams.MapValues(s, func(k, v connect.Value) connect.Value { return full(k, v) }, streams.With{Name: "rows"}).
 			ToTable(a.keys, serde.Row(a.rows), with)
 	}
@@ -354,14 +363,14 @@ func (a *assembler) tableAggregate() (*rowTable, error) {
 }
 
 // streamAggregate gathers the records of a stream.
-func (a *assembler) streamAggregate() (*rowTable, error) {
+func (a *assembler) streamAggregate(out *built) error {
 	s, row, err := a.source()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	keys, err := a.groupKeys()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var in *rowStream
 	if a.regroups() {
@@ -385,8 +394,12 @@ func (a *assembler) streamAggregate() (*rowTable, error) {
 		}, streams.With{Name: "project"})
 	}
 	g := in.GroupByKey(keys, serde.Row(a.crew.args), streams.With{Name: groupOperator})
-	agg := streams.Aggregate(g, a.aggregation(), serde.Row(a.crew.state), streams.With{Name: "aggregate", Store: resultStore, Uncached: a.to.updates})
-	return agg, a.groups(agg)
+	if a.p.windows != nil {
+		out.windows, err = a.windowed(g)
+		return err
+	}
+	out.result = streams.Aggregate(g, a.aggregation(), serde.Row(a.crew.state), streams.With{Name: "aggregate", Store: resultStore, Uncached: a.to.updates})
+	return a.groups(out.result)
 }
 
 // regroups tells whether the records of a stream go through a topic on their way to
@@ -443,6 +456,7 @@ func (a *assembler) finish(s *rowStream, row func(key, value connect.Value) conn
 	if a.p.aggregates() {
 		s = streams.MapValues(s, row, streams.With{Name: "output"})
 	}
+	s = a.retimed(s)
 	s.To(sink.topic, serde.Serde[connect.Value](key), serde.Serde[connect.Value](value), streams.With{Name: "sink"})
 	return nil
 }
@@ -465,13 +479,18 @@ func (a *assembler) deletedRow(r rowRecord) []connect.Value {
 		return values
 	}
 	key := r.Key.Struct().Values()
-	row := make([]connect.Value, len(a.p.scope.slots)+len(a.p.group)+len(a.p.aggs))
+	row := make([]connect.Value, len(a.p.scope.slots)+len(a.p.group)+2+len(a.p.aggs))
 	if a.p.aggregates() {
 		copy(row, key)
 	} else {
 		for i, s := range a.p.scope.slots {
-			if s.column >= 0 && s.column < len(key) {
+			switch {
+			case s.column >= 0 && s.column < a.p.from.keys():
 				row[i] = key[s.column]
+			case s.name == windowStart:
+				row[i] = key[a.p.from.keys()]
+			case s.name == windowEnd:
+				row[i] = key[a.p.from.keys()+1]
 			}
 		}
 	}

@@ -39,8 +39,10 @@ type source struct {
 	keyStruct bool
 	// bare says that a value of one column is not wrapped in a struct.
 	bare bool
-	// timestamp is the column whose value is a row's time, empty for the record's.
-	timestamp string
+	// windowing says of which windows the rows are; nil for none.
+	windowing *windowing
+	// timestamp says which column is a row's time; nil for the record's.
+	timestamp *timestamp
 	// query is the id of the persistent query that fills it, empty for none.
 	query string
 	// store says whether rows can be looked up: the query keeps them.

@@ -41,7 +41,19 @@ type sourceSpec struct {
 	CDC       bool         `json:"cdc,omitempty"`
 	KeyStruct bool         `json:"keyStruct,omitempty"`
 	Bare      bool         `json:"bare,omitempty"`
+	Window    *windowSpec  `json:"window,omitempty"`
+	Time      *timeSpec    `json:"timestamp,omitempty"`
 	Columns   []columnSpec `json:"columns"`
+}
+
+type windowSpec struct {
+	Kind string `json:"kind"`
+	Size int64  `json:"size,omitempty"`
+}
+
+type timeSpec struct {
+	Column string `json:"column"`
+	Format string `json:"format,omitempty"`
 }
 
 type columnSpec struct {
@@ -54,6 +66,12 @@ type columnSpec struct {
 func (s *source) spec() *sourceSpec {
 	out := &sourceSpec{Name: s.name, Table: s.table, ReadOnly: s.readOnly, Topic: s.topic, KeyFormat: s.keyFormat, Format: s.format,
 		CDC: s.cdc, KeyStruct: s.keyStruct, Bare: s.bare}
+	if w := s.windowing; w != nil {
+		out.Window = &windowSpec{Kind: w.kind, Size: w.size}
+	}
+	if t := s.timestamp; t != nil {
+		out.Time = &timeSpec{Column: t.column, Format: t.format}
+	}
 	for _, c := range s.columns {
 		out.Columns = append(out.Columns, columnSpec{Name: c.name, Type: c.typ.String(), Key: c.key, Header: c.header})
 	}
@@ -64,6 +82,12 @@ func (s *source) spec() *sourceSpec {
 func (s *sourceSpec) source(statement string) (*source, error) {
 	out := &source{name: s.Name, table: s.Table, readOnly: s.ReadOnly, topic: s.Topic, keyFormat: s.KeyFormat, format: s.Format,
 		cdc: s.CDC, keyStruct: s.KeyStruct, bare: s.Bare, statement: statement}
+	if w := s.Window; w != nil {
+		out.windowing = &windowing{kind: w.Kind, size: w.Size}
+	}
+	if t := s.Time; t != nil {
+		out.timestamp = &timestamp{column: t.Column, format: t.Format}
+	}
 	for _, c := range s.Columns {
 		t, err := parseType(c.Type)
 		if err != nil {

@@ -112,7 +112,7 @@ type sourceBuilder struct {
 // declared.
 func (b *sourceBuilder) build(ctx context.Context) (*source, error) {
 	st := b.st
-	if err := b.props.check(topicProperties(), formatProperties(), []string{"CDC", "SOURCED_BY_CONNECTOR"}); err != nil {
+	if err := b.props.check(topicProperties(), formatProperties(), timeProperties(), []string{"CDC", "SOURCED_BY_CONNECTOR", "WINDOW_TYPE", "WINDOW_SIZE"}); err != nil {
 		return nil, err
 	}
 	b.out = &source{name: st.name.text, table: st.table, readOnly: st.readOnly}
@@ -143,6 +143,12 @@ func (b *sourceBuilder) build(ctx context.Context) (*source, error) {
 		return nil, err
 	}
 	b.out.bare = b.out.bare || given && !wrap
+	if b.out.windowing, err = b.props.windowing(); err != nil {
+		return nil, err
+	}
+	if b.out.timestamp, err = b.props.timestamp(b.out); err != nil {
+		return nil, err
+	}
 	return b.out, b.check()
 }
 
@@ -304,12 +310,15 @@ func (b *sourceBuilder) check() error {
 	if s.keys() == 0 {
 		s.keyFormat = formatNone
 	}
+	if at := b.props.find("WINDOW_TYPE"); at != nil && (s.keys() == 0 || s.cdc) {
+		return b.fault(at, "sql.bad_property", "rows of windows have keys, and are no change events", "declare the KEY, and leave out CDC")
+	}
 	seen := map[string]bool{}
 	for _, c := range s.columns {
 		switch {
 		case seen[c.name]:
 			return b.fault(b.st.name, "sql.duplicate_column", "the column "+c.name+" is declared twice", "")
-		case c.name == rowTime || c.name == rowPartition || c.name == rowOffset:
+		case slices.Contains([]string{rowTime, rowPartition, rowOffset, windowStart, windowEnd}, c.name):
 			return b.fault(b.st.name, "sql.reserved_column", c.name+" is the name of a pseudo column", "give it another name")
 		}
 		seen[c.name] = true
@@ -324,6 +333,8 @@ type topicWish struct {
 	props      properties
 	table      bool
 	partitions int
+	// windowed says that rows are of windows, and with them out of use after a while.
+	windowed bool
 }
 
 // ensureTopic makes the topic of a source when it is missing.
@@ -359,7 +370,10 @@ func (e *Engine) ensureTopic(ctx context.Context, c *change, w topicWish) error 
 		want = partitions
 	}
 	spec := topics.Spec{Name: topic, Partitions: want, Replication: replicas, Config: map[string]string{}}
-	if w.table {
+	switch {
+	case w.table && w.windowed:
+		spec.Config["cleanup.policy"] = "compact,delete"
+	case w.table:
 		spec.Config["cleanup.policy"] = "compact"
 	}
 	if v, ok := props.text("CLEANUP_POLICY"); ok {

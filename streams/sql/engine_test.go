@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +27,7 @@ type bench struct {
 //
 //	topic NAME                 makes a topic
 //	schema TOPIC key|value     sets a topic's schema, one field NAME TYPE a line; "envelope" first for change events
-//	put TOPIC                  writes records: key, a space, value; - is null
+//	put TOPIC                  writes records: key, a space, value; - is null; before it @ms, the time
 //	run                        executes statements and shows the entities as tables
 //	json                       executes statements and shows the entities as JSON
 //	query [earliest]           runs a query and shows its rows
@@ -129,8 +130,17 @@ func (b *bench) schema(s step) error {
 
 func (b *bench) put(s step) error {
 	for _, l := range strings.Split(s.input, "\n") {
+		at := b.cluster.at()
+		if rest, timed := strings.CutPrefix(l, "@"); timed {
+			ms, record, _ := strings.Cut(rest, " ")
+			n, err := strconv.ParseInt(ms, 10, 64)
+			if err != nil {
+				return err
+			}
+			at, l = time.UnixMilli(n), record
+		}
 		k, v, _ := strings.Cut(l, " ")
-		r := &topics.Record{Topic: s.args[0], Key: b.encoded(s.args[0], true, k), Value: b.encoded(s.args[0], false, v), Timestamp: b.cluster.at()}
+		r := &topics.Record{Topic: s.args[0], Key: b.encoded(s.args[0], true, k), Value: b.encoded(s.args[0], false, v), Timestamp: at}
 		if err := b.cluster.Produce(b.t.Context(), r); err != nil {
 			return err
 		}

@@ -205,6 +205,9 @@ func (e descriptionEntity) Table() ([]string, [][]string) {
 		case c.header != "":
 			text += " (headers)"
 		}
+		if w := e.Source.WindowType; w != nil && c.key {
+			text += " (Window type: " + *w + ")"
+		}
 		out = append(out, []string{c.name, text})
 	}
 	return []string{"Field", "Type"}, out

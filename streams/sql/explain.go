@@ -25,7 +25,11 @@ func (p *plan) describe() string {
 		if p.rekeyed || p.from.table {
 			b.WriteString("repartition by the group\n")
 		}
-		b.WriteString("aggregate\n")
+		b.WriteString("aggregate")
+		if p.windows != nil {
+			b.WriteString(" in " + p.windowText)
+		}
+		b.WriteString("\n")
 		for _, a := range p.aggs {
 			b.WriteString("  " + a.text + "\n")
 		}

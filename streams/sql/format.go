@@ -34,6 +34,7 @@ type codec struct {
 	written *connect.Schema // what the topic is written with
 	single  bool            // the only column stands alone, without a struct
 	skip    int             // values of a row before the columns, when writing
+	windows *windowing      // of keys: the windows they are of
 
 	conv connect.Converter
 	from *connect.Schema // the schema met last when reading
@@ -60,8 +61,11 @@ func newCodec(formats map[string]Format, s *source, key bool, columns []column) 
 		c.single = len(s.columns)-s.keys() == 1 && s.bare
 	}
 	c.single = c.single || name == formatKafka
+	if key {
+		c.windows = s.windowing
+	}
 	var err error
-	if c.schema, err = rowSchema("", columns); err != nil {
+	if c.schema, err = rowSchema("", withBounds(columns, c.windows != nil)); err != nil {
 		return nil, err
 	}
 	c.written, err = c.writtenSchema()
@@ -93,7 +97,15 @@ func (c *codec) open() (err error) {
 // Append implements serde.Serde.
 func (c *codec) Append(dst []byte, v connect.Value) ([]byte, error) {
 	values := v.Struct().Values()[c.skip:]
-	values = values[:len(c.columns)]
+	dst, err := c.append(dst, values[:len(c.columns)])
+	if err == nil && c.windows != nil {
+		dst = c.windows.append(dst, values[len(c.columns):])
+	}
+	return dst, err
+}
+
+// append writes the values of the columns.
+func (c *codec) append(dst []byte, values []connect.Value) ([]byte, error) {
 	if c.format == nil {
 		if len(values) != 1 {
 			return dst, nil
@@ -117,8 +129,14 @@ func (c *codec) Append(dst []byte, v connect.Value) ([]byte, error) {
 
 // Decode implements serde.Serde.
 func (c *codec) Decode(b []byte) (connect.Value, error) {
-	values := make([]connect.Value, len(c.columns))
-	if err := c.read(values, b); err != nil {
+	values := make([]connect.Value, len(c.schema.Fields()))
+	if c.windows != nil {
+		var err error
+		if b, err = c.windows.split(values[len(c.columns):], b); err != nil {
+			return null, err
+		}
+	}
+	if err := c.read(values[:len(c.columns)], b); err != nil {
 		return null, err
 	}
 	return connect.StructValue(c.schema.StructOf(values)), nil

@@ -24,6 +24,8 @@ func (e *Engine) insertValues(ctx context.Context, st *insertValues, text string
 		return nil, fault(text, st.target.span, "sql.read_only", s.name+" is a SOURCE and is written by others", "")
 	case s.cdc:
 		return nil, fault(text, st.target.span, "sql.read_only", s.name+" mirrors a database table", "change the row in the database")
+	case s.windowing != nil:
+		return nil, fault(text, st.target.span, "sql.read_only", "the rows of "+s.name+" are of windows, which queries make", "insert into the stream that they gather")
 	case s.query != "":
 		return nil, fault(text, st.target.span, "sql.read_only", s.name+" is filled by query "+s.query, "")
 	}

@@ -270,10 +270,10 @@ func (p *parser) durationRef() (*duration, error) {
 }
 
 // window reads the kind of a window and its bounds.
-func (p *parser) window() (*window, error) {
+func (p *parser) window() (*windowClause, error) {
 	start := p.peek()
-	w := &window{}
-	for _, kind := range [...]string{"TUMBLING", "HOPPING", "SESSION"} {
+	w := &windowClause{}
+	for _, kind := range [...]string{tumblingWindows, hoppingWindows, sessionWindows} {
 		if p.accept(kind) {
 			w.kind = kind
 			break
@@ -283,7 +283,7 @@ func (p *parser) window() (*window, error) {
 		return nil, p.unexpected()
 	}
 	err := p.expectSym("(")
-	if err == nil && w.kind != "SESSION" {
+	if err == nil && w.kind != sessionWindows {
 		err = p.expect("SIZE")
 	}
 	if err != nil {
@@ -292,7 +292,7 @@ func (p *parser) window() (*window, error) {
 	if w.size, err = p.duration(); err != nil {
 		return nil, err
 	}
-	if w.kind == "HOPPING" {
+	if w.kind == hoppingWindows {
 		if err = p.expectSym(","); err == nil {
 			err = p.expect("ADVANCE", "BY")
 		}
@@ -313,7 +313,7 @@ func (p *parser) window() (*window, error) {
 	return w, err
 }
 
-func (p *parser) windowBound(w *window) (err error) {
+func (p *parser) windowBound(w *windowClause) (err error) {
 	switch {
 	case w.retention == nil && p.accept("RETENTION"):
 		w.retention, err = p.durationRef()

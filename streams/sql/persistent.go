@@ -48,7 +48,7 @@ func (e *Engine) prepareAs(ctx context.Context, c *change, st *createAs, text st
 	if err != nil {
 		return err
 	}
-	if err := e.ensureTopic(ctx, c, topicWish{q.plan.sink.topic, properties{text, st.with}, q.plan.table, max(1, partitions)}); err != nil {
+	if err := e.ensureTopic(ctx, c, topicWish{q.plan.sink.topic, properties{text, st.with}, q.plan.table, max(1, partitions), q.plan.windowing != nil}); err != nil {
 		return err
 	}
 	return e.prepareStart(c, q, q.plan.sink)
@@ -57,7 +57,7 @@ func (e *Engine) prepareAs(ctx context.Context, c *change, st *createAs, text st
 // planAs analyses CREATE … AS SELECT. It asks nobody.
 func planAs(cat *catalog, cmd *command, st *createAs, text string, formats map[string]Format) (*persistent, error) {
 	props := properties{text, st.with}
-	if err := props.check(topicProperties(), formatProperties()); err != nil {
+	if err := props.check(topicProperties(), formatProperties(), timeProperties()); err != nil {
 		return nil, err
 	}
 	p, err := analyzeQuery(text, st.query, cat, true)
@@ -93,7 +93,13 @@ func planAs(cat *catalog, cmd *command, st *createAs, text string, formats map[s
 	if sink.keys() == 0 {
 		sink.keyFormat = formatNone
 	}
-	p.sink = sink
+	sink.windowing, p.sink = p.windowing, sink
+	if sink.timestamp, err = props.timestamp(sink); err != nil {
+		return nil, err
+	}
+	if p.sinkTime, err = sink.clock(text); err != nil {
+		return nil, err
+	}
 	return q, props.fits(st.name, sink)
 }
 
@@ -131,6 +137,9 @@ func planInsert(cat *catalog, cmd *command, st *insertInto, text string) (*persi
 	}
 	if err := sameColumns(p.columns(), target.columns); err != nil {
 		return nil, fault(text, st.query.span, "sql.type", "the result does not fit "+target.name+": "+err.Error(), "DESCRIBE "+target.name+" lists its columns")
+	}
+	if !p.windowing.same(target.windowing) {
+		return nil, fault(text, st.query.span, "sql.type", "the rows of the result are not of the windows that those of "+target.name+" are of", "DESCRIBE "+target.name+" tells of which")
 	}
 	q := &persistent{id: "INSERTQUERY_" + strconv.Itoa(cmd.Sequence), plan: p, statement: cmd.Statement, properties: cmd.Properties, insert: true}
 	if id, ok := props.text("QUERY_ID"); ok {

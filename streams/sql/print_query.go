@@ -80,13 +80,13 @@ func (d duration) appendSQL(b []byte) []byte {
 	return append(append(b, ' '), d.unit...)
 }
 
-func (w *window) appendSQL(b []byte) []byte {
+func (w *windowClause) appendSQL(b []byte) []byte {
 	b = append(append(append(b, "WINDOW "...), w.kind...), " ("...)
-	if w.kind != "SESSION" {
+	if w.kind != sessionWindows {
 		b = append(b, "SIZE "...)
 	}
 	b = w.size.appendSQL(b)
-	if w.kind == "HOPPING" {
+	if w.kind == hoppingWindows {
 		b = w.advance.appendSQL(append(b, ", ADVANCE BY "...))
 	}
 	if w.retention != nil {

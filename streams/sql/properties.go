@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tidemill/tidemill/streams/sql/functions"
 )
@@ -24,9 +25,12 @@ func formatProperties() []string {
 	return []string{"FORMAT", "KEY_FORMAT", "VALUE_FORMAT", "WRAP_SINGLE_VALUE"}
 }
 
+// timeProperties say which column has the time of a row.
+func timeProperties() []string { return []string{"TIMESTAMP", "TIMESTAMP_FORMAT"} }
+
 // otherProperties are those of ksqlDB that nothing here acts on.
 func otherProperties() []string {
-	return []string{"TIMESTAMP", "TIMESTAMP_FORMAT", "WINDOW_TYPE", "WINDOW_SIZE", "KEY_DELIMITER", "VALUE_DELIMITER", "KEY_SCHEMA_ID", "VALUE_SCHEMA_ID",
+	return []string{"KEY_DELIMITER", "VALUE_DELIMITER", "KEY_SCHEMA_ID", "VALUE_SCHEMA_ID",
 		"KEY_SCHEMA_FULL_NAME", "VALUE_SCHEMA_FULL_NAME", "VALUE_AVRO_SCHEMA_FULL_NAME",
 		"KEY_PROTOBUF_NULLABLE_REPRESENTATION", "VALUE_PROTOBUF_NULLABLE_REPRESENTATION"}
 }
@@ -163,4 +167,47 @@ func (p properties) fits(at node, s *source) error {
 		}
 	}
 	return nil
+}
+
+// windowing returns the windows that the keys of a topic name, nil for none.
+func (p properties) windowing() (*windowing, error) {
+	kind, size := p.find("WINDOW_TYPE"), p.find("WINDOW_SIZE")
+	if kind == nil {
+		if size != nil {
+			return nil, fault(p.src, size.span, "sql.bad_property", "WINDOW_SIZE is that of a WINDOW_TYPE", "add WINDOW_TYPE='TUMBLING' or 'HOPPING'")
+		}
+		return nil, nil
+	}
+	of := &windowing{kind: upper(kind.value.(*literal).text)}
+	switch {
+	case !slices.Contains([]string{tumblingWindows, hoppingWindows, sessionWindows}, of.kind):
+		return nil, fault(p.src, kind.value.place(), "sql.bad_property", "WINDOW_TYPE is TUMBLING, HOPPING or SESSION", "")
+	case of.kind == sessionWindows && size != nil:
+		return nil, fault(p.src, size.span, "sql.bad_property", "sessions have no size: each has its own", "leave out WINDOW_SIZE")
+	case of.kind == sessionWindows:
+		return of, nil
+	case size == nil:
+		return nil, fault(p.src, kind.span, "sql.bad_property", "windows of type "+of.kind+" have a size", "add WINDOW_SIZE='… SECONDS'")
+	}
+	d, err := parseDuration(size.value.(*literal).text)
+	if err != nil {
+		return nil, fault(p.src, size.value.place(), "sql.bad_property", "WINDOW_SIZE is a length of time such as '10 SECONDS'", "")
+	}
+	n, err := (&analyzer{src: p.src}).length(duration{span: size.value.place(), n: d.n, unit: d.unit}, time.Millisecond)
+	of.size = n.Milliseconds()
+	return of, err
+}
+
+// parseDuration reads a duration by itself.
+func parseDuration(text string) (duration, error) {
+	toks, err := lex(upper(text))
+	if err != nil {
+		return duration{}, err
+	}
+	p := &parser{src: text, toks: toks}
+	d, err := p.duration()
+	if err == nil && p.peek().kind != eof {
+		err = p.unexpected()
+	}
+	return d, err
 }

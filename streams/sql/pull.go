@@ -45,7 +45,10 @@ func (e *Engine) pull(ctx context.Context, p *plan, st *query, cat *catalog, to 
 	if err != nil {
 		return err
 	}
-	a := &pulling{p: p, w: w, to: to, reader: reader, header: p.header(""), left: p.limit, failed: e.failed("pull")}
+	a := &pulling{p: p, w: w, answer: to, reader: reader, header: p.header(""), left: p.limit, failed: e.failed("pull")}
+	if q.built.windows != nil {
+		spans = a.windowSpans(spans, st)
+	}
 	if err := to.Header(a.header); err != nil || a.left == 0 {
 		return err
 	}
@@ -106,69 +109,97 @@ func newTableReader(b *built) (*tableReader, error) {
 		return nil, err
 	}
 	r.value = serde.Row(schema)
-	r.key, err = newOrderedKey(p.from.columns[:p.from.keys()])
+	r.key, err = newOrderedKey(p.from.keyColumns())
 	return r, err
 }
 
-// row returns the columns of a table's row, or false when HAVING leaves it out.
-func (r *tableReader) row(key, value []byte) (connect.Value, bool, error) {
-	v, err := r.value.Decode(value)
-	if err != nil || !r.b.plan.aggregates() {
-		return v, err == nil, err
+// tableRow is a row of a table: its columns, and the bounds of its window if it has one.
+type tableRow struct {
+	values     []connect.Value
+	time       int64
+	start, end int64
+}
+
+// row returns a table's row, or false when HAVING leaves it out.
+func (r *tableReader) row(stored rows.Row) (row tableRow, ok bool, err error) {
+	v, err := r.value.Decode(bytes.Clone(stored.Value))
+	if err != nil {
+		return row, false, err
 	}
-	group, err := r.key.Decode(key)
-	if err != nil || !r.b.crew.having(group, v) {
-		return null, false, err
+	aggregates, windowed := r.b.plan.aggregates(), r.b.plan.windowing != nil
+	if !aggregates && !windowed {
+		return tableRow{values: v.Struct().Values(), time: stored.Time}, true, nil
 	}
-	return r.b.crew.outputOf(group, v), true, nil
+	key, err := r.key.Decode(bytes.Clone(stored.Key))
+	if err != nil {
+		return row, false, err
+	}
+	row.time = stored.Time
+	if !aggregates {
+		n := r.b.plan.from.keys()
+		row.values, row.start, row.end = v.Struct().Values(), key.Struct().At(n).Int(), key.Struct().At(n+1).Int()
+		return row, true, nil
+	}
+	return r.group(key, v, row)
+}
+
+// group completes the row of a group, of its state.
+func (r *tableReader) group(key, state connect.Value, row tableRow) (tableRow, bool, error) {
+	if !r.b.crew.having(key, state) {
+		return row, false, nil
+	}
+	row.values = r.b.crew.outputOf(key, state).Struct().Values()
+	return row, true, nil
 }
 
 // pulling is one pull query at work.
 type pulling struct {
 	p      *plan
 	w      *worker
-	to     Answer
+	answer Answer
 	reader *tableReader
 	header Header
 	left   int
 	failed func(error)
+	// Of windows: when those start that can be asked for, in milliseconds.
+	from, to int64
 }
 
 // read answers with the rows of one span of keys. One key is asked for by itself
 // where its bytes say in which partition it lies; otherwise a scan finds it in any.
 func (a *pulling) read(ctx context.Context, store *rows.Rows, s keySpan) error {
-	if s.one && a.reader.b.placed {
+	switch {
+	case a.reader.b.windows != nil:
+		return a.readWindows(ctx, store, s)
+	case s.one && a.reader.b.placed:
 		r, found, err := store.Get(ctx, s.lo)
 		if err != nil || !found {
 			return err
 		}
-		v, ok, err := a.reader.row(r.Key, r.Value)
-		if err != nil || !ok {
-			return err
-		}
-		return a.give(v.Struct().Values(), r.Time)
+		return a.found(a.reader.row(r))
 	}
-	return store.ScanAll(ctx, s.lo, s.hi, func(r rows.Row) error {
-		v, ok, err := a.reader.row(bytes.Clone(r.Key), bytes.Clone(r.Value))
-		if err != nil {
-			return fmt.Errorf("reading a row of %s: %w", a.p.from.name, err)
-		}
-		if !ok {
-			return nil
-		}
-		return a.give(v.Struct().Values(), r.Time)
-	})
+	return store.ScanAll(ctx, s.lo, s.hi, func(r rows.Row) error { return a.found(a.reader.row(r)) })
 }
 
-// give answers with one row, if WHERE lets it.
-func (a *pulling) give(values []connect.Value, time int64) error {
+// found answers with a row that was found, if WHERE lets it.
+func (a *pulling) found(r tableRow, ok bool, err error) error {
+	if err != nil {
+		return fmt.Errorf("reading a row of %s: %w", a.p.from.name, err)
+	}
+	if !ok {
+		return nil
+	}
 	row := make([]connect.Value, len(a.p.scope.slots))
 	for i, s := range a.p.scope.slots {
 		switch {
 		case s.column >= 0:
-			row[i] = values[s.column]
+			row[i] = r.values[s.column]
 		case s.name == rowTime:
-			row[i] = connect.Int64(time)
+			row[i] = connect.Int64(r.time)
+		case s.name == windowStart:
+			row[i] = connect.Int64(r.start)
+		case s.name == windowEnd:
+			row[i] = connect.Int64(r.end)
 		}
 	}
 	if a.w.where != nil {
@@ -181,7 +212,7 @@ func (a *pulling) give(values []connect.Value, time int64) error {
 		}
 	}
 	out := a.w.out.of(row, a.failed)
-	if err := a.to.Row(Row{Values: out.Struct().Values(), Time: time, columns: a.header.Columns}); err != nil {
+	if err := a.answer.Row(Row{Values: out.Struct().Values(), Time: r.time, columns: a.header.Columns}); err != nil {
 		return err
 	}
 	if a.left > 0 {
@@ -211,9 +242,9 @@ func keySpans(p *plan, st *query) ([]keySpan, error) {
 	conds := conjuncts(st.where, nil)
 	prefixes := [][]byte{{}}
 	for i := range n {
-		values := equalTo(p, conds, i)
+		values := equalTo(p, conds, p.from.columns[i])
 		if values == nil {
-			lo, hi := bounds(p, conds, i)
+			lo, hi := bounds(p, conds, p.from.columns[i])
 			return rangeSpans(keys, prefixes, i, lo, hi)
 		}
 		var longer [][]byte
@@ -281,24 +312,23 @@ func conjuncts(e expr, out []expr) []expr {
 	return append(out, e)
 }
 
-// keyColumn tells whether e is the i-th key column.
-func isKey(p *plan, e expr, i int) bool {
+// isColumn tells whether e is a column.
+func isColumn(e expr, c column) bool {
 	ref, ok := e.(*columnRef)
-	return ok && ref.name.text == p.from.columns[i].name
+	return ok && ref.name.text == c.name
 }
 
-// constantAs computes an expression without columns as a value of the key column i.
-func constantAs(p *plan, e expr, i int) (connect.Value, bool) {
+// constantAs computes an expression without columns as a value of a type.
+func constantAs(p *plan, e expr, t functions.Type) (connect.Value, bool) {
 	a := &analyzer{src: p.scope.src}
 	c, err := a.compile(e)
 	if err != nil {
 		return null, false
 	}
-	t := p.from.columns[i].typ
 	if c.typ.Kind == functions.Double && t.Kind != functions.Double {
 		return null, false
 	}
-	if c, err = converted(c, t); err != nil {
+	if c, err = a.coerced(e, c, t); err != nil {
 		return null, false
 	}
 	c = folded(c)
@@ -308,27 +338,27 @@ func constantAs(p *plan, e expr, i int) (connect.Value, bool) {
 	return *c.constant, true
 }
 
-// equalTo returns the values that the conditions leave for the key column i, nil
-// when it is not compared by = or IN.
-func equalTo(p *plan, conds []expr, i int) []connect.Value {
+// equalTo returns the values that the conditions leave for a column, nil when it is not
+// compared by = or IN.
+func equalTo(p *plan, conds []expr, col column) []connect.Value {
 	for _, e := range conds {
 		switch e := e.(type) {
 		case *binary:
 			l, r := e.l, e.r
-			if isKey(p, r, i) {
+			if isColumn(r, col) {
 				l, r = r, l
 			}
-			if e.op != "=" || !isKey(p, l, i) {
+			if e.op != "=" || !isColumn(l, col) {
 				continue
 			}
-			if v, ok := constantAs(p, r, i); ok {
+			if v, ok := constantAs(p, r, col.typ); ok {
 				return []connect.Value{v}
 			}
 		case *inList:
-			if e.not || !isKey(p, e.x, i) {
+			if e.not || !isColumn(e.x, col) {
 				continue
 			}
-			if values := allConstants(p, e.list, i); values != nil {
+			if values := allConstants(p, e.list, col.typ); values != nil {
 				return values
 			}
 		}
@@ -337,11 +367,11 @@ func equalTo(p *plan, conds []expr, i int) []connect.Value {
 }
 
 // allConstants computes a list of constants, each value once, or returns nil.
-func allConstants(p *plan, list []expr, i int) []connect.Value {
+func allConstants(p *plan, list []expr, t functions.Type) []connect.Value {
 	var out []connect.Value
 next:
 	for _, e := range list {
-		v, ok := constantAs(p, e, i)
+		v, ok := constantAs(p, e, t)
 		if !ok {
 			return nil
 		}
@@ -356,14 +386,14 @@ next:
 }
 
 // bounds returns the least and the greatest value, both included, that the
-// conditions leave for the key column i; null is open.
-func bounds(p *plan, conds []expr, i int) (lo, hi connect.Value) {
+// conditions leave for a column; null is open.
+func bounds(p *plan, conds []expr, col column) (lo, hi connect.Value) {
 	narrow := func(op string, e expr) {
-		v, ok := constantAs(p, e, i)
+		t := col.typ
+		v, ok := constantAs(p, e, t)
 		if !ok {
 			return
 		}
-		t := p.from.columns[i].typ
 		if (op == ">" || op == ">=") && (lo.IsNull() || functions.Compare(t, v, lo) > 0) {
 			lo = v
 		}
@@ -375,13 +405,13 @@ func bounds(p *plan, conds []expr, i int) (lo, hi connect.Value) {
 	for _, e := range conds {
 		switch e := e.(type) {
 		case *binary:
-			if isKey(p, e.l, i) {
+			if isColumn(e.l, col) {
 				narrow(e.op, e.r)
-			} else if isKey(p, e.r, i) {
+			} else if isColumn(e.r, col) {
 				narrow(flipped[e.op], e.l)
 			}
 		case *between:
-			if !e.not && isKey(p, e.x, i) {
+			if !e.not && isColumn(e.x, col) {
 				narrow(">=", e.low)
 				narrow("<=", e.high)
 			}

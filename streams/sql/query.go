@@ -123,7 +123,7 @@ func (e *Engine) query(ctx context.Context, s *session, stmt Statement, text str
 			return false, err
 		}
 		switch {
-		case st.emit == emitChanges:
+		case st.emit != emitNone:
 			return e.push(ctx, p, pushing{id: id, session: s, follow: true, to: to})
 		case p.from.table:
 			return true, e.pull(ctx, p, st, cat, to)

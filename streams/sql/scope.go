@@ -86,12 +86,19 @@ func (s *scope) column(ref *columnRef) (compiled, error) {
 		return s.take(-1, ref.name.text, scalar(functions.Bigint)), nil
 	case rowPartition:
 		return s.take(-1, ref.name.text, scalar(functions.Int)), nil
+	case windowStart, windowEnd:
+		if from.source.windowing != nil {
+			return s.take(-1, ref.name.text, bigint), nil
+		}
 	}
 	return compiled{}, unknownColumn(s.src, ref, from.source)
 }
 
 func unknownColumn(src string, ref *columnRef, from *source) error {
 	hint := didYouMean(ref.name.text, append(from.columnNames(), rowTime))
+	if isBound(ref) {
+		hint = "rows have it that are gathered in windows"
+	}
 	if hint == "" {
 		hint = "DESCRIBE " + from.name + " lists its columns"
 	}
@@ -100,12 +107,21 @@ func unknownColumn(src string, ref *columnRef, from *source) error {
 
 // groupScope resolves what may stand in SELECT and HAVING of an aggregation: the
 // expressions of GROUP BY and aggregate calls. Its rows are the columns of the
-// group, then the results of the aggregates.
+// group, of a window its bounds, then the results of the aggregates.
 type groupScope struct {
-	a      *analyzer // analyses over the rows of the source
-	groups []string  // the GROUP BY expressions as they print
-	cols   []compiled
-	aggs   []*aggregation
+	a        *analyzer // analyses over the rows of the source
+	groups   []string  // the GROUP BY expressions as they print
+	cols     []compiled
+	windowed bool
+	aggs     []*aggregation
+}
+
+// keys is how many columns stand before the aggregates.
+func (g *groupScope) keys() int {
+	if g.windowed {
+		return len(g.groups) + 2
+	}
+	return len(g.groups)
 }
 
 // aggregation is one aggregate call of a query.
@@ -120,6 +136,13 @@ type aggregation struct {
 
 // column implements resolver.
 func (g *groupScope) column(ref *columnRef) (compiled, error) {
+	switch {
+	case !g.windowed:
+	case ref.name.text == windowStart:
+		return slotOf(bigint, len(g.groups)), nil
+	case ref.name.text == windowEnd:
+		return slotOf(bigint, len(g.groups)+1), nil
+	}
 	if _, err := g.a.compile(ref); err != nil {
 		return compiled{}, err
 	}
@@ -147,7 +170,7 @@ func (g *groupScope) replace(e expr) (compiled, bool, error) {
 	if err != nil {
 		return compiled{}, false, err
 	}
-	return slotOf(agg.acc.Returns, len(g.groups)+at), true, nil
+	return slotOf(agg.acc.Returns, g.keys()+at), true, nil
 }
 
 // aggregate returns the aggregation of a call, the same one for calls that read the

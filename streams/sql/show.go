@@ -46,7 +46,7 @@ func showSources(cat *catalog, tables bool, text string) Entity {
 	list := []sourceInfo{}
 	for _, n := range cat.names() {
 		if src := cat.sources[n]; src.table == tables {
-			list = append(list, sourceInfo{Type: map[bool]string{true: "TABLE", false: "STREAM"}[tables], Name: n, Topic: src.topic, KeyFormat: src.keyFormat, ValueFormat: src.format})
+			list = append(list, sourceInfo{Type: map[bool]string{true: "TABLE", false: "STREAM"}[tables], Name: n, Topic: src.topic, KeyFormat: src.keyFormat, ValueFormat: src.format, IsWindowed: src.windowing != nil})
 		}
 	}
 	out := sourcesEntity{head: newHead(kind, text)}
@@ -185,10 +185,13 @@ func (e *Engine) describe(ctx context.Context, st *describe, text string) (Entit
 // description tells of a source. What only the brokers know is told when extended
 // is asked for, and left out when they cannot be reached.
 func (e *Engine) description(ctx context.Context, cat *catalog, s *source, extended bool) description {
-	d := description{Name: s.name, Fields: fieldsOf(s.columns), Type: map[bool]string{true: "TABLE", false: "STREAM"}[s.table],
+	d := description{Name: s.name, WindowType: s.windowing.name(), Fields: fieldsOf(s.columns), Type: map[bool]string{true: "TABLE", false: "STREAM"}[s.table],
 		Extended: extended, KeyFormat: s.keyFormat, ValueFormat: s.format, Topic: s.topic, Statement: s.statement + ";",
 		ReadQueries: []queryInfo{}, WriteQueries: []queryInfo{}, QueryOffsetSummaries: []string{}, SourceConstraints: []string{},
 		ClusterStatistics: []string{}, ClusterErrorStats: []string{}}
+	if s.timestamp != nil {
+		d.Timestamp = s.timestamp.column
+	}
 	for _, id := range cat.readers(s.name) {
 		d.ReadQueries = append(d.ReadQueries, e.queryInfo(cat.queries[id]))
 	}
@@ -267,7 +270,7 @@ func (e *Engine) explain(st *explain, text string) (Entity, error) {
 		}
 		out.Query = queryDescription{Statement: st.stmt.String() + ";", QueryType: "PUSH"}
 	}
-	out.Query.Fields, out.Query.Sources, out.Query.Sinks = fieldsOf(p.columns()), p.sources(), []string{}
+	out.Query.Fields, out.Query.Sources, out.Query.Sinks, out.Query.Window = fieldsOf(p.columns()), p.sources(), []string{}, p.windowing.name()
 	if p.sink != nil {
 		out.Query.Sinks = []string{p.sink.name}
 	}

@@ -14,14 +14,18 @@ type worker struct {
 	group  []eval
 	args   []eval // of all aggregates, one after another
 	having eval
-	out    *outputRow
-	row    []connect.Value // scratch: the columns of the group and the results
+	// Of the times of rows that are read, and of results.
+	time, sinkTime eval
+
+	out *outputRow
+	row []connect.Value // scratch: the columns of the group, the bounds of its window and the results
 }
 
 // crew lends workers.
 type crew struct {
 	plan   *plan
 	group  *connect.Schema // of the columns of a group
+	keyed  *connect.Schema // of these and the bounds of a window
 	args   *connect.Schema // of the arguments of all aggregates
 	state  *connect.Schema // of the rows' number and the states of all aggregates
 	failed func(error)     // told of expressions that fail
@@ -56,6 +60,9 @@ func newCrew(p *plan, failed func(error)) (*crew, error) {
 	if c.group, err = rowSchema("", group); err != nil {
 		return nil, err
 	}
+	if c.keyed, err = rowSchema("", withBounds(group, p.windows != nil)); err != nil {
+		return nil, err
+	}
 	if c.args, err = rowSchema("", args); err != nil {
 		return nil, err
 	}
@@ -77,6 +84,16 @@ func (p *plan) newWorker() (*worker, error) {
 			return nil, err
 		}
 	}
+	if p.time != nil {
+		if w.time, err = p.time.make(); err != nil {
+			return nil, err
+		}
+	}
+	if p.sinkTime != nil {
+		if w.sinkTime, err = p.sinkTime.of.make(); err != nil {
+			return nil, err
+		}
+	}
 	if w.group, err = makeAll(p.group); err != nil {
 		return nil, err
 	}
@@ -87,7 +104,7 @@ func (p *plan) newWorker() (*worker, error) {
 		}
 		w.args = append(w.args, evals...)
 	}
-	w.row = make([]connect.Value, len(p.group)+len(p.aggs))
+	w.row = make([]connect.Value, len(p.group)+2+len(p.aggs))
 	w.out, err = newOutputRow(p.outputs)
 	return w, err
 }

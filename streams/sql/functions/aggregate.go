@@ -36,6 +36,8 @@ type Accumulator struct {
 	// Add takes a row in; Undo takes it out again, nil when that cannot be done.
 	// Neither changes what the state's values point at: they may be read elsewhere.
 	Add, Undo func(state, args []connect.Value) error
+	// Merge adds the rows of another state, which came later as a whole, as Add adds one.
+	Merge func(state, other []connect.Value) error
 	// Result gives the aggregate; nil: the first value of the state.
 	Result func(state []connect.Value) connect.Value
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"math/big"
+	"slices"
 
 	"github.com/tidemill/tidemill/connect"
 )
@@ -36,7 +37,19 @@ func makeCount(args []Type, _ []connect.Value) (Accumulator, error) {
 			return nil
 		}
 	}
-	return Accumulator{State: params(Bigint), Returns: of(Bigint), Zero: func(s []connect.Value) { s[0] = connect.Int64(0) }, Add: step(1), Undo: step(-1)}, nil
+	return Accumulator{State: params(Bigint), Returns: of(Bigint), Zero: func(s []connect.Value) { s[0] = connect.Int64(0) }, Add: step(1), Undo: step(-1), Merge: sums}, nil
+}
+
+// sums merges states of numbers that add up.
+func sums(state, other []connect.Value) error {
+	for i, v := range other {
+		if v.Kind() == connect.KindFloat64 {
+			state[i] = connect.Float64(state[i].Float() + v.Float())
+		} else {
+			state[i] = connect.Int64(state[i].Int() + v.Int())
+		}
+	}
+	return nil
 }
 
 func makeSum(args []Type, _ []connect.Value) (Accumulator, error) {
@@ -54,7 +67,7 @@ func makeSum(args []Type, _ []connect.Value) (Accumulator, error) {
 			return err
 		}
 	}
-	acc := Accumulator{State: []Type{t}, Returns: args[0], Add: step(1), Undo: step(-1)}
+	acc := Accumulator{State: []Type{t}, Returns: args[0], Add: step(1), Undo: step(-1), Merge: step(1)}
 	if t.Kind == Decimal {
 		acc.Returns = t
 	}
@@ -105,7 +118,7 @@ func makeAvg([]Type, []connect.Value) (Accumulator, error) {
 		}
 	}
 	return Accumulator{
-		State: params(Double, Bigint), Returns: of(Double), Add: step(1), Undo: step(-1),
+		State: params(Double, Bigint), Returns: of(Double), Add: step(1), Undo: step(-1), Merge: sums,
 		Zero: func(s []connect.Value) { s[0], s[1] = connect.Float64(0), connect.Int64(0) },
 		Result: func(s []connect.Value) connect.Value {
 			if s[1].Int() == 0 {
@@ -118,12 +131,13 @@ func makeAvg([]Type, []connect.Value) (Accumulator, error) {
 
 func makeExtreme(side int) func([]Type, []connect.Value) (Accumulator, error) {
 	return func(args []Type, _ []connect.Value) (Accumulator, error) {
-		return Accumulator{State: args[:1], Returns: args[0], Add: func(state, row []connect.Value) error {
+		add := func(state, row []connect.Value) error {
 			if !row[0].IsNull() && (state[0].IsNull() || Compare(args[0], row[0], state[0])*side > 0) {
 				state[0] = row[0]
 			}
 			return nil
-		}}, nil
+		}
+		return Accumulator{State: args[:1], Returns: args[0], Add: add, Merge: add}, nil
 	}
 }
 
@@ -134,6 +148,10 @@ func makeCollect(args []Type, _ []connect.Value) (Accumulator, error) {
 		Add: func(state, row []connect.Value) error {
 			old := state[0].Array()
 			state[0] = connect.Array(append(append(make([]connect.Value, 0, len(old)+1), old...), row[0]))
+			return nil
+		},
+		Merge: func(state, other []connect.Value) error {
+			state[0] = connect.Array(slices.Concat(state[0].Array(), other[0].Array()))
 			return nil
 		},
 		Undo: func(state, row []connect.Value) error {
@@ -161,6 +179,11 @@ func makeByOffset(latest bool) func([]Type, []connect.Value) (Accumulator, error
 			}
 			state[0], state[1] = row[0], connect.Bool(true)
 			return nil
+		}, Merge: func(state, other []connect.Value) error {
+			if !other[1].IsNull() && (latest || state[1].IsNull()) {
+				copy(state, other)
+			}
+			return nil
 		}}, nil
 	}
 }
@@ -177,6 +200,14 @@ func makeManyByOffset(latest bool) func([]Type, []connect.Value) (Accumulator, e
 		}
 		ignoreNulls := len(init) < 2 || init[1].IsNull() || init[1].Bool()
 		return Accumulator{State: []Type{list}, Returns: list, Zero: func(s []connect.Value) { s[0] = connect.Array(nil) },
+			Merge: func(state, other []connect.Value) error {
+				all := slices.Concat(state[0].Array(), other[0].Array())
+				if latest {
+					all = all[max(len(all)-n, 0):]
+				}
+				state[0] = connect.Array(all[:min(n, len(all))])
+				return nil
+			},
 			Add: func(state, row []connect.Value) error {
 				old := state[0].Array()
 				switch {

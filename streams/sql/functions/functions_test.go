@@ -1,6 +1,7 @@
 package functions
 
 import (
+	"fmt"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -103,8 +104,71 @@ func draw(t *rapid.T, typ Type) connect.Value {
 		return connect.Float64(float64(n) / 2)
 	case typ.Kind == Bigint:
 		return connect.Int64(int64(n))
+	case typ.Kind == Decimal:
+		return connect.Bytes([]byte{byte(n)})
+	case typ.Kind == Array && typ.Elem.Kind == Double:
+		return connect.Array([]connect.Value{connect.Float64(float64(n)), {}, connect.Float64(1)})
+	case typ.Kind == Array && typ.Elem.Kind == Bigint:
+		return connect.Array([]connect.Value{connect.Int64(int64(n)), {}, connect.Int64(1)})
 	case typ.Kind == Array:
 		return connect.Array([]connect.Value{connect.Int32(int32(n)), {}, connect.Int32(1)})
 	}
 	return connect.Int32(int32(n))
+}
+
+// TestMerge gathers rows in two states, merges them, and compares with one state of all, for
+// every aggregate there is.
+func TestMerge(t *testing.T) {
+	for name, f := range load().aggregates {
+		for i, v := range f.Variants {
+			var args []Type
+			for _, p := range v.Params {
+				switch {
+				case p.Kind == Any:
+					p = of(Int)
+				case p.Kind == Decimal:
+					p = Type{Kind: Decimal, Precision: 9}
+				}
+				args = append(args, p)
+			}
+			var init []connect.Value
+			for _, p := range v.Init {
+				if p.Kind == Boolean {
+					init = append(init, connect.Bool(false))
+				} else {
+					init = append(init, connect.Int32(2))
+				}
+			}
+			acc, err := v.Make(args, init)
+			if err != nil || acc.Merge == nil {
+				t.Fatalf("%s: %v", f.Signatures()[i], err)
+			}
+			t.Run(fmt.Sprint(name, i), func(t *testing.T) {
+				rapid.Check(t, func(t *rapid.T) {
+					rows := make([][]connect.Value, rapid.IntRange(0, 8).Draw(t, "rows"))
+					first := rapid.IntRange(0, len(rows)).Draw(t, "first")
+					all, one, two := fresh(acc), fresh(acc), fresh(acc)
+					for i := range rows {
+						for _, a := range args {
+							rows[i] = append(rows[i], draw(t, a))
+						}
+						step(t, acc.Add, all, rows[i])
+						if i < first {
+							step(t, acc.Add, one, rows[i])
+						} else {
+							step(t, acc.Add, two, rows[i])
+						}
+					}
+					before := result(acc, two)
+					step(t, acc.Merge, one, two)
+					if got, want := result(acc, one), result(acc, all); !near(acc.Returns, got, want) {
+						t.Fatalf("the first %d of %v and the others give %v, not %v", first, rows, got, want)
+					}
+					if after := result(acc, two); !near(acc.Returns, before, after) {
+						t.Fatalf("the state that was merged changed from %v to %v", before, after)
+					}
+				})
+			})
+		}
+	}
 }

@@ -29,15 +29,15 @@ func moreAggregates() []Aggregate {
 func makeSet(counted bool) func([]Type, []connect.Value) (Accumulator, error) {
 	return func(args []Type, _ []connect.Value) (Accumulator, error) {
 		list := ArrayOf(args[0])
-		acc := Accumulator{State: []Type{list}, Returns: list, Zero: func(s []connect.Value) { s[0] = connect.Array(nil) },
-			Add: func(state, row []connect.Value) error {
-				old := state[0].Array()
-				if counted && row[0].IsNull() || indexOf(args[0], old, row[0]) >= 0 {
-					return nil
-				}
-				state[0] = connect.Array(append(slices.Clone(old), row[0]))
+		add := func(state, row []connect.Value) error {
+			old := state[0].Array()
+			if counted && row[0].IsNull() || indexOf(args[0], old, row[0]) >= 0 {
 				return nil
-			}}
+			}
+			state[0] = connect.Array(append(slices.Clone(old), row[0]))
+			return nil
+		}
+		acc := Accumulator{State: []Type{list}, Returns: list, Zero: func(s []connect.Value) { s[0] = connect.Array(nil) }, Add: add, Merge: eachOf(add)}
 		if counted {
 			acc.Returns = of(Bigint)
 			acc.Result = func(s []connect.Value) connect.Value { return connect.Int64(int64(s[0].Len())) }
@@ -46,47 +46,74 @@ func makeSet(counted bool) func([]Type, []connect.Value) (Accumulator, error) {
 	}
 }
 
+// eachOf merges states that are arrays of values, each of which is added.
+func eachOf(add func(state, row []connect.Value) error) func(state, other []connect.Value) error {
+	return func(state, other []connect.Value) error {
+		for _, v := range other[0].Array() {
+			if err := add(state, []connect.Value{v}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
 func makeHistogram([]Type, []connect.Value) (Accumulator, error) {
 	table := MapOf(of(String), of(Bigint))
+	count := func(state []connect.Value, key connect.Value, by int64) {
+		entries := slices.Clone(state[0].Map())
+		if n, _ := MapGet(state[0], key); !n.IsNull() {
+			by += n.Int()
+		}
+		entries = put(entries, connect.MapEntry{Key: key, Value: connect.Int64(by)})
+		state[0] = connect.Map(slices.DeleteFunc(entries, func(e connect.MapEntry) bool { return e.Value.Int() <= 0 }))
+	}
 	step := func(by int64) func(state, row []connect.Value) error {
 		return func(state, row []connect.Value) error {
-			if row[0].IsNull() {
-				return nil
+			if !row[0].IsNull() {
+				count(state, row[0], by)
 			}
-			entries := slices.Clone(state[0].Map())
-			n, _ := MapGet(state[0], row[0])
-			count := by
-			if !n.IsNull() {
-				count += n.Int()
-			}
-			entries = put(entries, connect.MapEntry{Key: row[0], Value: connect.Int64(count)})
-			state[0] = connect.Map(slices.DeleteFunc(entries, func(e connect.MapEntry) bool { return e.Value.Int() <= 0 }))
 			return nil
 		}
 	}
-	return Accumulator{State: []Type{table}, Returns: table, Zero: func(s []connect.Value) { s[0] = connect.Map(nil) }, Add: step(1), Undo: step(-1)}, nil
+	merge := func(state, other []connect.Value) error {
+		for _, e := range other[0].Map() {
+			count(state, e.Key, e.Value.Int())
+		}
+		return nil
+	}
+	return Accumulator{State: []Type{table}, Returns: table, Zero: func(s []connect.Value) { s[0] = connect.Map(nil) }, Add: step(1), Undo: step(-1), Merge: merge}, nil
 }
 
 // makeAttr keeps the different values and how often each occurs.
 func makeAttr(args []Type, _ []connect.Value) (Accumulator, error) {
+	count := func(state []connect.Value, value connect.Value, by int64) {
+		values, counts := slices.Clone(state[0].Array()), slices.Clone(state[1].Array())
+		i := indexOf(args[0], values, value)
+		if i < 0 {
+			i = len(values)
+			values, counts = append(values, value), append(counts, connect.Int64(0))
+		}
+		counts[i] = connect.Int64(counts[i].Int() + by)
+		if counts[i].Int() <= 0 {
+			values, counts = slices.Delete(values, i, i+1), slices.Delete(counts, i, i+1)
+		}
+		state[0], state[1] = connect.Array(values), connect.Array(counts)
+	}
 	step := func(by int64) func(state, row []connect.Value) error {
 		return func(state, row []connect.Value) error {
-			values, counts := slices.Clone(state[0].Array()), slices.Clone(state[1].Array())
-			i := indexOf(args[0], values, row[0])
-			if i < 0 {
-				i = len(values)
-				values, counts = append(values, row[0]), append(counts, connect.Int64(0))
-			}
-			counts[i] = connect.Int64(counts[i].Int() + by)
-			if counts[i].Int() <= 0 {
-				values, counts = slices.Delete(values, i, i+1), slices.Delete(counts, i, i+1)
-			}
-			state[0], state[1] = connect.Array(values), connect.Array(counts)
+			count(state, row[0], by)
 			return nil
 		}
 	}
+	merge := func(state, other []connect.Value) error {
+		for i, v := range other[0].Array() {
+			count(state, v, other[1].Array()[i].Int())
+		}
+		return nil
+	}
 	return Accumulator{
-		State: []Type{ArrayOf(args[0]), ArrayOf(of(Bigint))}, Returns: args[0], Add: step(1), Undo: step(-1),
+		State: []Type{ArrayOf(args[0]), ArrayOf(of(Bigint))}, Returns: args[0], Add: step(1), Undo: step(-1), Merge: merge,
 		Zero: func(s []connect.Value) { s[0], s[1] = connect.Array(nil), connect.Array(nil) },
 		Result: func(s []connect.Value) connect.Value {
 			if s[0].Len() != 1 {
@@ -104,20 +131,20 @@ func makeTop(once bool) func([]Type, []connect.Value) (Accumulator, error) {
 		if len(init) > 0 && !init[0].IsNull() {
 			k = int(init[0].Int())
 		}
-		return Accumulator{State: []Type{list}, Returns: list, Zero: func(s []connect.Value) { s[0] = connect.Array(nil) },
-			Add: func(state, row []connect.Value) error {
-				old := state[0].Array()
-				if row[0].IsNull() || once && indexOf(args[0], old, row[0]) >= 0 {
-					return nil
-				}
-				at := 0
-				for at < len(old) && Compare(args[0], old[at], row[0]) >= 0 {
-					at++
-				}
-				out := slices.Insert(slices.Clone(old), at, row[0])
-				state[0] = connect.Array(out[:min(k, len(out))])
+		add := func(state, row []connect.Value) error {
+			old := state[0].Array()
+			if row[0].IsNull() || once && indexOf(args[0], old, row[0]) >= 0 {
 				return nil
-			}}, nil
+			}
+			at := 0
+			for at < len(old) && Compare(args[0], old[at], row[0]) >= 0 {
+				at++
+			}
+			out := slices.Insert(slices.Clone(old), at, row[0])
+			state[0] = connect.Array(out[:min(k, len(out))])
+			return nil
+		}
+		return Accumulator{State: []Type{list}, Returns: list, Zero: func(s []connect.Value) { s[0] = connect.Array(nil) }, Add: add, Merge: eachOf(add)}, nil
 	}
 }
 
@@ -137,7 +164,10 @@ func makeSumList(args []Type, _ []connect.Value) (Accumulator, error) {
 			return nil
 		}
 	}
-	return Accumulator{State: []Type{t}, Returns: t, Zero: func(s []connect.Value) { s[0] = zeroOf(t.Kind) }, Add: step(1), Undo: step(-1)}, nil
+	return Accumulator{State: []Type{t}, Returns: t, Zero: func(s []connect.Value) { s[0] = zeroOf(t.Kind) }, Add: step(1), Undo: step(-1),
+		Merge: func(state, other []connect.Value) error {
+			return step(1)(state, []connect.Value{connect.Array(other)})
+		}}, nil
 }
 
 // makeDeviation keeps number, mean and the sum of squared distances from it, by
@@ -160,13 +190,27 @@ func makeDeviation([]Type, []connect.Value) (Accumulator, error) {
 			return nil
 		}
 	}
-	return Accumulator{State: params(Double, Double, Double), Returns: of(Double), Add: step(1), Undo: step(-1), Zero: zeroFloats,
+	return Accumulator{State: params(Double, Double, Double), Returns: of(Double), Add: step(1), Undo: step(-1), Merge: mergeDeviations, Zero: zeroFloats,
 		Result: func(s []connect.Value) connect.Value {
 			if s[0].Float() < 2 {
 				return connect.Float64(0)
 			}
 			return connect.Float64(math.Sqrt(s[2].Float() / (s[0].Float() - 1)))
 		}}, nil
+}
+
+// mergeDeviations adds one number, mean and sum of squares to others (Chan, Golub and
+// LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances").
+func mergeDeviations(state, other []connect.Value) error {
+	n, m := state[0].Float(), other[0].Float()
+	if m == 0 {
+		return nil
+	}
+	apart := other[1].Float() - state[1].Float()
+	state[0] = connect.Float64(n + m)
+	state[1] = connect.Float64(state[1].Float() + apart*m/(n+m))
+	state[2] = connect.Float64(state[2].Float() + other[2].Float() + apart*apart*n*m/(n+m))
+	return nil
 }
 
 func zeroFloats(s []connect.Value) {
@@ -189,7 +233,7 @@ func makeCorrelation([]Type, []connect.Value) (Accumulator, error) {
 			return nil
 		}
 	}
-	return Accumulator{State: params(Double, Double, Double, Double, Double, Double), Returns: of(Double), Add: step(1), Undo: step(-1), Zero: zeroFloats,
+	return Accumulator{State: params(Double, Double, Double, Double, Double, Double), Returns: of(Double), Add: step(1), Undo: step(-1), Merge: sums, Zero: zeroFloats,
 		Result: func(s []connect.Value) connect.Value {
 			n, x, y := s[0].Float(), s[1].Float(), s[2].Float()
 			spread := math.Sqrt(n*s[3].Float()-x*x) * math.Sqrt(n*s[4].Float()-y*y)
