@@ -53,8 +53,25 @@ type plan struct {
 	sink     *source
 }
 
+// sides lists what the query reads.
+func (p *plan) sides() []*source {
+	if p.from.joined == nil {
+		return []*source{p.from}
+	}
+	var out []*source
+	for _, s := range p.from.joined.sides {
+		out = append(out, s.source)
+	}
+	return out
+}
+
 // sources names what the query reads.
-func (p *plan) sources() []string { return []string{p.from.name} }
+func (p *plan) sources() (names []string) {
+	for _, s := range p.sides() {
+		names = append(names, s.name)
+	}
+	return names
+}
 
 // aggregates tells whether the query gathers rows.
 func (p *plan) aggregates() bool { return p.group != nil }
@@ -80,25 +97,17 @@ func (p *plan) columns() []column {
 // analyzeQuery gives a SELECT its meaning. persistent says that its result is
 // written somewhere, which asks for the keys to be among what is selected.
 func analyzeQuery(src string, q *query, cat *catalog, persistent bool) (*plan, error) {
-	ref, ok := q.from.(*sourceRef)
-	if !ok {
-		return nil, fault(src, q.from.place(), "sql.unsupported", "joins are understood, but cannot be run by this version", "query one stream or table")
-	}
-	from, err := cat.lookup(src, ref.name)
+	text := q.String()
+	read, err := relate(src, q, cat)
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{text: q.String(), from: from, alias: ref.alias.text, emit: q.emit, limit: q.limit, table: from.table, windowing: from.windowing}
-	unqualify(q, ref.alias.text)
-	p.scope = &scope{src: src, sources: []scopeSource{{ref.alias.text, from}}}
-	a := &analyzer{src: src, scope: p.scope, types: cat.types}
-	if t := from.timestamp; t != nil {
-		c, err := a.compile(t.expr())
-		if err != nil {
-			return nil, err
-		}
-		p.time = &c
+	from, alias := read.sources[0].source, read.sources[0].alias
+	p := &plan{text: text, from: from, alias: alias, scope: read, emit: q.emit, limit: q.limit, table: from.table, windowing: from.windowing}
+	if err := p.timeBy(); err != nil {
+		return nil, err
 	}
+	a := &analyzer{src: src, scope: p.scope, types: cat.types}
 	if q.where != nil {
 		c, err := a.condition(q.where)
 		if err != nil {
@@ -176,10 +185,11 @@ func (b *planner) expand() ([]item, error) {
 			}
 			out = append(out, fields...)
 		default:
-			if it.source.text != "" && it.source.text != b.p.alias {
-				return nil, b.a.fault(it.source, "sql.unknown_source", "the query reads nothing called "+it.source.text, "")
+			columns, err := b.starColumns(it)
+			if err != nil {
+				return nil, err
 			}
-			for _, c := range b.starColumns() {
+			for _, c := range columns {
 				out = append(out, item{span: it.span, expr: &columnRef{span: it.span, name: name{it.span, c.name}}})
 			}
 		}
@@ -189,12 +199,22 @@ func (b *planner) expand() ([]item, error) {
 
 // starColumns are those that * stands for. The bounds of windows are among them where the
 // result is not written to a topic, which has them in its keys.
-func (b *planner) starColumns() []column {
-	from := b.p.from
-	if b.persistent {
-		return from.columns
+func (b *planner) starColumns(it item) ([]column, error) {
+	from, whose := b.p.from, it.source.text
+	if from.joined != nil && whose != "" {
+		for _, s := range from.joined.sides {
+			if s.alias == whose {
+				return from.columns[s.first : s.first+len(s.source.columns)], nil
+			}
+		}
 	}
-	return append(from.keyColumns(), from.columns[from.keys():]...)
+	switch {
+	case whose != "" && whose != b.p.alias:
+		return nil, b.a.fault(it.source, "sql.unknown_source", "the query reads nothing called "+whose, "")
+	case b.persistent:
+		return from.columns, nil
+	}
+	return append(from.keyColumns(), from.columns[from.keys():]...), nil
 }
 
 func (b *planner) structFields(it item) ([]item, error) {
@@ -232,7 +252,7 @@ func (b *planner) plain() error {
 	if err != nil {
 		return err
 	}
-	keys := b.sourceKeys()
+	keys := b.sourceKeys(items)
 	if len(b.q.partitionBy) > 0 {
 		b.p.rekeyed = true
 		if keys, err = b.partitionKeys(); err != nil {
@@ -242,10 +262,23 @@ func (b *planner) plain() error {
 	return b.project(items, keys, b.a)
 }
 
-// sourceKeys are the key columns of the source as they print.
-func (b *planner) sourceKeys() []string {
+// sourceKeys are the key columns of the source as they print. Of a join, where several
+// expressions are the key, it is the first of those that is selected.
+func (b *planner) sourceKeys(items []item) []string {
+	if j := b.p.from.joined; j != nil && !j.foreign() {
+		for _, k := range j.keys {
+			if slices.ContainsFunc(items, func(it item) bool { return it.expr != nil && canonical(it.expr) == k }) {
+				return []string{k}
+			}
+		}
+		return j.keys[:min(1, len(j.keys))]
+	}
 	var out []string
-	for _, c := range b.p.from.columns[:b.p.from.keys()] {
+	n := b.p.from.keys()
+	if j := b.p.from.joined; j != nil {
+		n = j.sides[0].source.keys()
+	}
+	for _, c := range b.p.from.columns[:n] {
 		out = append(out, string(identSQL(nil, c.name)))
 	}
 	return out
@@ -314,7 +347,7 @@ func (b *planner) grouped() error {
 		p.having = &c
 	}
 	p.aggs = g.aggs
-	p.rekeyed = !slices.Equal(g.groups, b.sourceKeys())
+	p.rekeyed = p.from.joined != nil || !slices.Equal(g.groups, b.sourceKeys(nil))
 	p.table = true
 	if len(p.aggs) == 0 {
 		return b.a.fault(b.q.groupAt, "sql.bad_clause", "GROUP BY needs an aggregate such as COUNT(*) in the SELECT list", "")

@@ -243,8 +243,8 @@ type sourceRef struct {
 	alias name
 }
 
-// join is a join of what is left of it with one source.
-type join struct {
+// joinClause is a join of what is left of it with one source.
+type joinClause struct {
 	span
 	kind   string
 	left   relation

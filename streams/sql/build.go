@@ -61,6 +61,8 @@ type built struct {
 	result *rowTable
 	// windows is the table that keeps the states of the groups' windows.
 	windows *windowTable
+	// level are pairs of topics that must have equally many partitions.
+	level [][2]string
 	// placed says that a row lies in the partition its store key chooses, not in
 	// that of the topic it came from.
 	placed bool
@@ -74,25 +76,18 @@ type assembler struct {
 	crew *crew
 	rows *connect.Schema // of the rows read
 	key  *codec
+	// prefix stands before the names of the operators that read one source of several.
+	prefix string
+	level  [][2]string
 	// group writes the keys of stores: those of the source, or of the groups.
 	keys orderedKey
 }
 
 // build makes the topology of a plan.
 func (p *plan) build(to target) (*built, error) {
-	a := &assembler{b: streams.NewBuilder(), p: p, to: to}
-	var err error
-	if a.crew, err = newCrew(p, to.failed); err != nil {
-		return nil, err
-	}
-	if a.rows, err = rowSchema("", p.scope.columns()); err != nil {
-		return nil, err
-	}
-	from := p.from
-	if a.key, err = newCodec(to.formats, from, true, from.columns[:from.keys()]); err != nil {
-		return nil, err
-	}
-	if a.keys, err = newOrderedKey(from.keyColumns()); err != nil {
+	a, from := &assembler{b: streams.NewBuilder(), p: p, to: to}, p.from
+	err := a.open()
+	if err != nil {
 		return nil, err
 	}
 	out := &built{plan: p, crew: a.crew, placed: p.aggregates() && (from.table || a.regroups())}
@@ -109,9 +104,32 @@ func (p *plan) build(to target) (*built, error) {
 	if err != nil {
 		return nil, err
 	}
+	out.level = a.level
 	out.topology, err = a.b.Build()
 	return out, err
 }
+
+// open makes what the operators need.
+func (a *assembler) open() (err error) {
+	from := a.p.from
+	if a.crew, err = newCrew(a.p, a.to.failed); err != nil {
+		return err
+	}
+	if a.rows, err = rowSchema("", a.p.scope.columns()); err != nil {
+		return err
+	}
+	if from.joined != nil {
+		return nil // Each join has keys of its own.
+	}
+	if a.key, err = newCodec(a.to.formats, from, true, from.columns[:from.keys()]); err != nil {
+		return err
+	}
+	a.keys, err = newOrderedKey(from.keyColumns())
+	return err
+}
+
+// named is the name of an operator or a store.
+func (a *assembler) named(name string) string { return a.prefix + name }
 
 // valueColumns returns the columns of the value that the query names.
 func (a *assembler) valueColumns() []column {
@@ -211,26 +229,38 @@ func (a *assembler) source() (*rowStream, func(r *rowRecord) connect.Value, erro
 	if err := a.check(); err != nil {
 		return nil, nil, err
 	}
+	if a.p.from.joined != nil {
+		all, err := a.joined()
+		if err != nil {
+			return nil, nil, err
+		}
+		return all.stream, a.timedRow(), nil
+	}
 	value, err := a.value()
 	if err != nil {
 		return nil, nil, err
 	}
 	if !a.p.from.cdc {
-		return a.fromTopic(value, streams.With{Name: sourceOperator}), a.recordRow(), nil
+		return a.fromTopic(value, streams.With{Name: a.named(sourceOperator)}), a.recordRow(), nil
 	}
-	events := a.cdc(value).Stream(a.b, streams.With{Name: sourceOperator})
-	at := a.p.scope.pseudo(rowTime)
+	events := a.cdc(value).Stream(a.b, streams.With{Name: a.named(sourceOperator)})
 	s := streams.FlatMap(events, func(r streams.Record[connect.Value, streams.Change[connect.Value]], emit func(rowRecord)) {
 		if r.Value.HasNew {
 			emit(rowRecord{Key: r.Key, NoKey: r.NoKey, Value: r.Value.New, Time: r.Time, Headers: r.Headers})
 		}
-	})
-	return s, func(r *rowRecord) connect.Value {
+	}, streams.With{Name: a.named("changed"), FixedKey: true})
+	return s, a.timedRow(), nil
+}
+
+// timedRow puts its time into a row that is whole.
+func (a *assembler) timedRow() func(r *rowRecord) connect.Value {
+	at := a.p.scope.pseudo(rowTime)
+	return func(r *rowRecord) connect.Value {
 		if at >= 0 {
 			r.Value.Struct().Set(at, connect.Int64(r.Time))
 		}
 		return r.Value
-	}, nil
+	}
 }
 
 func (a *assembler) cdc(value serde.Serde[connect.Value]) streams.CDC {
@@ -264,29 +294,41 @@ func (a *assembler) streamRows() error {
 }
 
 // table reads a table as rows that passed WHERE.
-func (a *assembler) table() (*rowTable, error) {
+func (a *assembler) table() (t *rowTable, err error) {
 	if err := a.check(); err != nil {
 		return nil, err
 	}
+	if a.p.from.joined == nil {
+		t, err = a.oneTable()
+	} else if all, failed := a.joined(); failed == nil {
+		t = all.table
+	} else {
+		err = failed
+	}
+	if err == nil && (a.p.where != nil || a.p.aggregates()) {
+		t = t.Filter(func(_, row connect.Value) bool { return a.crew.keep(row) }, streams.With{Name: "filter"})
+	}
+	return t, err
+}
+
+// oneTable reads the table that is not joined.
+func (a *assembler) oneTable() (*rowTable, error) {
 	value, err := a.value()
 	if err != nil {
 		return nil, err
 	}
-	with := streams.With{Name: sourceOperator, Uncached: a.to.updates}
+	with := streams.With{Name: a.named(sourceOperator), Uncached: a.to.updates}
 	var t *rowTable
 	if a.p.from.cdc {
 		if a.largeColumns() {
-			with.Store = rowStore
+			with.Store = a.named(rowStore)
 		}
 		t = a.cdc(value).Table(a.b, with)
 	} else {
 		full := a.fullRow()
-		s := a.fromTopic(value, streams.With{Name: "topic"})
-		t = streams.MapValues(s, func(k, v connect.Value) connect.Value { return full(k, v) }, streams.With{Name: "rows"}).
+		s := a.fromTopic(value, streams.With{Name: a.named("topic")})
+		t = streams.MapValues(s, func(k, v connect.Value) connect.Value { return full(k, v) }, streams.With{Name: a.named("rows")}).
 			ToTable(a.keys, serde.Row(a.rows), with)
-	}
-	if a.p.where != nil || a.p.aggregates() {
-		t = t.Filter(func(_, row connect.Value) bool { return a.crew.keep(row) }, streams.With{Name: "filter"})
 	}
 	return t, nil
 }
@@ -404,7 +446,9 @@ func (a *assembler) streamAggregate(out *built) error {
 
 // regroups tells whether the records of a stream go through a topic on their way to
 // their groups.
-func (a *assembler) regroups() bool { return a.p.rekeyed || a.p.from.cdc || a.recordColumns() }
+func (a *assembler) regroups() bool {
+	return a.p.from.joined != nil || a.p.rekeyed || a.p.from.cdc || a.recordColumns()
+}
 
 // groupKeys makes the writer of the keys of groups.
 func (a *assembler) groupKeys() (orderedKey, error) {
@@ -472,6 +516,22 @@ func (a *assembler) resultOf(r rowRecord, row func(key, value connect.Value) con
 	return out
 }
 
+// keyOf returns which value of a row's key a slot has, -1 when it is none of them.
+func (s *source) keyOf(sl slot) int {
+	n := s.keys()
+	switch {
+	case s.joined != nil:
+		return s.joined.keyOf(sl)
+	case sl.column >= 0 && sl.column < n:
+		return sl.column
+	case sl.name == windowStart:
+		return n
+	case sl.name == windowEnd:
+		return n + 1
+	}
+	return -1
+}
+
 // deletedRow computes the key columns of a row that is gone.
 func (a *assembler) deletedRow(r rowRecord) []connect.Value {
 	values := make([]connect.Value, len(a.p.outputs))
@@ -484,13 +544,8 @@ func (a *assembler) deletedRow(r rowRecord) []connect.Value {
 		copy(row, key)
 	} else {
 		for i, s := range a.p.scope.slots {
-			switch {
-			case s.column >= 0 && s.column < a.p.from.keys():
-				row[i] = key[s.column]
-			case s.name == windowStart:
-				row[i] = key[a.p.from.keys()]
-			case s.name == windowEnd:
-				row[i] = key[a.p.from.keys()+1]
+			if at := a.p.from.keyOf(s); at >= 0 {
+				row[i] = key[at]
 			}
 		}
 	}

@@ -39,6 +39,8 @@ type source struct {
 	keyStruct bool
 	// bare says that a value of one column is not wrapped in a struct.
 	bare bool
+	// joined is what a query joins, for the source that it sees in that; else nil.
+	joined *joining
 	// windowing says of which windows the rows are; nil for none.
 	windowing *windowing
 	// timestamp says which column is a row's time; nil for the record's.

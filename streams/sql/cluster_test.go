@@ -2,6 +2,7 @@ package sql
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -108,7 +109,7 @@ func (c *cluster) feed(a *localApp, r *topics.Record) error {
 	if err := a.local.Put(r.Topic, r.Key, r.Value, r.Timestamp.UnixMilli(), r.Headers...); err != nil {
 		return err
 	}
-	if err := a.local.Commit(); err != nil {
+	if err := errors.Join(a.local.Commit(), a.local.Advance(time.Second)); err != nil {
 		return err
 	}
 	for _, sink := range a.app.Topology.Sinks() {

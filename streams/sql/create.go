@@ -56,7 +56,7 @@ func (e *Engine) prepareSource(ctx context.Context, c *change, st *createSource,
 	s.statement = c.command.Statement
 	c.command.Source = s.spec()
 	if st.readOnly && st.table {
-		return e.prepareSourceTable(c, s)
+		return e.prepareSourceTable(ctx, c, s)
 	}
 	c.apply = func(cat *catalog) { cat.sources[s.name] = s }
 	c.entity = created(c.command, s, "")
@@ -73,12 +73,12 @@ func created(cmd *command, s *source, how string) Entity {
 }
 
 // prepareSourceTable adds the query that keeps the rows of a SOURCE TABLE.
-func (e *Engine) prepareSourceTable(c *change, s *source) error {
+func (e *Engine) prepareSourceTable(ctx context.Context, c *change, s *source) error {
 	q, err := planSourceTable(c.command, s)
 	if err != nil {
 		return err
 	}
-	return e.prepareStart(c, q, s)
+	return e.prepareStart(ctx, c, q, s)
 }
 
 // planSourceTable makes the query that keeps the rows of a SOURCE TABLE, so that

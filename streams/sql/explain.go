@@ -10,11 +10,18 @@ import (
 // describe draws a plan as text: what is read, what becomes of a row, what is given.
 func (p *plan) describe() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "read %s %s from topic %s (key %s, value %s", p.from.kind(), p.from.name, p.from.topic, p.from.keyFormat, p.from.format)
-	if p.from.cdc {
-		b.WriteString(", change events")
+	for _, from := range p.sides() {
+		fmt.Fprintf(&b, "read %s %s from topic %s (key %s, value %s", from.kind(), from.name, from.topic, from.keyFormat, from.format)
+		if from.cdc {
+			b.WriteString(", change events")
+		}
+		b.WriteString(")\n")
 	}
-	b.WriteString(")\n")
+	if j := p.from.joined; j != nil {
+		for _, s := range j.steps {
+			fmt.Fprintf(&b, "join %s, %s, on %s = %s\n", s.joinClause.right.alias.text, strings.ToLower(s.kind), canonical(s.left), canonical(s.right))
+		}
+	}
 	if names := p.slotNames(); len(names) > 0 {
 		b.WriteString("  columns " + listed(names) + "\n")
 	}

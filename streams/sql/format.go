@@ -26,6 +26,7 @@ const (
 // struct of their row schema. It is a serde.Serde and a serde.Binder; what Bind
 // returns serves one goroutine.
 type codec struct {
+	name    string
 	format  Format // nil for KAFKA
 	key     bool
 	topic   string
@@ -50,6 +51,7 @@ func newCodec(formats map[string]Format, s *source, key bool, columns []column) 
 	if key {
 		name = s.keyFormat
 	}
+	c.name = name
 	if name != formatKafka && name != formatNone {
 		if c.format = formats[name]; c.format == nil {
 			return nil, fmt.Errorf("the format %s is not available", name)

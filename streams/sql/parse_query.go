@@ -151,7 +151,7 @@ func (p *parser) relation() (relation, error) {
 			t := p.peek()
 			return nil, fault(p.src, span{t.pos, t.end}, "sql.too_deep", "more than 200 sources are joined", "")
 		}
-		j := &join{kind: kind, left: rel}
+		j := &joinClause{kind: kind, left: rel}
 		if err := p.join(j); err != nil {
 			return nil, err
 		}
@@ -189,7 +189,7 @@ func (p *parser) joinKind() (string, bool) {
 	return "", false
 }
 
-func (p *parser) join(j *join) (err error) {
+func (p *parser) join(j *joinClause) (err error) {
 	if j.right, err = p.source(); err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func (e *Engine) prepareAs(ctx context.Context, c *change, st *createAs, text st
 	if err := e.ensureTopic(ctx, c, topicWish{q.plan.sink.topic, properties{text, st.with}, q.plan.table, max(1, partitions), q.plan.windowing != nil}); err != nil {
 		return err
 	}
-	return e.prepareStart(c, q, q.plan.sink)
+	return e.prepareStart(ctx, c, q, q.plan.sink)
 }
 
 // planAs analyses CREATE … AS SELECT. It asks nobody.
@@ -104,7 +104,7 @@ func planAs(cat *catalog, cmd *command, st *createAs, text string, formats map[s
 }
 
 // prepareInsert checks INSERT INTO … SELECT.
-func (e *Engine) prepareInsert(_ context.Context, c *change, st *insertInto, text string) error {
+func (e *Engine) prepareInsert(ctx context.Context, c *change, st *insertInto, text string) error {
 	q, err := planInsert(e.catalog, c.command, st, text)
 	if err != nil {
 		return err
@@ -112,7 +112,7 @@ func (e *Engine) prepareInsert(_ context.Context, c *change, st *insertInto, tex
 	if e.catalog.queries[q.id] != nil {
 		return fault(text, st.target.span, "sql.exists", "there is a query "+q.id+" already", "")
 	}
-	return e.prepareStart(c, q, nil)
+	return e.prepareStart(ctx, c, q, nil)
 }
 
 // planInsert analyses INSERT INTO … SELECT. It asks nobody.
@@ -164,8 +164,11 @@ func sameColumns(got, want []column) error {
 }
 
 // prepareStart makes the change that adds a query, and the source it makes.
-func (e *Engine) prepareStart(c *change, q *persistent, s *source) error {
+func (e *Engine) prepareStart(ctx context.Context, c *change, q *persistent, s *source) error {
 	if err := e.build(q); err != nil {
+		return err
+	}
+	if err := e.level(ctx, q.built); err != nil {
 		return err
 	}
 	c.apply = func(cat *catalog) {
@@ -182,6 +185,25 @@ func (e *Engine) prepareStart(c *change, q *persistent, s *source) error {
 	}
 	c.revert = "DROP " + strings.ToUpper(s.kind()) + " " + string(identSQL(nil, s.name))
 	c.entity = created(c.command, s, "Created query with ID "+q.id)
+	return nil
+}
+
+// level refuses joins of topics that are cut into different numbers of partitions.
+func (e *Engine) level(ctx context.Context, b *built) error {
+	for _, pair := range b.level {
+		l, err := e.config.Topics.Partitions(ctx, pair[0])
+		if err != nil {
+			return err
+		}
+		r, err := e.config.Topics.Partitions(ctx, pair[1])
+		if err != nil {
+			return err
+		}
+		if l != r {
+			return &Error{Code: "sql.partitions", Message: fmt.Sprintf("topics that are joined have different numbers of partitions: %s %d, %s %d", pair[0], l, pair[1], r),
+				Hint: "make one of them anew: CREATE STREAM … WITH (PARTITIONS=…) AS SELECT * FROM … PARTITION BY its key"}
+		}
+	}
 	return nil
 }
 

@@ -56,7 +56,7 @@ func (s *sourceRef) appendSQL(b []byte) []byte {
 	return b
 }
 
-func (j *join) appendSQL(b []byte) []byte {
+func (j *joinClause) appendSQL(b []byte) []byte {
 	b = append(j.left.appendSQL(b), ' ')
 	b = append(append(b, j.kind...), " JOIN "...)
 	b = j.right.appendSQL(b)

@@ -2,7 +2,12 @@ package sql
 
 import (
 	"context"
+	"slices"
 	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/streams"
@@ -49,11 +54,14 @@ func (e *Engine) push(ctx context.Context, p *plan, run pushing) (bool, error) {
 	if err := run.to.Header(header); err != nil || left == 0 {
 		return left == 0, err
 	}
-	err = e.config.Records.Read(ctx, p.from.topic, run.extent(), func(r *topics.Record) (bool, error) {
+	feed := &feed{e: e, run: run, seen: map[topicPartition]int64{}, visit: func(r *topics.Record) (bool, error) {
 		if err := local.Put(r.Topic, r.Key, r.Value, r.Timestamp.UnixMilli(), r.Headers...); err != nil {
 			return false, err
 		}
 		if err := local.Commit(); err != nil {
+			return false, err
+		}
+		if err := local.Advance(time.Second); err != nil { // What is sent once in a second is sent now.
 			return false, err
 		}
 		for _, t := range internal {
@@ -63,7 +71,8 @@ func (e *Engine) push(ctx context.Context, p *plan, run pushing) (bool, error) {
 			return false, failure
 		}
 		return left != 0, nil
-	})
+	}}
+	err = feed.read(ctx, p.sides())
 	if ctx.Err() != nil && run.follow {
 		return false, failure
 	}
@@ -79,6 +88,85 @@ func (run pushing) extent() topics.Extent {
 		return topics.FromStart
 	}
 	return topics.FromNow
+}
+
+// feed reads the topics of a run, one record at a time.
+type feed struct {
+	e     *Engine
+	run   pushing
+	visit func(r *topics.Record) (bool, error)
+
+	mu   sync.Mutex               // held while a record is visited
+	over bool                     // the run has had enough
+	seen map[topicPartition]int64 // of the tables, what was read before the rest
+}
+
+type topicPartition struct {
+	topic     string
+	partition int32
+}
+
+// read reads all sources. The rows of tables that streams are joined with are there before
+// the records that look them up, as far as they were written when the run began.
+func (f *feed) read(ctx context.Context, sides []*source) error {
+	if len(sides) == 1 {
+		return f.follow(ctx, sides[0].topic, f.run.extent())
+	}
+	streaming := slices.ContainsFunc(sides, func(s *source) bool { return !s.table })
+	if streaming {
+		for _, s := range sides {
+			if s.table {
+				if err := f.follow(ctx, s.topic, topics.ToEnd); err != nil || f.over {
+					return err
+				}
+			}
+		}
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	all, within := errgroup.WithContext(ctx)
+	for _, s := range sides {
+		extent := f.run.extent()
+		if s.table && streaming {
+			extent = topics.FromStart
+		}
+		all.Go(func() error {
+			err := f.follow(within, s.topic, extent)
+			if f.enough() {
+				stop()
+			}
+			return err
+		})
+	}
+	err := all.Wait()
+	if f.enough() {
+		return nil // What was read still has ended for that.
+	}
+	return err
+}
+
+func (f *feed) enough() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.over
+}
+
+// follow reads one topic.
+func (f *feed) follow(ctx context.Context, topic string, extent topics.Extent) error {
+	return f.e.config.Records.Read(ctx, topic, extent, func(r *topics.Record) (bool, error) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		at := topicPartition{r.Topic, r.Partition}
+		if last, known := f.seen[at]; f.over || known && r.Offset <= last {
+			return !f.over, nil
+		}
+		if extent == topics.ToEnd {
+			f.seen[at] = r.Offset
+		}
+		more, err := f.visit(r)
+		f.over = f.over || !more
+		return more, err
+	})
 }
 
 // print executes PRINT: the records of a topic as text.

@@ -123,6 +123,8 @@ func (e *Engine) query(ctx context.Context, s *session, stmt Statement, text str
 			return false, err
 		}
 		switch {
+		case st.emit == emitNone && p.from.joined != nil:
+			return false, fault(text, st.from.place(), "sql.unsupported", "a pull query reads one stream or table", "make a table of the join with CREATE TABLE … AS, and query that; or add EMIT CHANGES")
 		case st.emit != emitNone:
 			return e.push(ctx, p, pushing{id: id, session: s, follow: true, to: to})
 		case p.from.table:
@@ -152,7 +154,7 @@ func (e *Engine) snapshot() *catalog {
 
 // firstName is the name of the first source a relation reads.
 func firstName(r relation) string {
-	if j, ok := r.(*join); ok {
+	if j, ok := r.(*joinClause); ok {
 		return firstName(j.left)
 	}
 	return r.(*sourceRef).name.text

@@ -101,6 +101,17 @@ func (s *source) clock(src string) (*sinkTime, error) {
 	return &sinkTime{of, slices.Index(s.columnNames(), s.timestamp.column)}, err
 }
 
+// timeBy compiles the time of the rows that are read, if a column has it.
+func (p *plan) timeBy() error {
+	t := p.from.timestamp
+	if t == nil {
+		return nil
+	}
+	c, err := (&analyzer{src: p.scope.src, scope: p.scope}).compile(t.expr())
+	p.time = &c
+	return err
+}
+
 // timed reads a stream whose rows may say their time themselves.
 func (a *assembler) timed(s *rowStream) *rowStream {
 	if a.p.time == nil {

@@ -1,6 +1,8 @@
 package sql
 
 import (
+	"slices"
+
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/streams/sql/functions"
 )
@@ -53,6 +55,11 @@ func (s *scope) pseudo(name string) int {
 		}
 	}
 	return -1
+}
+
+// named returns the slot of a column, or -1 when the query does not name it.
+func (s *scope) named(column string) int {
+	return slices.IndexFunc(s.slots, func(sl slot) bool { return sl.column >= 0 && sl.name == column })
 }
 
 // take returns the slot of a column, which it makes when there is none.
