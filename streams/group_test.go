@@ -436,4 +436,21 @@ func TestPlanPartitions(t *testing.T) {
 	if _, err = planPartitions(topology, map[string]int{"l": 3, "r": 5}, nil); err == nil {
 		t.Error("a join of topics with 3 and 5 partitions was planned")
 	}
+
+	// Both sides go through topics of the application's own, which get one size.
+	b = NewBuilder()
+	text := func(s *Stream[string, string]) *Stream[string, string] { return s.Repartition(serde.Text{}, serde.Text{}) }
+	lookedUp(text(From(b, "l", serde.Text{}, serde.Text{})), text(From(b, "r", serde.Text{}, serde.Text{})).ToTable(serde.Text{}, serde.Text{})).To("o", serde.Text{}, serde.Text{})
+	if topology, err = b.Build(); err != nil {
+		t.Fatal(err)
+	}
+	for _, sizes := range []map[string]int{{"l": 3, "r": 5}, {"l": 5, "r": 3}} {
+		if plan, err = planPartitions(topology, sizes, nil); err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(plan.tasks)
+		if fmt.Sprint(plan.tasks) != "[3 5 5]" {
+			t.Errorf("planned %v for %v", plan, sizes)
+		}
+	}
 }

@@ -17,7 +17,8 @@ type partitionPlan struct {
 // planPartitions works out the partitions of repartition topics and the tasks of
 // sub-topologies from those of the topics of others, which counts has. A
 // repartition topic has as many as its user wants, or as the other topics of those
-// who read it, or as those who write it have tasks. A pattern, of which matched has the
+// who read it, or, of those that are read together, as the most of those who write them have
+// tasks. A pattern, of which matched has the
 // topics, counts as one with as many as the largest of these.
 func planPartitions(t *Topology, counts map[string]int, matched map[string][]string) (*partitionPlan, error) {
 	p := &partitionPlan{topics: map[string]int{}, tasks: make([]int, len(t.subs)), matched: matched}
@@ -37,25 +38,40 @@ func planPartitions(t *Topology, counts map[string]int, matched map[string][]str
 			writers[n.topic] = n.sub
 		}
 	}
-	for settled := false; !settled; {
-		settled = true
-		for _, sub := range t.subs {
-			p.count(sub)
-		}
-		for _, n := range t.nodes {
+	for p.settle(t, writers, true) || p.settle(t, writers, false) {
+	}
+	return p, p.check(t)
+}
+
+// settle finds sizes that follow from those that are known, and tells whether it has found
+// some. Topics that are read together get one size. With whole it waits until all of their
+// writers are known; that cannot be where topics follow from each other.
+func (p *partitionPlan) settle(t *Topology, writers map[string]int, whole bool) (found bool) {
+	for _, sub := range t.subs {
+		p.count(sub)
+		var open []string
+		want, known := 0, true
+		for _, n := range sub.nodes {
 			if !n.isSource || n.pattern != nil || p.topics[n.topic] > 0 {
 				continue
 			}
-			want := p.tasks[n.sub]
-			if want == 0 {
-				want = p.tasks[writers[n.topic]]
-			}
-			if want > 0 {
-				p.topics[n.topic], settled = want, false
+			open = append(open, n.topic)
+			if n.internal {
+				size := p.tasks[writers[n.topic]]
+				want, known = max(want, size), known && size > 0
 			}
 		}
+		if p.tasks[sub.index] == 0 && (known || !whole) {
+			p.tasks[sub.index] = want
+		}
+		if p.tasks[sub.index] == 0 {
+			continue
+		}
+		for _, topic := range open {
+			p.topics[topic], found = p.tasks[sub.index], true
+		}
 	}
-	return p, p.check(t)
+	return found
 }
 
 // count notes how many tasks a sub-topology has as far as is known.
