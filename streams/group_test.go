@@ -439,7 +439,9 @@ func TestPlanPartitions(t *testing.T) {
 
 	// Both sides go through topics of the application's own, which get one size.
 	b = NewBuilder()
-	text := func(s *Stream[string, string]) *Stream[string, string] { return s.Repartition(serde.Text{}, serde.Text{}) }
+	text := func(s *Stream[string, string]) *Stream[string, string] {
+		return s.Repartition(serde.Text{}, serde.Text{})
+	}
 	lookedUp(text(From(b, "l", serde.Text{}, serde.Text{})), text(From(b, "r", serde.Text{}, serde.Text{})).ToTable(serde.Text{}, serde.Text{})).To("o", serde.Text{}, serde.Text{})
 	if topology, err = b.Build(); err != nil {
 		t.Fatal(err)
