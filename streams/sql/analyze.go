@@ -1,6 +1,7 @@
 package sql
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -51,6 +52,11 @@ type plan struct {
 	emit     emit
 	limit    int
 	sink     *source
+	// pull says that the query gives the rows there are, and ends. Of these are order and
+	// offset.
+	pull   bool
+	order  []sorting
+	offset int
 }
 
 // sides lists what the query reads.
@@ -115,11 +121,12 @@ func analyzeQuery(src string, q *query, cat *catalog, persistent bool) (*plan, e
 		}
 		p.where = &c
 	}
+	p.pull, p.offset = !persistent && q.emit == emitNone, max(q.offset, 0)
 	b := &planner{p: p, q: q, a: a, persistent: persistent}
 	if err := b.check(); err != nil {
 		return nil, err
 	}
-	if len(q.groupBy) > 0 {
+	if len(q.groupBy) > 0 || p.pull && b.aggregates() {
 		err = b.grouped()
 	} else {
 		err = b.plain()
@@ -157,9 +164,11 @@ func (b *planner) check() error {
 		return b.a.fault(q.window, "sql.bad_clause", "WINDOW needs a GROUP BY", "gather the rows of a key: GROUP BY the key, and select an aggregate such as COUNT(*)")
 	case q.window != nil && b.p.from.table:
 		return b.a.fault(q.window, "sql.bad_clause", "the rows of a table belong to no window: they are those of now", "gather the stream that the table is made of")
-	case b.p.from.windowing != nil && len(q.groupBy)+len(q.partitionBy) > 0:
+	case b.p.from.windowing != nil && !b.p.pull && len(q.groupBy)+len(q.partitionBy) > 0:
 		return b.a.fault(q, "sql.bad_clause", "the rows of "+b.p.from.name+" are of windows, and cannot be given other keys", "gather the stream that "+b.p.from.name+" is made of")
-	case len(q.groupBy) == 0 && q.having != nil:
+	case !b.p.pull && (len(q.orderBy) > 0 || q.offset >= 0):
+		return b.a.fault(cmp.Or(q.orderAt, q.span), "sql.bad_clause", "ORDER BY and OFFSET are for pull queries, whose rows are all there", "leave out what makes the query go on")
+	case len(q.groupBy) == 0 && q.having != nil && !b.p.pull:
 		return b.a.fault(q.having, "sql.bad_clause", "HAVING needs a GROUP BY", "use WHERE")
 	case len(q.groupBy) > 0 && len(q.partitionBy) > 0:
 		return b.a.fault(q.partitionAt, "sql.bad_clause", "GROUP BY and PARTITION BY cannot stand in one query", "leave out PARTITION BY: groups are the key of the result")
@@ -259,7 +268,10 @@ func (b *planner) plain() error {
 			return err
 		}
 	}
-	return b.project(items, keys, b.a)
+	if err := b.project(items, keys, b.a); err != nil {
+		return err
+	}
+	return b.order(b.a)
 }
 
 // sourceKeys are the key columns of the source as they print. Of a join, where several
@@ -321,6 +333,7 @@ func (b *planner) grouped() error {
 		}
 	}
 	g := &groupScope{a: b.a, windowed: p.windows != nil}
+	p.group = []compiled{}
 	for _, e := range b.q.groupBy {
 		c, err := b.keyExpression(e)
 		if err != nil {
@@ -346,9 +359,16 @@ func (b *planner) grouped() error {
 		}
 		p.having = &c
 	}
+	if err := b.order(over); err != nil {
+		return err
+	}
 	p.aggs = g.aggs
 	p.rekeyed = p.from.joined != nil || !slices.Equal(g.groups, b.sourceKeys(nil))
 	p.table = true
+	if p.pull {
+		p.windowing = nil
+		return nil // The rows there are need no taking back.
+	}
 	if len(p.aggs) == 0 {
 		return b.a.fault(b.q.groupAt, "sql.bad_clause", "GROUP BY needs an aggregate such as COUNT(*) in the SELECT list", "")
 	}

@@ -203,7 +203,7 @@ const (
 	emitFinal
 )
 
-// query is a SELECT. Limit is -1 when not given.
+// query is a SELECT. Limit and offset are -1 when not given.
 type query struct {
 	span
 	items       []item
@@ -215,8 +215,19 @@ type query struct {
 	partitionBy []expr
 	partitionAt span
 	having      expr
+	orderBy     []ordering
+	orderAt     span
 	emit        emit
 	limit       int
+	offset      int
+}
+
+// ordering is one entry of ORDER BY. Nulls come last where smaller values come first, and
+// first otherwise, unless it is said.
+type ordering struct {
+	expr       expr
+	descending bool
+	nullsFirst bool
 }
 
 // item is one entry of the select list: an expression with an optional alias, or

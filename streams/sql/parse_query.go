@@ -11,7 +11,7 @@ func (p *parser) query() (*query, error) {
 	if err := p.expect("SELECT"); err != nil {
 		return nil, err
 	}
-	q := &query{limit: -1}
+	q := &query{limit: -1, offset: -1}
 	for {
 		it, err := p.item()
 		if err != nil {
@@ -65,6 +65,12 @@ func (p *parser) clauses(q *query) (err error) {
 			return err
 		}
 	}
+	if pos := p.peek().pos; p.accept("ORDER", "BY") {
+		if q.orderBy, err = p.orderings(); err != nil {
+			return err
+		}
+		q.orderAt = p.since(pos)
+	}
 	if p.accept("EMIT") {
 		switch {
 		case p.accept("CHANGES"):
@@ -76,9 +82,37 @@ func (p *parser) clauses(q *query) (err error) {
 		}
 	}
 	if p.accept("LIMIT") {
-		q.limit, err = p.integer("a number of rows")
+		if q.limit, err = p.integer("a number of rows"); err != nil {
+			return err
+		}
+	}
+	if p.accept("OFFSET") {
+		q.offset, err = p.integer("a number of rows")
 	}
 	return err
+}
+
+// orderings reads what follows ORDER BY.
+func (p *parser) orderings() (out []ordering, err error) {
+	for {
+		var o ordering
+		if o.expr, err = p.expression(); err != nil {
+			return nil, err
+		}
+		if !p.accept("ASC") {
+			o.descending = p.accept("DESC")
+		}
+		o.nullsFirst = o.descending
+		switch {
+		case p.accept("NULLS", "FIRST"):
+			o.nullsFirst = true
+		case p.accept("NULLS", "LAST"):
+			o.nullsFirst = false
+		}
+		if out = append(out, o); !p.sym(",") {
+			return out, nil
+		}
+	}
 }
 
 // keys reads the expressions of GROUP BY and PARTITION BY, which may stand in

@@ -282,7 +282,7 @@ func isReserved(s string) bool {
 // being an alias.
 func endsSource(s string) bool {
 	switch s {
-	case "PARTITION", "EMIT", "GRACE":
+	case "PARTITION", "EMIT", "GRACE", "ORDER", "OFFSET":
 		return true
 	}
 	return isReserved(s)

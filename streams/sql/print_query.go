@@ -24,10 +24,19 @@ func (q *query) appendSQL(b []byte) []byte {
 	if q.having != nil {
 		b = q.having.appendSQL(append(b, " HAVING "...))
 	}
+	for i, o := range q.orderBy {
+		b = maybe(maybe(b, i == 0, " ORDER BY "), i > 0, ", ")
+		b = maybe(o.expr.appendSQL(b), o.descending, " DESC")
+		b = maybe(b, o.nullsFirst && !o.descending, " NULLS FIRST")
+		b = maybe(b, !o.nullsFirst && o.descending, " NULLS LAST")
+	}
 	b = maybe(b, q.emit == emitChanges, " EMIT CHANGES")
 	b = maybe(b, q.emit == emitFinal, " EMIT FINAL")
 	if q.limit >= 0 {
 		b = strconv.AppendInt(append(b, " LIMIT "...), int64(q.limit), 10)
+	}
+	if q.offset >= 0 {
+		b = strconv.AppendInt(append(b, " OFFSET "...), int64(q.offset), 10)
 	}
 	return b
 }

@@ -17,8 +17,6 @@ import (
 func (e *Engine) pull(ctx context.Context, p *plan, st *query, cat *catalog, to Answer) error {
 	src := p.scope.src
 	switch {
-	case p.aggregates():
-		return fault(src, st.groupAt, "sql.bad_clause", "a pull query does not aggregate", "add EMIT CHANGES, or make a table of it with CREATE TABLE AS")
 	case len(st.partitionBy) > 0:
 		return fault(src, st.partitionAt, "sql.bad_clause", "a pull query does not partition", "add EMIT CHANGES")
 	case !p.from.materialized:
@@ -41,11 +39,10 @@ func (e *Engine) pull(ctx context.Context, p *plan, st *query, cat *catalog, to 
 	if err != nil {
 		return err
 	}
-	w, err := p.newWorker()
-	if err != nil {
+	a := &pulling{p: p, answer: to, reader: reader, header: p.header(""), skip: p.offset, left: p.limit}
+	if err := a.open(e.failed("pull")); err != nil {
 		return err
 	}
-	a := &pulling{p: p, w: w, answer: to, reader: reader, header: p.header(""), left: p.limit, failed: e.failed("pull")}
 	if q.built.windows != nil {
 		spans = a.windowSpans(spans, st)
 	}
@@ -53,14 +50,17 @@ func (e *Engine) pull(ctx context.Context, p *plan, st *query, cat *catalog, to 
 		return err
 	}
 	for _, s := range spans {
-		if err := a.read(ctx, store, s); err != nil {
-			if errors.Is(err, errEnough) {
-				return nil
-			}
-			return err
+		if err = a.read(ctx, store, s); err != nil {
+			break
 		}
 	}
-	return nil
+	if err == nil {
+		err = a.end()
+	}
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
 }
 
 // storePatience is how long a pull query waits for a table that is being rebuilt, or
@@ -155,12 +155,15 @@ func (r *tableReader) group(key, state connect.Value, row tableRow) (tableRow, b
 // pulling is one pull query at work.
 type pulling struct {
 	p      *plan
+	c      *crew
 	w      *worker
 	answer Answer
 	reader *tableReader
 	header Header
-	left   int
-	failed func(error)
+	// How many rows are still to be left out, and how many to be given, -1 for all.
+	skip, left int
+	groups     *gathering // nil without aggregation
+	sorted     *sorter    // nil without ORDER BY
 	// Of windows: when those start that can be asked for, in milliseconds.
 	from, to int64
 }
@@ -202,25 +205,13 @@ func (a *pulling) found(r tableRow, ok bool, err error) error {
 			row[i] = connect.Int64(r.end)
 		}
 	}
-	if a.w.where != nil {
-		v, err := a.w.where(row)
-		if err != nil {
-			a.failed(err)
-		}
-		if err != nil || v.IsNull() || !v.Bool() {
-			return nil
-		}
+	switch {
+	case !a.c.test(a.w.where, row):
+		return nil
+	case a.groups != nil:
+		return a.groups.add(row, r.time)
 	}
-	out := a.w.out.of(row, a.failed)
-	if err := a.answer.Row(Row{Values: out.Struct().Values(), Time: r.time, columns: a.header.Columns}); err != nil {
-		return err
-	}
-	if a.left > 0 {
-		if a.left--; a.left == 0 {
-			return errEnough
-		}
-	}
-	return nil
+	return a.result(row, r.time)
 }
 
 // keySpan is a range of key bytes: from lo, included, to hi, excluded; nil is open.

@@ -130,8 +130,8 @@ func (e *Engine) query(ctx context.Context, s *session, stmt Statement, text str
 		case p.from.table:
 			return true, e.pull(ctx, p, st, cat, to)
 		}
-		if p.aggregates() {
-			return false, fault(text, st.groupAt, "sql.bad_clause", "a pull query does not aggregate", "add EMIT CHANGES")
+		if p.aggregates() || len(p.order) > 0 || p.offset > 0 {
+			return false, fault(text, st.from.place(), "sql.bad_clause", "a pull query over a stream gives its records as they come", "make a table of it with CREATE TABLE … AS, or add EMIT CHANGES")
 		}
 		s.properties["auto.offset.reset"] = "earliest"
 		return e.push(ctx, p, pushing{session: s, to: to})

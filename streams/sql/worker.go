@@ -17,8 +17,9 @@ type worker struct {
 	// Of the times of rows that are read, and of results.
 	time, sinkTime eval
 
-	out *outputRow
-	row []connect.Value // scratch: the columns of the group, the bounds of its window and the results
+	out   *outputRow
+	order []eval
+	row   []connect.Value // scratch: the columns of the group, the bounds of its window and the results
 }
 
 // crew lends workers.
@@ -103,6 +104,13 @@ func (p *plan) newWorker() (*worker, error) {
 			return nil, err
 		}
 		w.args = append(w.args, evals...)
+	}
+	for _, s := range p.order {
+		e, err := s.of.make()
+		if err != nil {
+			return nil, err
+		}
+		w.order = append(w.order, e)
 	}
 	w.row = make([]connect.Value, len(p.group)+2+len(p.aggs))
 	w.out, err = newOutputRow(p.outputs)
