@@ -4,7 +4,7 @@ BIN     := bin/tidemill
 VERSION ?= 0.1.0-$(shell git rev-parse --short HEAD 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: build demo test test-kafka lint bench bench-quick bench-micro torture torture-mutants torture-sweep sim setup clean
+.PHONY: build demo test test-kafka lint bench bench-quick bench-micro torture torture-netns torture-mutants torture-sweep sim setup clean
 
 build: ## bin/tidemill, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/tidemill
@@ -31,7 +31,7 @@ test-fleet: setup ## workers on three brokers of a real Apache Kafka, one of whi
 
 .PHONY: test-netns
 test-netns: ## workers in network namespaces, which are cut off from the brokers (Linux); KAFKA=1: three brokers of Apache Kafka
-	@./internal/testenv/netns $(if $(KAFKA),--kafka)
+	@./internal/testenv/netns/run $(if $(KAFKA),--kafka)
 
 lint:
 	$(GO) vet ./...
@@ -73,9 +73,15 @@ STREAMS  ?= off
 # WORKERS share the work as a fleet.
 WORKERS  ?= 1
 # LOUD=1 adds faults that lose data by their nature: slots, publications and servers are lost.
+TORTURE   = -duration $(DURATION) -seed $(SEED) -mode $(MODE) -streams $(STREAMS) -workers $(WORKERS) $(if $(LOUD),-loud) $(FLAGS)
 torture: setup build ## everything fails, over and over; nothing may be lost, torn or doubled
 	@$(GO) build -o bin/torture ./torture
-	@bin/torture -duration $(DURATION) -seed $(SEED) -mode $(MODE) -streams $(STREAMS) -workers $(WORKERS) $(if $(LOUD),-loud) $(FLAGS)
+	@bin/torture $(TORTURE)
+
+torture-netns: WORKERS = 3
+torture-netns: setup build ## the same with three workers in network namespaces, whose cables are pulled too (Linux)
+	@$(GO) build -o bin/torture ./torture
+	@internal/testenv/netns/run bin/torture $(TORTURE) -netns
 
 torture-mutants: setup ## seeded bugs, each of which the torture must find
 	@$(GO) run ./torture mutants $(FLAGS)

@@ -3,51 +3,34 @@
 package rest_test
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"strconv"
-	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/tidemill/tidemill/internal/devstack"
+	"github.com/tidemill/tidemill/internal/testenv/netns"
 )
 
-// namespaces is a lan of network namespaces: a bridge in the test's own, where the brokers
-// are, and a cable from there to each worker's. The test must have a namespace to itself,
-// with a bridge in it: make test-netns makes one.
+// namespaces has each worker run on a machine of its own. The brokers are where we are: make
+// test-netns makes such a place.
 type namespaces struct {
-	t    *testing.T
-	next int
-}
-
-const (
-	bridge = "tidemill"
-	prefix = "10.77.0."
-	broker = prefix + "1:9092"
-)
-
-// ip runs the command of this name, with which the network is built.
-func (n *namespaces) ip(arguments string) {
-	n.t.Helper()
-	if out, err := exec.Command("ip", strings.Fields(arguments)...).CombinedOutput(); err != nil {
-		n.t.Fatalf("ip %s: %v: %s", arguments, err, out)
-	}
+	t        *testing.T
+	lan      *netns.Lan
+	machines map[string]*netns.Machine // By the worker's id.
 }
 
 func newNamespaces(t *testing.T) *namespaces {
 	t.Helper()
-	if links, err := net.Interfaces(); err != nil || len(links) != 2 || links[1].Name != bridge {
-		t.Fatalf("this test builds a network, and does so only in a namespace where there is none yet (make test-netns): %v %v", links, err)
+	lan, err := netns.Open()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return &namespaces{t: t, next: 10}
+	return &namespaces{t, lan, map[string]*netns.Machine{}}
 }
 
 // brokers returns those that the script has started, or one in memory.
@@ -56,6 +39,7 @@ func (n *namespaces) brokers() []string {
 	if os.Getenv("TIDEMILL_TEST_BROKERS") != "" {
 		return devstack.TestKafka(n.t)
 	}
+	const broker = netns.Address + ":9092"
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(func(network, _ string) (net.Listener, error) { return net.Listen(network, broker) }))
 	if err != nil {
 		n.t.Fatal(err)
@@ -65,55 +49,32 @@ func (n *namespaces) brokers() []string {
 }
 
 func (n *namespaces) place() string {
-	n.next++
-	return prefix + strconv.Itoa(n.next) + ":8083"
-}
-
-// cable is the name of the end that a worker's cable has in the test's namespace.
-func cable(id string) string {
-	host, _, _ := net.SplitHostPort(id)
-	return "worker" + strings.TrimPrefix(host, prefix)
-}
-
-// join starts a process in a namespace of its own, which waits until its cable is there.
-func (n *namespaces) join(id string, cmd *exec.Cmd) error {
 	n.t.Helper()
-	host, _, _ := net.SplitHostPort(id)
-	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", `read -r go && exec "$0"`, cmd.Path}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	ready, err := cmd.StdinPipe()
+	machine, err := n.lan.Plug()
 	if err != nil {
-		return err
+		n.t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	pid := strconv.Itoa(cmd.Process.Pid)
-	n.ip("link add " + cable(id) + " type veth peer name eth0 netns " + pid)
-	n.ip("link set " + cable(id) + " master " + bridge)
-	n.ip("link set " + cable(id) + " up")
-	for _, inside := range []string{"link set lo up", "addr add " + host + "/24 dev eth0", "link set eth0 up"} {
-		if out, err := exec.Command("nsenter", append([]string{"-t", pid, "-n", "ip"}, strings.Fields(inside)...)...).CombinedOutput(); err != nil {
-			return fmt.Errorf("ip %s in the namespace of %s: %w: %s", inside, id, err, out)
+	n.t.Cleanup(func() {
+		if err := machine.Close(); err != nil {
+			n.t.Error(err)
 		}
-	}
-	_, err = io.WriteString(ready, "go\n")
-	return errors.Join(err, ready.Close())
+	})
+	id := machine.Address() + ":8083"
+	n.machines[id] = machine
+	return id
 }
 
-// cuts are the ways in which a worker is cut off, and how each is mended.
-func (n *namespaces) cuts() map[string]func(id string) (mend func()) {
-	return map[string]func(string) func(){
-		"the cable is pulled": func(id string) func() {
-			n.ip("link set " + cable(id) + " down")
-			return func() { n.ip("link set " + cable(id) + " up") }
-		},
-		// What the worker sends arrives, and is carried out. The answers do not.
-		"answers are lost": func(id string) func() {
-			host, _, _ := net.SplitHostPort(id)
-			n.ip("neigh replace " + host + " lladdr 02:00:00:00:00:01 nud permanent dev " + bridge)
-			return func() { n.ip("neigh del " + host + " dev " + bridge) }
-		},
+func (n *namespaces) join(id string, cmd *exec.Cmd) error {
+	there := n.machines[id].Command(cmd.Path, cmd.Args[1:]...)
+	cmd.Path, cmd.Args, cmd.Err = there.Path, there.Args, there.Err
+	return cmd.Start()
+}
+
+// cuts are the ways in which a worker is cut off.
+func cuts() map[string]func(*netns.Machine) (mend func() error, err error) {
+	return map[string]func(*netns.Machine) (func() error, error){
+		"the cable is pulled": (*netns.Machine).Pull,
+		"answers are lost":    (*netns.Machine).Deafen,
 	}
 }
 
@@ -130,12 +91,17 @@ func TestNetworkIsCut(t *testing.T) {
 		f.must(http.StatusCreated, a, "PUT", fmt.Sprintf("/connectors/c%d/config", i), source(i, 50))
 	}
 	f.waitEven(connectors, a, b, c)
-	for how, cut := range n.cuts() {
+	for how, cut := range cuts() {
 		leader := f.leader()
 		for _, victim := range []string{f.other(leader), leader} {
-			mend := cut(victim)
+			mend, err := cut(n.machines[victim])
+			if err != nil {
+				t.Fatal(err)
+			}
 			f.waitEven(connectors, f.without(victim)...)
-			mend()
+			if err := mend(); err != nil {
+				t.Fatal(err)
+			}
 			f.waitEven(connectors, a, b, c)
 			t.Logf("%s: %s was cut off and is back", how, victim)
 		}

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/tidemill/tidemill/internal/testenv/netns"
 	"github.com/tidemill/tidemill/torture/bankstorm"
 	"github.com/tidemill/tidemill/torture/chaos"
 	"github.com/tidemill/tidemill/torture/fleet"
@@ -80,7 +81,7 @@ type manner struct {
 // options reads the command line.
 func options(args []string) (o bankstorm.Options, show manner, err error) {
 	var faults, plan, templates, streams string
-	var quiet, list bool
+	var quiet, list, machines bool
 	f := flag.NewFlagSet("torture", flag.ContinueOnError)
 	f.Uint64Var(&o.Seed, "seed", 1, "what faults and choices are drawn from")
 	f.DurationVar(&o.Duration, "duration", 0, "how long things go wrong (default 1m)")
@@ -92,6 +93,7 @@ func options(args []string) (o bankstorm.Options, show manner, err error) {
 	f.BoolVar(&o.Loud, "loud", false, "with faults that lose data: the connector must say so, and is asked for what mends it")
 	f.StringVar(&streams, "streams", "off", "on: a streams application runs in three processes that fail too, and what it derives is recounted")
 	f.IntVar(&o.Workers, "workers", 0, "how many workers share the work as a fleet (default 1)")
+	f.BoolVar(&machines, "netns", false, "each worker is in a network namespace of its own, whose cable is pulled too; by internal/testenv/netns/run")
 	f.StringVar(&plan, "plan", "", "file with the faults to do, as a bundle has it")
 	f.StringVar(&templates, "templates", "", "kinds of transactions to write, separated by commas (default: all)")
 	f.StringVar(&o.Points, "points", "", "what a tidemill with failpoints does at them while it starts, as TIDEMILL_FAILPOINT says it")
@@ -131,6 +133,11 @@ func options(args []string) (o bankstorm.Options, show manner, err error) {
 	}
 	if !quiet {
 		o.Seen = progress(os.Stderr)
+	}
+	if machines {
+		if o.Lan, err = netns.Open(); err != nil {
+			return o, show, err
+		}
 	}
 	if plan != "" {
 		text, err := os.ReadFile(plan)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidemill/tidemill/internal/testenv/netns"
 	"github.com/tidemill/tidemill/torture/chaos"
 	"github.com/tidemill/tidemill/torture/fleet"
 )
@@ -134,7 +135,7 @@ func crashesIn(t *testing.T, bundle string) string {
 
 // TestBadOptionsAreNamed refuses what cannot be run.
 func TestBadOptionsAreNamed(t *testing.T) {
-	for _, o := range []Options{{}, {Binary: "x", Faults: []string{"s.kill"}}, {Binary: "x", Streams: true, Faults: []string{"pub.drop"}}, {Binary: "x", Mode: "often"}, {Binary: "x", Duration: -1}, {Binary: "x", Faults: []string{"w.hug"}}} {
+	for _, o := range []Options{{}, {Binary: "x", Faults: []string{"s.kill"}}, {Binary: "x", Workers: 3, Faults: []string{"w.pull"}}, {Binary: "x", Lan: &netns.Lan{}}, {Binary: "x", Streams: true, Faults: []string{"pub.drop"}}, {Binary: "x", Mode: "often"}, {Binary: "x", Duration: -1}, {Binary: "x", Faults: []string{"w.hug"}}} {
 		if _, err := Run(t.Context(), o); err == nil {
 			t.Errorf("%+v was taken", o)
 		}

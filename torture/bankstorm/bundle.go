@@ -73,7 +73,11 @@ func writeResult(dir string, o Options, result Result) error {
 	if err != nil {
 		return err
 	}
-	repro := "#!/bin/sh\n# Does the faults of this run again, in their order, until it fails: from the root of the sources.\nexec go run ./torture " + arguments(dir, o) + " \"$@\"\n"
+	command := "go run ./torture "
+	if o.Lan != nil {
+		command = "internal/testenv/netns/run " + command
+	}
+	repro := "#!/bin/sh\n# Does the faults of this run again, in their order, until it fails: from the root of the sources.\nexec " + command + arguments(dir, o) + " \"$@\"\n"
 	for name, content := range map[string]string{"result.json": result.JSON() + "\n", "plan.json": string(text) + "\n", "repro.sh": repro} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755); err != nil {
 			return err
@@ -104,6 +108,9 @@ func arguments(dir string, o Options) string {
 	}
 	if o.Workers > 1 {
 		list = append(list, fmt.Sprintf("-workers %d", o.Workers))
+	}
+	if o.Lan != nil {
+		list = append(list, "-netns")
 	}
 	list = append(list, "-repeat 5") // What a fault meets is not the same each time.
 	return strings.Join(list, " ")

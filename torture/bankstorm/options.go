@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tidemill/tidemill/internal/testenv/netns"
 	"github.com/tidemill/tidemill/torture/chaos"
 )
 
@@ -43,6 +44,9 @@ type Options struct {
 	// Workers is how many workers share the work as a fleet; faults befall one of them at a
 	// time. One with faults that lose data. 1.
 	Workers int
+	// Lan has each of several workers run on a machine of its own, as far as networks go,
+	// whose cable fails too. Default: all are on the loopback.
+	Lan *netns.Lan
 	// Connector is added to the source connector's configuration.
 	Connector map[string]string
 	// Binary is the tidemill that is tortured; Env is added to its environment.
@@ -105,13 +109,15 @@ func (o *Options) complete() error {
 		return fmt.Errorf("the mode %q is neither %s nor %s", o.Mode, ExactlyOnce, AtLeastOnce)
 	case o.Workers < 0 || o.Workers > 1 && o.Loud:
 		return fmt.Errorf("faults that lose data are done to one worker alone, the others to one or more")
+	case o.Workers < 2 && o.Lan != nil:
+		return fmt.Errorf("machines of their own are for two workers or more: others do the work of one that is cut off")
 	case o.Binary == "":
 		return fmt.Errorf("no tidemill to torture is named")
 	case o.Duration < 0 || o.Gap < 0 || o.Clients < 0 || o.Patience < 0 || o.Recovery < 0 || o.Shrink < 0:
 		return fmt.Errorf("a duration or a number is negative")
 	}
 	if o.Plan == nil {
-		plan, err := chaos.Random(o.Seed, o.Duration, o.Gap, o.Faults, chaos.Also{Loud: o.Loud, Fleet: o.Streams})
+		plan, err := chaos.Random(o.Seed, o.Duration, o.Gap, o.Faults, chaos.Also{Loud: o.Loud, Fleet: o.Streams, Cables: o.Lan != nil})
 		if o.Plan = plan; err != nil {
 			return err
 		}
@@ -124,6 +130,9 @@ func (o *Options) complete() error {
 	}
 	if !o.Streams && slices.ContainsFunc(o.Plan, chaos.Fault.OfFleet) {
 		return fmt.Errorf("the faults of a streams application need one")
+	}
+	if o.Lan == nil && slices.ContainsFunc(o.Plan, chaos.Fault.OfCable) {
+		return fmt.Errorf("the faults of cables need workers on machines of their own")
 	}
 	return nil
 }

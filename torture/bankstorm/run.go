@@ -135,7 +135,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.setupTime())
 	defer cancel()
 	r.world, err = chaos.Start(ctx, chaos.Options{
-		Dir: r.dir, Binary: r.o.Binary, Workers: r.o.Workers, Env: r.o.Env, Points: r.o.Points, ExactlyOnce: r.o.Mode == ExactlyOnce, PGBin: r.o.PGBin, Journal: r.journal,
+		Dir: r.dir, Binary: r.o.Binary, Workers: r.o.Workers, Lan: r.o.Lan, Env: r.o.Env, Points: r.o.Points, ExactlyOnce: r.o.Mode == ExactlyOnce, PGBin: r.o.PGBin, Journal: r.journal,
 		Captured: chaos.Captured{Database: database, Slot: slot, Publication: storm.Publication, CreatePublication: storm.CreatePublication, Touch: marker()},
 		Beside:   beside{r},
 	})

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tidemill/tidemill/internal/testenv/netns"
 	"github.com/tidemill/tidemill/torture/chaos"
 )
 
@@ -43,12 +44,12 @@ func TestShortest(t *testing.T) {
 
 // TestArguments names all that a run depends on.
 func TestArguments(t *testing.T) {
-	o := Options{Seed: 7, Mode: AtLeastOnce, Binary: "/a b/tidemill", Templates: []string{"big", "ddl"}, Points: "worker.acked=kill", Copies: true}
+	o := Options{Seed: 7, Mode: AtLeastOnce, Binary: "/a b/tidemill", Templates: []string{"big", "ddl"}, Points: "worker.acked=kill", Copies: true, Workers: 3, Lan: &netns.Lan{}}
 	if err := o.complete(); err != nil {
 		t.Fatal(err)
 	}
 	text := arguments("/out/it's", o)
-	for _, want := range []string{"-seed 7 -mode alo -duration 1m0s -clients 4 -tps 100 -patience 30s ", "-binary '/a b/tidemill'", `-plan '/out/it'\''s/plan.json'`, "-templates 'big,ddl'", "-points 'worker.acked=kill'", " -copies=true -repeat 5"} {
+	for _, want := range []string{"-seed 7 -mode alo -duration 1m0s -clients 4 -tps 100 -patience 30s ", "-binary '/a b/tidemill'", `-plan '/out/it'\''s/plan.json'`, "-templates 'big,ddl'", "-points 'worker.acked=kill'", " -copies=true -workers 3 -netns -repeat 5"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%s lacks %s", text, want)
 		}

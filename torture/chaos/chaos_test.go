@@ -80,8 +80,8 @@ func TestSupervisor(t *testing.T) {
 
 // TestPlansComeFromSeeds draws plans: one seed always gives the same, which can be
 // written down and read again; another gives another; and together they leave no class
-// out but the one that needs another build, and those that lose data, which take part
-// only when they are named or asked for.
+// out but those that lose data and those that not every run has something to do to, which
+// take part only when they are named or asked for.
 func TestPlansComeFromSeeds(t *testing.T) {
 	seen := map[string]bool{}
 	var last Plan
@@ -103,7 +103,7 @@ func TestPlansComeFromSeeds(t *testing.T) {
 		}
 	}
 	for _, c := range Classes() {
-		if f := (Fault{Class: c}); seen[c] == (f.Loud() || f.OfFleet()) {
+		if f := (Fault{Class: c}); seen[c] == (f.Loud() || f.OfFleet() || f.OfCable()) {
 			t.Errorf("%s is in a plan: %v", c, seen[c])
 		}
 	}
@@ -129,6 +129,12 @@ func TestPlansComeFromSeeds(t *testing.T) {
 	for _, c := range fleetFaults() {
 		if err != nil || !slices.Contains(fleet.Classes(), c.name) || len(fleet.Classes()) < len(fleetFaults())+3 {
 			t.Errorf("%s is not among %v: %v", c.name, fleet.Classes(), err)
+		}
+	}
+	cables, err := Random(1, time.Hour, time.Second, nil, Also{Cables: true})
+	for _, c := range cableFaults() {
+		if err != nil || !slices.Contains(cables.Classes(), c.name) || len(cables.Classes()) < len(cableFaults())+3 {
+			t.Errorf("%s is not among %v: %v", c.name, cables.Classes(), err)
 		}
 	}
 	named, err := Random(1, time.Hour, time.Second, []string{"pub.drop"}, Also{})
@@ -170,7 +176,7 @@ func TestArm(t *testing.T) {
 func TestSickRegistry(t *testing.T) {
 	well := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "well "+r.URL.Path) }))
 	defer well.Close()
-	s, err := newSickRegistry(well.URL)
+	s, err := newSickRegistry(well.URL, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

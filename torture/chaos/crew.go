@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/internal/devstack"
+	"github.com/tidemill/tidemill/internal/testenv/netns"
 )
 
 // worker is one of the workers that are tortured, which are a fleet when there are several.
 type worker struct {
 	*process
-	url string // Of its REST interface.
+	url     string         // Of its REST interface.
+	machine *netns.Machine // That it runs on, if it has one of its own.
 }
 
 // prepareWorkers writes the settings of the workers. The first one's files have the names
@@ -28,29 +30,45 @@ func (w *World) prepareWorkers(context.Context) error {
 		return err
 	}
 	for n := range max(w.o.Workers, 1) {
-		port, err := devstack.FreePort()
+		k, err := w.settle()
 		if err != nil {
 			return err
 		}
+		w.workers = append(w.workers, k)
 		name, mark := "the worker", ""
 		if n > 0 {
 			mark = "-" + strconv.Itoa(n)
 			name = "worker" + mark
 		}
-		url := "http://127.0.0.1:" + strconv.Itoa(port)
 		file := w.file("worker" + mark + ".properties")
-		if err := os.WriteFile(file, []byte(strings.Join(w.settings(url, mark), "\n")+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(strings.Join(w.settings(k, mark), "\n")+"\n"), 0o600); err != nil {
 			return err
 		}
-		p := newProcess(name, w.o.Binary, w.file("worker"+mark+".log"), "worker", "-c", file)
-		p.env = append(points, w.o.Env...)
-		w.workers = append(w.workers, &worker{p, url})
+		k.process = newProcess(name, w.o.Binary, w.file("worker"+mark+".log"), "worker", "-c", file)
+		k.env = append(points, w.o.Env...)
+		if k.machine != nil {
+			there := k.machine.Command(k.path, k.args...)
+			k.path, k.args = there.Path, there.Args[1:]
+		}
 	}
 	return nil
 }
 
+// settle finds a place for a worker: a port of the loopback, or a machine of its own.
+func (w *World) settle() (*worker, error) {
+	if w.o.Lan != nil {
+		machine, err := w.o.Lan.Plug()
+		if err != nil {
+			return nil, err
+		}
+		return &worker{url: "http://" + machine.Address() + ":8083", machine: machine}, nil
+	}
+	port, err := devstack.FreePort()
+	return &worker{url: "http://127.0.0.1:" + strconv.Itoa(port)}, err
+}
+
 // settings are those of one worker. mark tells its directories from those of others.
-func (w *World) settings(url, mark string) []string {
+func (w *World) settings(k *worker, mark string) []string {
 	support := "disabled"
 	if w.o.ExactlyOnce {
 		support = "enabled"
@@ -58,8 +76,8 @@ func (w *World) settings(url, mark string) []string {
 	avro := "io.confluent.connect.avro.AvroConverter"
 	// Offsets have as many partitions as by default: those of two connectors that shared one
 	// would hide each other's while a transaction is open.
-	return []string{
-		"bootstrap.servers=" + w.toKafka.Addr(), "group.id=torture", "listeners=" + url,
+	list := []string{
+		"bootstrap.servers=" + w.toKafka.Addr(), "group.id=torture", "listeners=" + k.url,
 		"key.converter=" + avro, "key.converter.schema.registry.url=" + w.sick.url,
 		"value.converter=" + avro, "value.converter.schema.registry.url=" + w.sick.url,
 		"config.storage.topic=" + configsTopic, "config.storage.replication.factor=1",
@@ -68,6 +86,11 @@ func (w *World) settings(url, mark string) []string {
 		"exactly.once.source.support=" + support, "topic.creation.enable=true",
 		"plugin.state.dir=" + w.file("plugins"+mark), "ksql.service.id=torture_", "ksql.streams.state.dir=" + w.file("state"+mark), "ksql.schema.registry.url=" + w.sick.url,
 	}
+	if k.machine != nil {
+		// Others reach it: whoever has the bridge may do everything, and workers ask each other for rows.
+		list = append(list, "rest.insecure=true", "ksql.internal.listener="+k.machine.Address()+":8084", "ksql.internal.secret="+w.secret)
+	}
+	return list
 }
 
 // worker is the one that a fault befalls.

@@ -1,6 +1,7 @@
 // Package chaos is the world that a torture run takes place in, and what goes wrong in
 // it: a private PostgreSQL, a Kafka broker, a schema registry and a worker, each a
 // process of its own on the loopback, with proxies between them, and a table of faults.
+// Several workers may be on machines of their own, as far as networks go.
 //
 // There are only a few types. [World] starts everything in one directory, restarts what
 // dies and takes it down again. [Fault] is one thing that goes wrong at one moment, as

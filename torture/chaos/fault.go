@@ -37,7 +37,7 @@ type class struct {
 const ms = time.Millisecond
 
 // classes is the table of faults: to add one, add a line.
-func classes() []class { return slices.Concat(mild(), loudFaults(), fleetFaults()) }
+func classes() []class { return slices.Concat(mild(), loudFaults(), fleetFaults(), cableFaults()) }
 
 // mild are those after which everything must go on without anybody's help.
 func mild() []class {
@@ -45,8 +45,13 @@ func mild() []class {
 }
 
 // OfFleet tells whether the fault is one of a fleet's.
-func (f Fault) OfFleet() bool {
-	return slices.ContainsFunc(fleetFaults(), func(c class) bool { return c.name == f.Class })
+func (f Fault) OfFleet() bool { return f.among(fleetFaults()) }
+
+// OfCable tells whether the fault is one of the cable of a worker's own machine.
+func (f Fault) OfCable() bool { return f.among(cableFaults()) }
+
+func (f Fault) among(list []class) bool {
+	return slices.ContainsFunc(list, func(c class) bool { return c.name == f.Class })
 }
 
 // Classes lists the kinds of faults.

@@ -16,8 +16,9 @@ const longestGap = 4
 
 // Also says which faults take part beside those of every run.
 type Also struct {
-	Loud  bool // Those that lose data by their nature.
-	Fleet bool // Those of a fleet's processes.
+	Loud   bool // Those that lose data by their nature.
+	Fleet  bool // Those of a fleet's processes.
+	Cables bool // Those of the cables of workers that have machines of their own.
 }
 
 // Random draws a plan from a seed, long enough for a storm of the given length. Each
@@ -36,6 +37,9 @@ func Random(seed uint64, length, gap time.Duration, only []string, also Also) (P
 	}
 	if also.Fleet && len(only) == 0 {
 		list = slices.Concat(list, fleetFaults())
+	}
+	if also.Cables && len(only) == 0 {
+		list = slices.Concat(list, cableFaults())
 	}
 	total := 0
 	for _, c := range list {

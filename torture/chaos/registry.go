@@ -22,12 +22,12 @@ type sickRegistry struct {
 	drip   time.Duration
 }
 
-func newSickRegistry(target string) (*sickRegistry, error) {
+func newSickRegistry(target, listen string) (*sickRegistry, error) {
 	u, err := url.Parse(target)
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return nil, err
 	}

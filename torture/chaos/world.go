@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemill/tidemill/internal/devstack"
+	"github.com/tidemill/tidemill/internal/testenv/netns"
 	"github.com/tidemill/tidemill/internal/testenv/proxy"
 )
 
@@ -36,6 +37,9 @@ type Options struct {
 	Binary string
 	// Workers is how many of it make a fleet. Default: one.
 	Workers int
+	// Lan has each worker run on a machine of its own, as far as networks go. Default: all
+	// are on the loopback.
+	Lan *netns.Lan
 	// Env is added to the environment of the workers.
 	Env []string
 	// Points is what a worker with failpoints does at them, as TIDEMILL_FAILPOINT says it,
@@ -128,7 +132,7 @@ func (w *World) startPostgres(ctx context.Context) error {
 		return err
 	}
 	w.pg.Store(pg)
-	w.toPG, err = proxy.New(net.JoinHostPort("127.0.0.1", strconv.Itoa(pg.Port())), proxy.Options{})
+	w.toPG, err = proxy.New(net.JoinHostPort("127.0.0.1", strconv.Itoa(pg.Port())), proxy.Options{Listen: w.front()})
 	return err
 }
 
@@ -141,7 +145,7 @@ func (w *World) startRegistry(ctx context.Context) (err error) {
 	if err := send(ctx, http.MethodPut, w.registry.URL()+"/config", `{"compatibility":"NONE"}`); err != nil {
 		return err
 	}
-	w.sick, err = newSickRegistry(w.registry.URL())
+	w.sick, err = newSickRegistry(w.registry.URL(), w.front())
 	return err
 }
 
@@ -155,12 +159,20 @@ func (w *World) prepareKafka(context.Context) (err error) {
 		return err
 	}
 	w.brokerAddr, w.faultsAddr = "127.0.0.1:"+strconv.Itoa(port), "127.0.0.1:"+strconv.Itoa(faults)
-	if w.toKafka, err = proxy.New(w.brokerAddr, proxy.Options{}); err != nil {
+	if w.toKafka, err = proxy.New(w.brokerAddr, proxy.Options{Listen: w.front()}); err != nil {
 		return err
 	}
 	w.broker = newProcess("the broker", w.o.Binary, w.file("broker.log"), "dev-kafka", "--port", strconv.Itoa(port),
 		"--data-dir", w.file("kafka"), "--advertise", w.toKafka.Addr(), "--faults", w.faultsAddr)
 	return nil
+}
+
+// front is where that listens which workers come to. What is behind it is on the loopback.
+func (w *World) front() string {
+	if w.o.Lan != nil {
+		return net.JoinHostPort(netns.Address, "0")
+	}
+	return "127.0.0.1:0"
 }
 
 func (w *World) file(name string) string { return filepath.Join(w.o.Dir, name) }
@@ -171,6 +183,11 @@ func (w *World) Stop() error {
 	defer cancel()
 	w.cancel()
 	errs := []error{w.group.Wait()}
+	for _, k := range w.workers {
+		if k.machine != nil {
+			errs = append(errs, k.machine.Close())
+		}
+	}
 	proxies := []*proxy.Proxy{w.toPG, w.toKafka}
 	for _, s := range w.ships {
 		proxies = append(proxies, s.toKafka)
