@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -76,9 +77,12 @@ func (r *reader) take(rec *kgo.Record) {
 			End       uint64 `json:"lsn_proc"`
 			Snapshot  string `json:"snapshot"`
 			Completed bool   `json:"snapshot_completed"`
+			Backlog   string `json:"incremental"`
 		}
 		if json.Unmarshal(rec.Value, &offset) == nil {
-			r.stored, r.reading = max(r.stored, offset.End), offset.Snapshot != "" && !offset.Completed
+			// A first reading of the tables that was cut short is repeated while the log is read.
+			again := strings.Contains(offset.Backlog, `"initial":true`)
+			r.stored, r.reading = max(r.stored, offset.End), offset.Snapshot != "" && !offset.Completed || again
 		}
 	}
 }
