@@ -347,10 +347,12 @@ func TestMemberThatIsCutOffStopsItsWork(t *testing.T) {
 	c.waitCounts(map[string]int{"a": 4})
 }
 
-// TestWorkStopsWhenTheSessionIsOver has a member that would show life long after that.
+// TestWorkStopsWhenTheSessionIsOver has a member that nobody answers, and that would show life
+// long after that.
 func TestWorkStopsWhenTheSessionIsOver(t *testing.T) {
 	t.Parallel()
-	_, c := fake(t)
+	k, c := fake(t)
+	k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.UnknownServerError, TopLevel: true, Count: -1})
 	a := c.start("a", func(config *Config) { config.Session, config.Heartbeat = 6*time.Second, time.Hour })
 	c.configure(map[string]int{"x": 1, "y": 1}, a)
 	c.waitCounts(map[string]int{"a": 4})
