@@ -1,7 +1,6 @@
 package sql
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -247,23 +246,17 @@ func (s *sorter) compare(x, y sortedRow) int {
 
 // compare compares two values by one entry of ORDER BY.
 func (s *sorting) compare(x, y connect.Value) int {
-	if x.IsNull() || y.IsNull() {
-		nulls := cmp.Compare(b2i(y.IsNull()), b2i(x.IsNull())) // Those before the others.
-		if !s.nullsFirst {
-			nulls = -nulls
-		}
-		return nulls
+	switch {
+	case x.IsNull() && y.IsNull():
+		return 0
+	case x.IsNull() && s.nullsFirst, y.IsNull() && !s.nullsFirst:
+		return -1
+	case x.IsNull() || y.IsNull():
+		return 1
 	}
 	d := functions.Compare(s.of.typ, x, y)
 	if s.descending {
 		d = -d
 	}
 	return d
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -56,7 +56,7 @@ type joinStep struct {
 	keys                []string // Of the result, as those of the joining.
 }
 
-// stands tells whether a side is read as it is, and joined by its own key.
+// keyedBy tells whether an expression is the key of the side, of one column.
 func (s *joinSide) keyedBy(e expr) bool {
 	ref, ok := e.(*columnRef)
 	return ok && s.source.keys() == 1 && ref.name.text == s.column(0)
