@@ -50,7 +50,7 @@ bench-debezium: setup build ## the same loads through Debezium in Kafka Connect 
 	$(GO) build -o bin/bench ./bench && $(GO) build -o bin/bench-application ./bench/application
 	bin/bench --only debezium --out bench/out/debezium.json
 
-bench-kstreams: build ## the same applications in Kafka Streams (Java, Maven); about fifteen minutes
+bench-kstreams: build ## the same applications in Kafka Streams (Java, Maven); about forty minutes
 	$(GO) build -o bin/bench ./bench && $(GO) build -o bin/bench-application ./bench/application
 	bin/bench --only kstreams --out bench/out/kstreams.json
 
