@@ -47,6 +47,9 @@ func (p *plant) settings(host string) connect.Config {
 	if p.Tight {
 		c["producer.buffer.bytes"] = "65536"
 	}
+	if p.Heartbeat > 0 {
+		c["heartbeat.interval.ms"] = fmt.Sprint(p.Heartbeat.Milliseconds())
+	}
 	if p.ExactlyOnce {
 		c["exactly.once.source.support"] = "enabled"
 	}

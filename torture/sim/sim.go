@@ -39,6 +39,8 @@ type Options struct {
 	// KafkaDelay is how long bytes take to and from the brokers, but for the oracle.
 	// Default: as the seed says, another time on each connection.
 	KafkaDelay time.Duration
+	// Heartbeat is heartbeat.interval.ms. Default: the worker's.
+	Heartbeat time.Duration
 	// Dir is for files that a task keeps on its machine.
 	Dir string
 	// Log takes what the worker logs and what is done to it; nil for nothing.
