@@ -80,6 +80,9 @@ type Cache struct {
 // are kept whatever their size: whoever writes looks at DirtyBytes and
 // commits early when they are too many.
 func NewCache(base Reader, limit int64) *Cache {
+	if r, ok := base.(*diskReader); ok {
+		r.walks = r.idle != nil
+	}
 	return &Cache{base: base, limit: limit, entries: map[string]*entry{}, rows: newRows(limit)}
 }
 
@@ -269,8 +272,11 @@ func (c *Cache) Committed() {
 func (c *Cache) clean() {
 	c.peak = max(c.dirt, c.peak-c.peak/8)
 	c.fit()
-	for _, e := range c.order {
-		c.rows.put(e.key, e.val, e.has)
+	// Of a store that is only walked, rows are of no use.
+	if c.reads > 0 || !c.plain {
+		for _, e := range c.order {
+			c.rows.put(e.key, e.val, e.has)
+		}
 	}
 	c.settle()
 }

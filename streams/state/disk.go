@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -57,6 +58,7 @@ type Disk struct {
 	write   *pebble.WriteOptions
 	health  *health
 	rows    lender
+	idle    idle
 
 	mu    sync.Mutex // guards the following
 	ids   map[string]uint32
@@ -271,7 +273,7 @@ func (d *Disk) Drop(name string) error {
 	err := errors.Join(
 		b.DeleteRange(lo, hi, nil),
 		b.Delete(appendKey(nil, ID{Store: catalogue}, []byte(name)), nil))
-	if err = errors.Join(err, b.Commit(d.write)); err != nil {
+	if err = errors.Join(err, b.Commit(d.write), d.idle.end()); err != nil {
 		return fmt.Errorf("dropping the store %q: %w", name, err)
 	}
 	delete(d.ids, name)
@@ -280,10 +282,16 @@ func (d *Disk) Drop(name string) error {
 }
 
 // Reader implements DB.
-func (d *Disk) Reader(id ID) Reader { return newDiskReader(d.db, id, d.health) }
+func (d *Disk) Reader(id ID) Reader {
+	r := newDiskReader(d.db, id, d.health)
+	r.idle = &d.idle
+	return r
+}
 
 // Batch implements DB.
-func (d *Disk) Batch() Batch { return &diskBatch{b: d.db.NewBatch(), write: d.write} }
+func (d *Disk) Batch() Batch {
+	return &diskBatch{b: d.db.NewBatch(), write: d.write, idle: &d.idle}
+}
 
 // Snapshot implements DB.
 func (d *Disk) Snapshot() (Snapshot, error) {
@@ -362,6 +370,8 @@ type diskReader struct {
 	key    []byte             // scratch
 	bounds pebble.IterOptions // of the last walk; the engine copies them
 	scan   diskIter           // of the walk under way, or of the last one
+	idle   *idle              // nil for a snapshot
+	walks  bool               // its iterators are worth keeping: it has one owner, who walks often
 }
 
 func newDiskReader(from pebble.Reader, id ID, h *health) *diskReader {
@@ -393,12 +403,24 @@ func (r *diskReader) Scan(rg Range) Iterator {
 		o.UpperBound = PrefixEnd(appendKey(nil, r.id, nil))
 	}
 	*it = diskIter{open: true, reverse: rg.Reverse, health: r.health}
+	if o.UpperBound != nil && bytes.Compare(o.LowerBound, o.UpperBound) >= 0 {
+		return it // Nothing is there. The engine would not know its place afterwards.
+	}
+	if r.walks && it == &r.scan {
+		it.of = r
+		if it.it, it.at = r.idle.take(r); it.it != nil {
+			it.it.SetBounds(o.LowerBound, o.UpperBound)
+			return it
+		}
+	}
 	it.it, it.err = r.from.NewIter(o)
 	return it
 }
 
 type diskIter struct {
 	it      *pebble.Iterator
+	of      *diskReader // where the iterator is kept when the walk is over; nil for nowhere
+	at      uint64      // when it was made
 	health  *health
 	open    bool // until Close
 	err     error
@@ -407,7 +429,7 @@ type diskIter struct {
 }
 
 func (i *diskIter) Next() bool {
-	if i.err != nil {
+	if i.err != nil || i.it == nil {
 		return false
 	}
 	begun := i.begun
@@ -430,7 +452,11 @@ func (i *diskIter) Value() []byte { return i.it.Value() }
 func (i *diskIter) Close() error {
 	err := i.err
 	i.open = false
-	if i.it != nil {
+	switch {
+	case i.it == nil:
+	case i.of != nil && err == nil && i.it.Error() == nil && i.of.idle.keep(i.of, i.it, i.at):
+		i.it = nil
+	default:
 		err = errors.Join(i.health.note(err), i.health.note(i.it.Close()))
 		i.it = nil
 	}
@@ -447,6 +473,7 @@ type diskBatch struct {
 	write *pebble.WriteOptions
 	key   []byte // scratch
 	err   error
+	idle  *idle
 }
 
 func (b *diskBatch) Put(id ID, key, value []byte) {
@@ -475,7 +502,7 @@ func (b *diskBatch) Commit() error {
 	if b.err == nil {
 		b.err = b.b.Commit(b.write)
 	}
-	if err := errors.Join(b.err, b.b.Close()); err != nil {
+	if err := errors.Join(b.err, b.b.Close(), b.idle.end()); err != nil {
 		return fmt.Errorf("writing state: %w", err)
 	}
 	return nil

@@ -138,7 +138,7 @@ func (d *Disk) closeEngine() (err error) {
 	if d.db == nil {
 		return nil // It could not be renewed.
 	}
-	return d.db.Close()
+	return errors.Join(d.idle.end(), d.db.Close())
 }
 
 // setAside moves the directory.

@@ -237,7 +237,7 @@ func (b *stagedBatch) Commit() error {
 	}
 	// What is written to a full disk while the DB is closed reaches nothing any more.
 	if b.err == nil && len(tables) > 0 && !d.room.lost.Load() {
-		b.err = d.health.note(d.db.Ingest(context.Background(), tables))
+		b.err = errors.Join(d.health.note(d.db.Ingest(context.Background(), tables)), d.idle.end())
 	}
 	if b.err != nil {
 		return fmt.Errorf("writing state: %w", b.err)
