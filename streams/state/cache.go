@@ -72,6 +72,7 @@ type Cache struct {
 
 	plain         bool // the last Flush did not ask for the values before
 	reads, misses int64
+	readThen      int64 // reads as of the last commit
 	overflow
 	loan *loan // nil where nobody lends
 }
@@ -273,8 +274,11 @@ func (c *Cache) clean() {
 	c.peak = max(c.dirt, c.peak-c.peak/8)
 	c.fit()
 	// Of a store that is only walked, rows are of no use.
-	if c.reads > 0 || !c.plain {
-		for _, e := range c.order {
+	const seldom = 8
+	looked := !c.plain || (c.reads-c.readThen)*seldom >= int64(len(c.order))
+	c.readThen = c.reads
+	for _, e := range c.order {
+		if looked || c.rows.knows(e.key) {
 			c.rows.put(e.key, e.val, e.has)
 		}
 	}

@@ -104,6 +104,12 @@ func (r *rows) get(key []byte, use bool) (val []byte, has, known bool) {
 	return val, row[0]&rowHas != 0, true
 }
 
+// knows tells whether there is a row of the key.
+func (r *rows) knows(key []byte) bool {
+	_, _, known := r.get(key, false)
+	return known
+}
+
 // put sets the row of a key, or, without has, that it has none. One that is too large is
 // not kept.
 func (r *rows) put(key, val []byte, has bool) {
