@@ -167,6 +167,9 @@ func (d *Disk) openEngine() (err error) {
 			DataCorruption: func(info pebble.DataCorruptionInfo) { health.note(info.Details) },
 		},
 	}
+	// To read one row of a compressed block is to unpack all of it, and to move blocks is most
+	// of what the engine does: Kafka Streams has RocksDB write them as they are too.
+	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	for i := range opts.Levels {
 		// Most reads of an aggregate ask for keys that are not there yet; the
 		// filter answers them without touching a block.
