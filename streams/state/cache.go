@@ -222,16 +222,16 @@ func (e *entry) idle() int64 {
 }
 
 // Flush shows every change since the last commit, in the order in which the
-// keys were first changed; withOld asks for the values before. The bytes are
-// valid during the call of visit. visit may write to other stores, not to this
-// one.
+// keys were first changed; withOld asks for the values before. A key that came and went
+// between two commits is not shown. The bytes are valid during the call of visit. visit may
+// write to other stores, not to this one.
 func (c *Cache) Flush(withOld bool, visit func(Entry) error) error {
 	if c.below != nil {
 		return c.flushStaged(withOld, visit)
 	}
 	c.plain = !withOld
 	for _, e := range c.order {
-		if withOld && !e.oldKnown {
+		if !e.oldKnown && (withOld || !e.has) {
 			old, had, err := c.base.Get(e.old[:0], e.key)
 			if err != nil {
 				return err

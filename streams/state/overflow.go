@@ -59,7 +59,7 @@ func (c *Cache) flushStaged(withOld bool, visit func(Entry) error) (err error) {
 	for err == nil && it.Next() {
 		last := len(it.Value()) - 1
 		e := Entry{Key: it.Key(), New: it.Value()[:last], HasNew: it.Value()[last] == changeSet}
-		if withOld {
+		if withOld || !e.HasNew {
 			if old, e.HasOld, err = c.below.Get(old[:0], e.Key); err != nil {
 				break
 			}
