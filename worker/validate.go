@@ -35,9 +35,7 @@ func (h *Herder) Validate(ctx context.Context, class string, config connect.Conf
 	}
 	plugin, err := h.rt.locate(config, true)
 	if err != nil {
-		e := connect.AsError(err)
-		e.Code = "config.invalid"
-		return Validation{}, e
+		return Validation{}, err
 	}
 	defer h.stages.enter("performing multi-property validation for the connector")()
 	v.config, v.source = resolved, plugin.source != nil

@@ -106,7 +106,7 @@ func TestValidateRefusesWhatItCannotCheck(t *testing.T) {
 	_, err = w.Validate(t.Context(), "", connect.Config{"name": "x", "password": "geheim"})
 	failing(t, err, "config.invalid", "Connector config contains no connector type")
 	_, err = w.Create(t.Context(), CreateRequest{Name: "x", Config: connect.Config{"connector.class": "CuontingSource"}})
-	failing(t, err, "config.invalid", "Failed to find any class that implements Connector and which name matches CuontingSource, available connectors are: org.example.KeepingSinkConnector, org.example.CountingSourceConnector")
+	failing(t, err, "plugin.unknown", "Failed to find any class that implements Connector and which name matches CuontingSource, available connectors are: org.example.KeepingSinkConnector, org.example.CountingSourceConnector")
 	if e := connect.AsError(err); e.Mend != "did you mean CountingSource?" {
 		t.Errorf("the mend is %s", e.Mend)
 	}
