@@ -50,10 +50,10 @@ type SinkConnector interface {
 	NewTask() SinkTask
 }
 
-// Validator is the ability of a connector to check more than each setting by
-// itself: that the other system can be reached, that rights suffice. Validate may
-// be called on a connector that was never started, and from any goroutine. It
-// returns when ctx is done at the latest.
+// Validator is the ability of a connector, transform or predicate to check more than
+// each setting by itself: that the other system can be reached, that rights suffice.
+// Validate may be called on one that was never started or configured, and from any
+// goroutine. It returns when ctx is done at the latest.
 //
 // values holds the result of the ConfigDef's own checks; Validate adds errors and
 // recommended values to them with [ConfigValues.AddError] and returns. Nothing is

@@ -82,7 +82,7 @@ func (s *session) answer(ctx context.Context, m line.Method, body []byte) ([]byt
 	return line.Pack(a), nil
 }
 
-// validate checks every setting by itself and then, if the connector can, all together.
+// validate checks every setting by itself and then, if the plugin can, all together.
 func validate(ctx context.Context, c target, config connect.Config) connect.ConfigValues {
 	values := connect.ConfigValues{}
 	if c.config != nil {
@@ -93,7 +93,7 @@ func validate(ctx context.Context, c target, config connect.Config) connect.Conf
 			}
 		}
 	}
-	if checks, can := c.connector().(connect.Validator); can {
+	if checks := c.validator(); checks != nil {
 		checks.Validate(ctx, config, values)
 	}
 	return values

@@ -16,20 +16,23 @@ func describe(plugins connect.Plugins) line.Description {
 			d.Refused = append(d.Refused, p.Class+": its tasks want to be told of each record that was written (connect.RecordCommitter), which works in the worker's own process only")
 			continue
 		}
-		c := classOf(p)
+		c := classOf(line.Source, p)
 		_, c.Commits = task.(connect.Committer)
 		d.Classes = append(d.Classes, c)
 	}
 	for _, p := range plugins.Sinks {
 		task := p.New().NewTask()
-		c := classOf(p)
-		c.Sink = true
+		c := classOf(line.Sink, p)
 		_, c.Answers = task.(connect.PreCommitter)
 		_, c.Opens = task.(connect.PartitionOpener)
 		d.Classes = append(d.Classes, c)
 	}
-	d.Refused = append(d.Refused, refused("transform", plugins.Transforms)...)
-	d.Refused = append(d.Refused, refused("predicate", plugins.Predicates)...)
+	for _, p := range plugins.Transforms {
+		d.Classes = append(d.Classes, classOf(line.Transform, p))
+	}
+	for _, p := range plugins.Predicates {
+		d.Classes = append(d.Classes, classOf(line.Predicate, p))
+	}
 	d.Refused = append(d.Refused, refused("converter", plugins.Converters)...)
 	d.Refused = append(d.Refused, refused("header converter", plugins.HeaderConverters)...)
 	return d
@@ -42,8 +45,8 @@ func refused[T any](kind string, list []connect.Plugin[T]) (reasons []string) {
 	return reasons
 }
 
-func classOf[T any](p connect.Plugin[T]) line.Class {
-	c := line.Class{Class: p.Class, Aliases: p.Aliases, Version: p.Version, Doc: p.Doc}
+func classOf[T any](role line.Role, p connect.Plugin[T]) line.Class {
+	c := line.Class{Role: role, Class: p.Class, Aliases: p.Aliases, Version: p.Version, Doc: p.Doc}
 	if p.Config == nil {
 		return c
 	}
@@ -59,9 +62,12 @@ func classOf[T any](p connect.Plugin[T]) line.Class {
 
 // target is what a [line.Target] means.
 type target struct {
-	source connect.SourceConnector
-	sink   connect.SinkConnector
-	config *connect.ConfigDef
+	source    connect.SourceConnector
+	sink      connect.SinkConnector
+	transform connect.Transform
+	predicate connect.Predicate
+	class     string
+	config    *connect.ConfigDef
 }
 
 // connector returns the connector, of either kind.
@@ -72,23 +78,43 @@ func (t target) connector() connect.Connector {
 	return t.sink
 }
 
-// find makes the connector a target names.
+// validator is what a target has to say of settings, nil for nothing.
+func (t target) validator() connect.Validator {
+	for _, made := range []any{t.source, t.sink, t.transform, t.predicate} {
+		if v, can := made.(connect.Validator); can {
+			return v
+		}
+	}
+	return nil
+}
+
+// find makes what a target names.
 func find(plugins connect.Plugins, t line.Target) (target, error) {
-	if t.Sink {
-		for _, p := range plugins.Sinks {
-			if p.Class == t.Class && p.Version == t.Version {
-				return target{sink: p.New(), config: p.Config}, nil
-			}
-		}
-	} else {
-		for _, p := range plugins.Sources {
-			if p.Class == t.Class && p.Version == t.Version {
-				return target{source: p.New(), config: p.Config}, nil
-			}
-		}
+	made, found := target{class: t.Class}, false
+	switch t.Role {
+	case line.Source:
+		made.source, made.config, found = pick(plugins.Sources, t)
+	case line.Sink:
+		made.sink, made.config, found = pick(plugins.Sinks, t)
+	case line.Transform:
+		made.transform, made.config, found = pick(plugins.Transforms, t)
+	case line.Predicate:
+		made.predicate, made.config, found = pick(plugins.Predicates, t)
+	}
+	if found {
+		return made, nil
 	}
 	return target{}, &connect.Error{
 		Code: "plugin.changed", Class: connect.ClassRetriable, Place: t.Class, Message: "the file does not hold version " + t.Version + " of this class any more",
 		Mend: "GET /connector-plugins looks at plugin.path again",
 	}
+}
+
+func pick[T any](list []connect.Plugin[T], t line.Target) (made T, config *connect.ConfigDef, found bool) {
+	for _, p := range list {
+		if p.Class == t.Class && p.Version == t.Version {
+			return p.New(), p.Config, true
+		}
+	}
+	return made, nil, false
 }

@@ -60,16 +60,13 @@ func introduce(w io.Writer, plugins connect.Plugins) (code int) {
 	d := describe(plugins)
 	fmt.Fprintln(w, "This program is a plugin of Tidemill and holds:")
 	for _, c := range d.Classes {
-		kind, version := "source", c.Version
-		if c.Sink {
-			kind = "sink"
-		}
+		version := c.Version
 		if version == "" {
 			version = "without a version"
 		}
-		fmt.Fprintf(w, "  %-6s  %s  %s\n", kind, c.Class, version)
+		fmt.Fprintf(w, "  %-9s  %s  %s\n", c.Role, c.Class, version)
 		if c.Doc != "" {
-			fmt.Fprintf(w, "          %s\n", c.Doc)
+			fmt.Fprintf(w, "             %s\n", c.Doc)
 		}
 	}
 	for _, refused := range d.Refused {

@@ -10,7 +10,8 @@ import (
 	"github.com/tidemill/tidemill/plugin/internal/line"
 )
 
-// session is what a process is for: one connector, one task, or questions.
+// session is what a process is for: one connector, one task, one transform or predicate,
+// or questions.
 type session struct {
 	plugins connect.Plugins
 	line    *line.Line
@@ -24,6 +25,7 @@ type session struct {
 	connector *target
 	source    *sourceSide
 	sink      *sinkSide
+	step      *stepSide
 }
 
 // serve speaks with a worker until the stream ends.
@@ -75,17 +77,21 @@ func (s *session) Called(ctx context.Context, m line.Method, body []byte) ([]byt
 		return nil, s.startSource(body)
 	case line.StartSink:
 		return nil, s.startSink(body)
+	case line.StartStep:
+		return nil, s.startStep(body)
 	case line.Stop:
 		return nil, s.stop(ctx)
 	}
 	s.mu.Lock()
-	source, sink := s.source, s.sink
+	source, sink, step := s.source, s.sink, s.step
 	s.mu.Unlock()
 	switch {
 	case source != nil:
 		return source.called(ctx, m, body)
 	case sink != nil:
 		return sink.called(ctx, m, body)
+	case step != nil:
+		return step.called(ctx, m, body)
 	}
 	return nil, misused(m)
 }
@@ -103,6 +109,8 @@ func (s *session) stop(ctx context.Context) error {
 		return s.source.task.Stop(ctx)
 	case s.sink != nil:
 		return s.sink.task.Stop(ctx)
+	case s.step != nil:
+		return s.step.close()
 	case s.connector != nil:
 		return s.connector.connector().Stop(ctx)
 	}

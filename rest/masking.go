@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"iter"
 	"net/http"
 	"regexp"
 	"strings"
@@ -24,7 +25,8 @@ type veil struct {
 	known map[veiled]*connect.ConfigDef
 }
 
-type veiled struct{ class, version string }
+// veiled are the plugins whose settings a configuration has.
+type veiled struct{ class, version, steps string }
 
 func (s *Server) veil(r *http.Request) *veil {
 	return &veil{s: s, who: auth.From(r.Context()), known: map[veiled]*connect.ConfigDef{}}
@@ -37,7 +39,10 @@ func (v *veil) config(name string, settings connect.Config) connect.Config {
 	if !v.s.mask && v.who.May(auth.Admin, name) {
 		return settings
 	}
-	plugin := veiled{settings["connector.class"], settings["connector.plugin.version"]}
+	plugin := veiled{settings["connector.class"], settings["connector.plugin.version"], ""}
+	for prefix := range steps(settings) {
+		plugin.steps += prefix + "\n" + settings[prefix+"type"] + "\n" + settings[prefix+"plugin.version"] + "\n"
+	}
 	secrets, ok := v.known[plugin]
 	if !ok {
 		secrets = v.s.secretsOf(settings)
@@ -81,26 +86,45 @@ func (s *Server) learnSQL(text string) {
 	s.learn(settings)
 }
 
-// secretsOf returns a table of the PASSWORD settings of the plugin that settings name, nil
-// when it is not known. It is made each time, since a plugin may have come with other
-// settings than it had.
+// secretsOf returns a table of the PASSWORD settings of the plugins that settings name:
+// the connector, transforms and predicates, as far as they are known. It is made each time,
+// since a plugin may have come with other settings than it had.
 func (s *Server) secretsOf(settings connect.Config) *connect.ConfigDef {
-	keys, err := s.o.Herder.PluginConfig(settings["connector.class"], settings["connector.plugin.version"])
-	if err != nil {
-		return nil
-	}
 	var secrets []connect.ConfigKey
 	seen := map[string]bool{}
-	for _, k := range keys {
-		if k.Type != connect.TypePassword {
-			continue
+	add := func(prefix, class, version string) {
+		keys, err := s.o.Herder.PluginConfig(class, version)
+		if err != nil {
+			return // It is not there, and neither are settings of it.
 		}
-		for _, name := range append([]string{k.Name}, k.Aliases...) {
-			if !seen[name] {
-				seen[name] = true
-				secrets = append(secrets, connect.ConfigKey{Name: name, Type: connect.TypePassword, Optional: true})
+		for _, k := range keys {
+			if k.Type != connect.TypePassword {
+				continue
+			}
+			for _, name := range append([]string{k.Name}, k.Aliases...) {
+				if name = prefix + name; !seen[name] {
+					seen[name] = true
+					secrets = append(secrets, connect.ConfigKey{Name: name, Type: connect.TypePassword, Optional: true})
+				}
 			}
 		}
 	}
+	add("", settings["connector.class"], settings["connector.plugin.version"])
+	for prefix := range steps(settings) {
+		add(prefix, settings[prefix+"type"], settings[prefix+"plugin.version"])
+	}
 	return connect.NewConfigDef(secrets...)
+}
+
+// steps are the prefixes of the settings of transforms and predicates.
+func steps(settings connect.Config) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, list := range []string{"transforms", "predicates"} {
+			for alias := range strings.SplitSeq(settings[list], ",") {
+				if alias = strings.TrimSpace(alias); alias != "" && !yield(list+"."+alias+".") {
+					return
+				}
+			}
+		}
+	}
 }

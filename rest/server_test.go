@@ -207,14 +207,18 @@ func TestChangesAreLogged(t *testing.T) {
 
 func TestMaskedValuesAreStoredUnchanged(t *testing.T) {
 	h := newStandIn()
-	stored := connect.Config{"connector.class": "FileSource", "name": "a", "pin": "1234", "database.password": "hunter2", "url": "http://u:pw@h"}
+	stored := connect.Config{"connector.class": "FileSource", "name": "a", "pin": "1234", "database.password": "hunter2", "url": "http://u:pw@h",
+		"transforms": "f, s", "transforms.f.type": "unknown", "transforms.s.type": "Stamp", "transforms.s.seal": "9876", "transforms.s.text": "open"}
 	h.all["a"] = stored
 	base := serve(t, nil, func(o *rest.Options) { o.Herder = h })
 	_, body := get(t, http.DefaultClient, base+"/connectors/a/config", "")
-	for _, secret := range []string{"1234", "hunter2", ":pw@"} {
+	for _, secret := range []string{"1234", "hunter2", ":pw@", "9876"} {
 		if strings.Contains(body, secret) {
 			t.Errorf("%s in %s", secret, body)
 		}
+	}
+	if !strings.Contains(body, `"open"`) {
+		t.Errorf("what is no secret is hidden: %s", body)
 	}
 	send := func(method, path, body string) int {
 		r, _ := http.NewRequest(method, base+path, strings.NewReader(body))

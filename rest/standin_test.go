@@ -416,10 +416,13 @@ func keys() []connect.ConfigKey {
 }
 
 func (h *standIn) PluginConfig(class, _ string) ([]connect.ConfigKey, error) {
-	if class != "FileSource" {
-		return nil, coded("plugin.unknown", "no")
+	switch class {
+	case "FileSource":
+		return keys(), nil
+	case "Stamp":
+		return []connect.ConfigKey{{Name: "seal", Type: connect.TypePassword}, {Name: "text"}}, nil
 	}
-	return keys(), nil
+	return nil, coded("plugin.unknown", "no")
 }
 
 func (h *standIn) Validate(_ context.Context, class string, c connect.Config) (worker.Validation, error) {

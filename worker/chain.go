@@ -18,7 +18,8 @@ type chain struct {
 	headers connect.HeaderConverter
 	header  site
 	faults  *faults
-	at      *site // Whose code runs.
+	at      *site  // Whose code runs.
+	ahead   *ahead // Nil while no step is far.
 }
 
 // rescue makes a fault of a panic in the code of a transform, predicate or converter: it is
@@ -42,6 +43,14 @@ type step struct {
 	at        site
 }
 
+// closePredicate ends a predicate that is far; others have nothing to close.
+func (s *step) closePredicate() error {
+	if p, ok := s.predicate.(far); ok {
+		return p.Close()
+	}
+	return nil
+}
+
 type converter struct {
 	connect.Converter
 	at site
@@ -50,6 +59,9 @@ type converter struct {
 // transform applies the steps in order. It returns false when one dropped the
 // record.
 func (c *chain) transform(ctx context.Context, r *connect.Record) (bool, *fault) {
+	if c.ahead != nil {
+		return c.transformed(ctx, r)
+	}
 	for i := range c.steps {
 		s := &c.steps[i]
 		c.at = &s.at
@@ -133,14 +145,18 @@ func (c *chain) encodeHeaders(ctx context.Context, r *connect.Record, a *arena, 
 // dropped it.
 func (c *chain) read(ctx context.Context, in *kgo.Record, r *connect.SinkRecord) (keep bool, bad *fault) {
 	defer c.rescue(&bad)
-	if bad = c.decode(ctx, in, r); bad != nil {
+	if o := c.ahead.pop(); o != nil {
+		r.Record = *o.record
+		return o.keep, o.bad
+	}
+	if bad = c.decode(ctx, in, &r.Record); bad != nil {
 		return false, bad
 	}
 	return c.transform(ctx, &r.Record)
 }
 
 // decode converts a consumed record.
-func (c *chain) decode(ctx context.Context, in *kgo.Record, r *connect.SinkRecord) *fault {
+func (c *chain) decode(ctx context.Context, in *kgo.Record, r *connect.Record) *fault {
 	var bad *fault
 	if r.KeySchema, r.Key, bad = c.decodePart(ctx, &c.key, in.Topic, in.Key); bad != nil {
 		return bad
@@ -188,7 +204,7 @@ func (c *chain) decodePart(ctx context.Context, conv *converter, topic string, d
 func (c *chain) close() error {
 	var errs []error
 	for _, s := range c.steps {
-		errs = append(errs, s.transform.Close())
+		errs = append(errs, s.transform.Close(), s.closePredicate())
 	}
 	for _, conv := range []connect.Converter{c.key.Converter, c.value.Converter} {
 		if conv != nil {

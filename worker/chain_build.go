@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,33 +9,32 @@ import (
 	"github.com/tidemill/tidemill/connect"
 )
 
-// newChain makes the plugins a connector's configuration names. What it made is
-// closed again when something fails.
-func newChain(plugins connect.Plugins, worker, config connect.Config, f *faults) (*chain, error) {
+// newChain makes the plugins a connector's configuration names, for the life of a task.
+// What it made is closed again when something fails.
+func newChain(life context.Context, rt *runtime, config connect.Config, f *faults) (*chain, error) {
 	c := &chain{faults: f}
-	err := c.build(plugins, worker, config)
+	err := c.build(life, rt, config)
 	if err != nil {
 		return nil, errors.Join(err, c.close())
 	}
 	return c, nil
 }
 
-func (c *chain) build(plugins connect.Plugins, worker, config connect.Config) error {
+func (c *chain) build(life context.Context, rt *runtime, config connect.Config) error {
 	for _, alias := range aliases(config, "transforms") {
-		s, err := newStep(plugins, config, alias)
-		if err != nil {
+		if err := c.addStep(life, rt, config, alias); err != nil {
 			return fmt.Errorf("transform %s: %w", alias, err)
 		}
-		c.steps = append(c.steps, s)
 	}
+	plugins := rt.plugins
 	var err error
-	if c.key, err = newConverter(plugins, worker, config, "key.converter"); err != nil {
+	if c.key, err = newConverter(plugins, rt.raw, config, "key.converter"); err != nil {
 		return err
 	}
-	if c.value, err = newConverter(plugins, worker, config, "value.converter"); err != nil {
+	if c.value, err = newConverter(plugins, rt.raw, config, "value.converter"); err != nil {
 		return err
 	}
-	class, own := converterConfig(worker, config, "header.converter")
+	class, own := converterConfig(rt.raw, config, "header.converter")
 	if class == "" {
 		class = "org.apache.kafka.connect.storage.SimpleHeaderConverter"
 	}
@@ -72,44 +72,65 @@ func under(config connect.Config, prefix string) connect.Config {
 	return sub
 }
 
-func newStep(plugins connect.Plugins, config connect.Config, alias string) (step, error) {
-	own := under(config, "transforms."+alias+".")
-	p, err := connect.FindPlugin(plugins.Transforms, own["type"])
+// versionSetting is the setting of a step that chooses among the versions of its class.
+const versionSetting = "plugin.version"
+
+func (c *chain) addStep(life context.Context, rt *runtime, config connect.Config, alias string) error {
+	prefix := "transforms." + alias + "."
+	own := under(config, prefix)
+	p, err := rt.find(transformsNamed, wish{own["type"], own[versionSetting], prefix + versionSetting}, true)
 	if err != nil {
-		return step{}, err
+		return err
 	}
-	s := step{transform: p.New(), negate: strings.EqualFold(own["negate"], "true"), at: site{stageTransform, p.Class}}
+	s := step{transform: p.transform(), negate: strings.EqualFold(own["negate"], "true"), at: site{stageTransform, p.class}}
 	if name := own["predicate"]; name != "" {
-		if s.predicate, err = newPredicate(plugins, config, name); err != nil {
-			return step{}, err
+		if s.predicate, err = c.newPredicate(life, rt, config, name); err != nil {
+			return fmt.Errorf("predicate %s: %w", name, err)
 		}
 	}
-	for _, k := range []string{"type", "predicate", "negate"} {
+	for _, k := range []string{"type", versionSetting, "predicate", "negate"} {
 		delete(own, k)
 	}
-	settings, err := parseOwn(p.Config, own)
+	settings, err := parseOwn(p.config, own)
 	if err == nil {
+		c.open(life, s.transform)
 		err = s.transform.Configure(settings)
 	}
-	return s, err
+	if err != nil {
+		return errors.Join(err, s.closePredicate())
+	}
+	c.steps = append(c.steps, s)
+	return nil
 }
 
-func newPredicate(plugins connect.Plugins, config connect.Config, name string) (connect.Predicate, error) {
-	own := under(config, "predicates."+name+".")
-	p, err := connect.FindPlugin(plugins.Predicates, own["type"])
+func (c *chain) newPredicate(life context.Context, rt *runtime, config connect.Config, name string) (connect.Predicate, error) {
+	prefix := "predicates." + name + "."
+	own := under(config, prefix)
+	p, err := rt.find(predicatesNamed, wish{own["type"], own[versionSetting], prefix + versionSetting}, true)
 	if err != nil {
-		return nil, fmt.Errorf("predicate %s: %w", name, err)
+		return nil, err
 	}
 	delete(own, "type")
-	settings, err := parseOwn(p.Config, own)
+	delete(own, versionSetting)
+	settings, err := parseOwn(p.config, own)
 	if err != nil {
-		return nil, fmt.Errorf("predicate %s: %w", name, err)
+		return nil, err
 	}
-	predicate := p.New()
-	if err := predicate.Configure(settings); err != nil {
-		return nil, fmt.Errorf("predicate %s: %w", name, err)
+	predicate := p.predicate()
+	c.open(life, predicate)
+	return predicate, predicate.Configure(settings)
+}
+
+// open tells a transform or predicate that is far of its task.
+func (c *chain) open(life context.Context, plugin any) {
+	f, ok := plugin.(far)
+	if !ok {
+		return
 	}
-	return predicate, nil
+	f.Open(life, c.faults.log)
+	if c.ahead == nil {
+		c.ahead = &ahead{}
+	}
 }
 
 func parseOwn(def *connect.ConfigDef, own connect.Config) (connect.Settings, error) {

@@ -2,19 +2,18 @@ package worker
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/tidemill/tidemill/connect"
 )
 
 // unknownConnector says what there is instead.
-func unknownConnector(own, external connect.Plugins, class string) error {
+func unknownConnector(plugins connect.Plugins, class string) error {
 	var known []string
-	for _, p := range oneOfEach(slices.Concat(own.Sinks, external.Sinks)) {
+	for _, p := range oneOfEach(plugins.Sinks) {
 		known = append(known, p.Class)
 	}
-	for _, p := range oneOfEach(slices.Concat(own.Sources, external.Sources)) {
+	for _, p := range oneOfEach(plugins.Sources) {
 		known = append(known, p.Class)
 	}
 	e := &connect.Error{

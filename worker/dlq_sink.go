@@ -74,10 +74,11 @@ func newReplaySink(ctx context.Context, q *queue) (*replaySink, error) {
 	log := rt.log.With("connector", q.connector, "replay", q.topic)
 	metrics := &taskMetrics{id: id}
 	s := &replaySink{q: q, task: task, log: log.Warn, make: func() connect.SinkTask { return plugin.sink().NewTask() }}
-	if s.chain, err = newChain(rt.plugins, rt.raw, q.config, newFaults(id, settings, metrics, log)); err != nil {
+	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))
+	if s.chain, err = newChain(s.life, rt, q.config, newFaults(id, settings, metrics, log)); err != nil {
+		s.end()
 		return nil, err
 	}
-	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	context.AfterFunc(ctx, func() {
 		_ = sleep(s.life, graceful(rt.settings))
 		s.end()
@@ -145,8 +146,13 @@ func (s *replaySink) close() error {
 // convert makes records of letters, as they were when they were first read.
 func (s *replaySink) convert(ctx context.Context, letters []*Letter) *replayed {
 	b := &replayed{records: make([]connect.SinkRecord, 0, len(letters))}
-	for _, l := range letters {
-		in := l.restored()
+	restored := make([]*kgo.Record, len(letters))
+	for i, l := range letters {
+		restored[i] = l.restored()
+	}
+	s.chain.readAhead(ctx, restored)
+	for i, l := range letters {
+		in := restored[i]
 		record := sinkRecord(in)
 		record.RawHeaders = rawHeaders(in.Headers)
 		keep, bad := s.chain.read(ctx, in, &record)

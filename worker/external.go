@@ -1,17 +1,20 @@
 package worker
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/tidemill/tidemill/connect"
 )
 
-// located is the connector a configuration names, of either kind.
+// located is the plugin a configuration names. What makes it is set for its kind alone.
 type located struct {
 	class, version string
 	config         *connect.ConfigDef
-	source         func() connect.SourceConnector // Nil for a sink.
+	source         func() connect.SourceConnector
 	sink           func() connect.SinkConnector
+	transform      func() connect.Transform
+	predicate      func() connect.Predicate
 }
 
 // make returns a connector that has not started.
@@ -22,41 +25,58 @@ func (l located) make() connect.Connector {
 	return l.sink()
 }
 
-// locate finds the connector that connector.class names and, where there are several
-// versions of it, the newest that connector.plugin.version allows. What is part of the
-// program comes first: an external plugin of the same class is taken only when the
-// version asks for it. With look, the external plugins are looked at anew before a class
-// or version is said not to be there.
-func (rt *runtime) locate(config connect.Config, look bool) (located, error) {
-	wanted, err := parseRequirement(config["connector.plugin.version"])
-	if err != nil {
-		return located{}, connect.ConfigError("connector.plugin.version", "%s", err)
+// step returns a transform or predicate that is not configured.
+func (l located) step() any {
+	if l.transform != nil {
+		return l.transform()
 	}
-	class := config["connector.class"]
-	l, err := rt.locateAmong(class, wanted, false)
+	return l.predicate()
+}
+
+// wish is what a configuration asks for: a class and a version, and the setting of the
+// latter.
+type wish struct{ class, version, place string }
+
+// finder returns all versions of the plugin that a class or alias names, among the plugins
+// of one kind, or the error that there is none.
+type finder func(plugins connect.Plugins, class string) ([]located, error)
+
+// locate finds the connector that connector.class names.
+func (rt *runtime) locate(config connect.Config, look bool) (located, error) {
+	return rt.find(connectorsNamed, wish{config["connector.class"], config["connector.plugin.version"], "connector.plugin.version"}, look)
+}
+
+// find finds a plugin and, where there are several versions of it, the newest that the
+// configuration allows. What is part of the program comes first: an external plugin of the
+// same class is taken only when the version asks for it. With look, the external plugins
+// are looked at anew before a class or version is said not to be there.
+func (rt *runtime) find(of finder, w wish, look bool) (located, error) {
+	wanted, err := parseRequirement(w.version)
+	if err != nil {
+		return located{}, connect.ConfigError(w.place, "%s", err)
+	}
+	l, err := rt.findAmong(of, w, wanted, false)
 	if err != nil && look && rt.external != nil {
-		l, err = rt.locateAmong(class, wanted, true)
+		l, err = rt.findAmong(of, w, wanted, true)
 	}
 	return l, err
 }
 
-func (rt *runtime) locateAmong(class string, wanted requirement, look bool) (located, error) {
-	found := versionsOf(rt.plugins, class)
-	if len(found) > 0 && (len(wanted) == 0 || wanted.allows(found[0].version)) {
+func (rt *runtime) findAmong(of finder, w wish, wanted requirement, look bool) (located, error) {
+	found, err := of(rt.plugins, w.class)
+	if err == nil && (len(wanted) == 0 || wanted.allows(found[0].version)) {
 		return found[0], nil
 	}
-	var external connect.Plugins
-	if rt.external != nil {
-		external = rt.external(look)
-	}
+	external := rt.others(look)
 	// The program's own have no versions to choose from, unless others bring some.
-	theirs := versionsOf(external, class)
+	theirs, _ := of(external, w.class)
 	if len(found) > 0 && len(theirs) == 0 && found[0].version == "" {
 		return found[0], nil
 	}
 	found = append(found, theirs...)
 	if len(found) == 0 {
-		return located{}, unknownConnector(rt.plugins, external, class)
+		_, err = of(together(rt.plugins, external), w.class)
+		return located{}, err
 	}
 	var best *located
 	var versions []string
@@ -68,7 +88,7 @@ func (rt *runtime) locateAmong(class string, wanted requirement, look bool) (loc
 	}
 	if best == nil {
 		return located{}, &connect.Error{
-			Code: "plugin.version", Class: connect.ClassConfig, Place: "connector.plugin.version",
+			Code: "plugin.version", Class: connect.ClassConfig, Place: w.place,
 			Message: "of the class " + found[0].class + " there is no version that is asked for, only " + strings.Join(versions, ", "),
 			Mend:    "choose one of them, or put the version into a directory of plugin.path",
 		}
@@ -76,25 +96,59 @@ func (rt *runtime) locateAmong(class string, wanted requirement, look bool) (loc
 	return *best, nil
 }
 
-// versionsOf returns all versions of the connector that a class or alias names, sources
-// before sinks.
-func versionsOf(plugins connect.Plugins, class string) (all []located) {
-	if p, err := connect.FindPlugin(oneOfEach(plugins.Sources), class); err == nil {
-		for _, q := range plugins.Sources {
-			if q.Class == p.Class {
-				all = append(all, located{class: q.Class, version: q.Version, config: q.Config, source: q.New})
-			}
-		}
-		return all
+// others returns the external plugins.
+func (rt *runtime) others(look bool) connect.Plugins {
+	if rt.external == nil {
+		return connect.Plugins{}
 	}
-	if p, err := connect.FindPlugin(oneOfEach(plugins.Sinks), class); err == nil {
-		for _, q := range plugins.Sinks {
-			if q.Class == p.Class {
-				all = append(all, located{class: q.Class, version: q.Version, config: q.Config, sink: q.New})
-			}
+	return rt.external(look)
+}
+
+// together are the plugins of both lists that may be external.
+func together(a, b connect.Plugins) connect.Plugins {
+	return connect.Plugins{
+		Sources: slices.Concat(a.Sources, b.Sources), Sinks: slices.Concat(a.Sinks, b.Sinks),
+		Transforms: slices.Concat(a.Transforms, b.Transforms), Predicates: slices.Concat(a.Predicates, b.Predicates),
+	}
+}
+
+// connectorsNamed is a [finder] of connectors, sources before sinks.
+func connectorsNamed(plugins connect.Plugins, class string) ([]located, error) {
+	sources, err := versionsOf(plugins.Sources, class, func(l *located, make func() connect.SourceConnector) { l.source = make })
+	if err == nil {
+		return sources, nil
+	}
+	sinks, err := versionsOf(plugins.Sinks, class, func(l *located, make func() connect.SinkConnector) { l.sink = make })
+	if err != nil {
+		return nil, unknownConnector(plugins, class)
+	}
+	return sinks, nil
+}
+
+// transformsNamed is a [finder] of transforms.
+func transformsNamed(plugins connect.Plugins, class string) ([]located, error) {
+	return versionsOf(plugins.Transforms, class, func(l *located, make func() connect.Transform) { l.transform = make })
+}
+
+// predicatesNamed is a [finder] of predicates.
+func predicatesNamed(plugins connect.Plugins, class string) ([]located, error) {
+	return versionsOf(plugins.Predicates, class, func(l *located, make func() connect.Predicate) { l.predicate = make })
+}
+
+// versionsOf returns the entries of the class that a class or alias names.
+func versionsOf[T any](list []connect.Plugin[T], class string, put func(*located, func() T)) (all []located, err error) {
+	p, err := connect.FindPlugin(oneOfEach(list), class)
+	if err != nil {
+		return nil, err
+	}
+	for _, q := range list {
+		if q.Class == p.Class {
+			l := located{class: q.Class, version: q.Version, config: q.Config}
+			put(&l, q.New)
+			all = append(all, l)
 		}
 	}
-	return all
+	return all, nil
 }
 
 // oneOfEach leaves one entry of each class, so that a short name that means one class in

@@ -73,7 +73,7 @@ func newFaults(id TaskID, s connect.Settings, m *taskMetrics, log *slog.Logger) 
 func (f *faults) retry(ctx context.Context, at site, err error, again func() error) *fault {
 	f.metrics.fail()
 	began := time.Now()
-	for attempt := 0; connect.AsError(err).Class == connect.ClassRetriable; attempt++ {
+	for attempt := 0; connect.AsError(err).Class == connect.ClassRetriable && !isBroken(err); attempt++ {
 		wait := f.backoff(attempt, connect.AsError(err).After)
 		if f.retryTimeout >= 0 && time.Since(began)+wait > f.retryTimeout {
 			break
@@ -126,6 +126,9 @@ func (f *faults) skip(ctx context.Context, bad *fault, r *connect.SinkRecord, fr
 	}
 	if f.logErrors {
 		f.logFault(bad, from)
+	}
+	if isBroken(bad.err) {
+		return &staged{bad.site.stage, bad.err} // The record may well be right.
 	}
 	passing := connect.AsError(bad.err).Class == connect.ClassRetriable
 	if !f.tolerate || f.source && passing {

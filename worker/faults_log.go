@@ -17,6 +17,12 @@ type staged struct {
 // Unwrap returns the error.
 func (s *staged) Unwrap() error { return s.error }
 
+// isBroken tells whether no record is to blame for an error.
+func isBroken(err error) bool {
+	_, broken := errors.AsType[*brokenStep](err)
+	return broken
+}
+
 // exceeded is the error of a record that must not be left out.
 func (f *faults) exceeded(bad *fault, from string) error {
 	cause := connect.AsError(bad.err)

@@ -1,25 +1,18 @@
 package worker
 
-import (
-	"slices"
-
-	"github.com/tidemill/tidemill/connect"
-)
+import "github.com/tidemill/tidemill/connect"
 
 // Plugins returns all plugins: sinks, sources, transforms, predicates, converters,
 // header converters.
 func (h *Herder) Plugins() []PluginInfo {
-	p := h.rt.plugins
-	var external connect.Plugins
-	if h.rt.external != nil {
-		external = h.rt.external(true)
-	}
-	list := infos(nil, "sink", slices.Concat(p.Sinks, external.Sinks))
-	list = infos(list, "source", slices.Concat(p.Sources, external.Sources))
-	list = infos(list, "transformation", p.Transforms)
-	list = infos(list, "predicate", p.Predicates)
-	list = infos(list, "converter", p.Converters)
-	return infos(list, "header_converter", p.HeaderConverters)
+	own := h.rt.plugins
+	all := together(own, h.rt.others(true))
+	list := infos(nil, "sink", all.Sinks)
+	list = infos(list, "source", all.Sources)
+	list = infos(list, "transformation", all.Transforms)
+	list = infos(list, "predicate", all.Predicates)
+	list = infos(list, "converter", own.Converters)
+	return infos(list, "header_converter", own.HeaderConverters)
 }
 
 func infos[T any](list []PluginInfo, kind string, plugins []connect.Plugin[T]) []PluginInfo {
@@ -34,16 +27,9 @@ func infos[T any](list []PluginInfo, kind string, plugins []connect.Plugin[T]) [
 // connector.plugin.version does; empty takes the newest.
 func (h *Herder) PluginConfig(class, version string) ([]connect.ConfigKey, error) {
 	p := h.rt.plugins
-	named := connect.Config{"connector.class": class, "connector.plugin.version": version}
-	l, missing := h.rt.locate(named, false)
-	if missing == nil {
-		return connectorKeys(l), nil
-	}
-	if t, err := connect.FindPlugin(p.Transforms, class); err == nil {
-		return keysOf(t.Config), nil
-	}
-	if t, err := connect.FindPlugin(p.Predicates, class); err == nil {
-		return keysOf(t.Config), nil
+	keys, err := h.keysOfNamed(wish{class, version, "version"})
+	if err == nil {
+		return keys, nil
 	}
 	if c, err := connect.FindPlugin(p.Converters, class); err == nil {
 		return keysOf(c.Config), nil
@@ -51,17 +37,29 @@ func (h *Herder) PluginConfig(class, version string) ([]connect.ConfigKey, error
 	if c, err := connect.FindPlugin(p.HeaderConverters, class); err == nil {
 		return keysOf(c.Config), nil
 	}
-	if l, missing = h.rt.locate(named, true); missing == nil {
-		return connectorKeys(l), nil
-	}
-	if connect.AsError(missing).Code != "plugin.unknown" {
-		return nil, missing
+	h.rt.others(true)
+	if keys, err = h.keysOfNamed(wish{class, version, "version"}); err == nil || connect.AsError(err).Code != "plugin.unknown" {
+		return keys, err
 	}
 	return nil, &connect.Error{Code: "connector.not_found", Message: "Unknown plugin " + class + "."}
 }
 
-func connectorKeys(l located) []connect.ConfigKey {
-	return append(keysOf(l.config), without(frameworkKeys(l.source != nil), l.config)...)
+// keysOfNamed returns the settings of a plugin that may be external, among those known. The
+// error is that of the first kind in which the class is known.
+func (h *Herder) keysOfNamed(w wish) ([]connect.ConfigKey, error) {
+	var missing error
+	for _, of := range []finder{connectorsNamed, transformsNamed, predicatesNamed} {
+		l, err := h.rt.find(of, w, false)
+		switch {
+		case err == nil && (l.source != nil || l.sink != nil):
+			return append(keysOf(l.config), without(frameworkKeys(l.source != nil), l.config)...), nil
+		case err == nil:
+			return keysOf(l.config), nil
+		case missing == nil || connect.AsError(missing).Code == "plugin.unknown":
+			missing = err
+		}
+	}
+	return nil, missing
 }
 
 func keysOf(def *connect.ConfigDef) []connect.ConfigKey {

@@ -64,7 +64,7 @@ func (h *Herder) Peek(ctx context.Context, name, topic string, limit int) (recor
 	if err != nil {
 		return nil, false, err
 	}
-	c, err := h.newPeekChain(config)
+	c, err := h.newPeekChain(ctx, config)
 	if err != nil {
 		return nil, false, err
 	}
@@ -97,22 +97,25 @@ func (h *Herder) inTime(ctx context.Context, err error) error {
 // peekChain shows records as a connector sees them.
 type peekChain struct {
 	*chain
-	masks bool // Fields are hidden, by a transform.
+	masks bool // Fields are hidden, or may be, by a transform.
 }
 
 // newPeekChain makes a connector's converters, and a sink's transforms. Nothing of a source
 // is transformed twice, and nobody waits for a retry.
-func (h *Herder) newPeekChain(config connect.Config) (*peekChain, error) {
+func (h *Herder) newPeekChain(ctx context.Context, config connect.Config) (*peekChain, error) {
 	if h.kind(config) == "source" {
 		config = maps.Clone(config)
 		delete(config, "transforms")
 	}
 	id := TaskID{Connector: config["name"]}
-	c, err := newChain(h.rt.plugins, h.rt.raw, config, &faults{id: id, metrics: &taskMetrics{id: id}, log: h.rt.log})
+	c, err := newChain(ctx, h.rt, config, &faults{id: id, metrics: &taskMetrics{id: id}, log: h.rt.log})
 	if err != nil {
 		return nil, err
 	}
-	masks := slices.ContainsFunc(c.steps, func(s step) bool { return strings.Contains(s.at.class, "Mask") })
+	masks := slices.ContainsFunc(c.steps, func(s step) bool {
+		_, unknown := s.transform.(far)
+		return unknown || strings.Contains(s.at.class, "Mask")
+	})
 	return &peekChain{chain: c, masks: masks}, nil
 }
 

@@ -23,6 +23,7 @@ func (t *sinkTask) take(ctx context.Context, p kgo.FetchTopicPartition) error {
 	}
 	t.metrics.read.Add(int64(len(p.Records)))
 	t.metrics.reads.Add(float64(len(p.Records)))
+	t.chain.readAhead(ctx, p.Records)
 	var size int64
 	for _, in := range p.Records {
 		size += int64(len(in.Key) + len(in.Value))

@@ -24,7 +24,7 @@ func (t *sourceTask) open(life context.Context) error {
 		return err
 	}
 	t.faults = newFaults(t.id, t.settings, t.metrics, t.log)
-	if t.chain, err = newChain(t.rt.plugins, t.rt.raw, t.config, t.faults); err != nil {
+	if t.chain, err = newChain(life, t.rt, t.config, t.faults); err != nil {
 		return err
 	}
 	t.traces = newTracing(t.taskSetup, t.chain)

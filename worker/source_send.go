@@ -22,6 +22,7 @@ func (t *sourceTask) send(ctx context.Context, records []connect.SourceRecord) e
 	for len(records) > 0 {
 		room := t.parcels.take(len(records))
 		t.note(records[:len(room)], room)
+		t.transformAhead(ctx, records[:len(room)])
 		if len(room) == len(records) {
 			room[len(room)-1].way.committed = committed
 		}
@@ -52,13 +53,34 @@ func (t *sourceTask) note(records []connect.SourceRecord, room []outgoing) {
 	t.metrics.active.Store(int64(active))
 	t.mu.Unlock()
 	t.metrics.activity.Add(float64(active))
-	if t.told != nil {
-		kept := make([]toldRecord, len(records))
-		for i := range kept {
-			kept[i] = toldRecord{SourceRecord: records[i], offset: -1}
-			room[i].way.told = &kept[i]
+	t.remember(records, room)
+}
+
+// remember keeps records as they came, for a plugin that wants to be told of them.
+func (t *sourceTask) remember(records []connect.SourceRecord, room []outgoing) {
+	if t.told == nil {
+		return
+	}
+	kept := make([]toldRecord, len(records))
+	for i := range kept {
+		kept[i] = toldRecord{SourceRecord: records[i], offset: -1}
+		room[i].way.told = &kept[i]
+	}
+}
+
+// transformAhead transforms records together, when a step is far.
+func (t *sourceTask) transformAhead(ctx context.Context, records []connect.SourceRecord) {
+	ahead := t.chain.ahead
+	if ahead == nil {
+		return
+	}
+	ahead.begin()
+	for i := range records {
+		if records[i].Topic != "" {
+			ahead.add(&records[i].Record, nil)
 		}
 	}
+	t.chain.applyAhead(ctx)
 }
 
 func (t *sourceTask) sendOne(ctx context.Context, r *connect.SourceRecord, o *outgoing) error {

@@ -177,6 +177,8 @@ func (x *transactions) take(ctx context.Context, records []connect.SourceRecord)
 	}
 	for len(records) > 0 && err == nil {
 		room := x.t.parcels.take(len(records))
+		x.t.remember(records[:len(room)], room)
+		x.t.transformAhead(ctx, records[:len(room)])
 		for i := range room {
 			if err = x.takeOne(ctx, &records[i], &room[i]); err != nil {
 				room = room[:i]
@@ -202,9 +204,6 @@ func (x *transactions) takeOne(ctx context.Context, r *connect.SourceRecord, o *
 	o.partition, o.offset, o.boundary = r.SourcePartition, r.SourceOffset, r.Boundary
 	if x.byPoll {
 		o.boundary = connect.BoundaryNone // Where a poll ends is known by take.
-	}
-	if x.t.told != nil {
-		o.way.told = &toldRecord{SourceRecord: *r, offset: -1}
 	}
 	if o.sent, err = x.t.prepare(ctx, r, o); err != nil {
 		return err

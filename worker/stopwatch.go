@@ -21,7 +21,12 @@ func newStopwatch(c *chain) *stopwatch {
 	w := &stopwatch{plain: *c, timed: *c}
 	w.timed.steps = make([]step, len(c.steps))
 	for i, s := range c.steps {
-		s.transform = timedTransform{s.transform, &w.transform}
+		timed := timedTransform{s.transform, &w.transform}
+		if m, ok := s.transform.(many); ok {
+			s.transform = timedMany{timed, m}
+		} else {
+			s.transform = timed
+		}
 		w.timed.steps[i] = s
 	}
 	w.timed.key.Converter = timedConverter{c.key.Converter, &w.convert}
@@ -53,6 +58,17 @@ type timedTransform struct {
 func (t timedTransform) Apply(r *connect.Record) (bool, error) {
 	defer spend(t.spent, time.Now())
 	return t.Transform.Apply(r)
+}
+
+type timedMany struct {
+	timedTransform
+	many many
+}
+
+// ApplyAll implements many.
+func (t timedMany) ApplyAll(ctx context.Context, records []*connect.Record) (yes []bool, bad []error, err error) {
+	defer spend(t.spent, time.Now())
+	return t.many.ApplyAll(ctx, records)
 }
 
 type timedConverter struct {

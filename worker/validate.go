@@ -71,7 +71,7 @@ func (v *validator) run(ctx context.Context, plugin connect.Connector, own *conn
 	for _, setting := range []string{"key.converter", "value.converter", "header.converter"} {
 		v.converter(ctx, setting)
 	}
-	v.steps()
+	v.steps(ctx)
 	v.overrides()
 	v.topics()
 	v.exactlyOnce(plugin)

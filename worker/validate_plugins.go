@@ -70,14 +70,15 @@ func (v *validator) plugin(ctx context.Context, plugin connect.Connector, own *c
 	})
 	// With a reference in the place of a secret the other system would only refuse the login.
 	if checks, ok := plugin.(connect.Validator); ok && v.resolving == nil {
-		values = v.ask(ctx, checks, values)
+		values = v.ask(ctx, checks, v.config, values, "connector.class")
 	}
 	v.declare(own.Keys(), values, "", "")
 }
 
-// ask calls the connector's own checks, which may speak to its other system, within
-// a time of theirs. They work on a copy: those that come back late change nothing.
-func (v *validator) ask(ctx context.Context, checks connect.Validator, values connect.ConfigValues) connect.ConfigValues {
+// ask calls a plugin's own checks, which may speak to another system, within a time of
+// theirs. They work on a copy: those that come back late change nothing. place is the
+// setting to blame when they do.
+func (v *validator) ask(ctx context.Context, checks connect.Validator, config connect.Config, values connect.ConfigValues, place string) connect.ConfigValues {
 	limit := v.rt.settings.Duration("validate.timeout.ms")
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -88,7 +89,7 @@ func (v *validator) ask(ctx context.Context, checks connect.Validator, values co
 		copied[name] = &c
 	}
 	err := bounded(ctx, limit, "validating the connector's config", func() error {
-		checks.Validate(ctx, v.config, copied)
+		checks.Validate(ctx, config, copied)
 		return nil
 	})
 	if err == nil && ctx.Err() == nil {
@@ -101,7 +102,7 @@ func (v *validator) ask(ctx context.Context, checks connect.Validator, values co
 	if errors.Is(err, context.DeadlineExceeded) || connect.AsError(err).Code == "connector.blocked" {
 		err = fmt.Errorf("the other system did not answer within %s → check that it can be reached from this worker", limit)
 	}
-	values.AddError("connector.class", err.Error())
+	values.AddError(place, err.Error())
 	return values
 }
 
@@ -178,7 +179,7 @@ func faulty(values connect.ConfigValues) bool {
 }
 
 // steps checks the transforms and predicates.
-func (v *validator) steps() {
+func (v *validator) steps(ctx context.Context) {
 	for _, list := range []string{"transforms", "predicates", "topic.creation.groups"} {
 		names := aliases(v.config, list)
 		for i, name := range names {
@@ -191,8 +192,7 @@ func (v *validator) steps() {
 	for _, name := range aliases(v.config, "transforms") {
 		prefix := "transforms." + name + "."
 		own := under(v.config, prefix)
-		p, err := connect.FindPlugin(v.rt.plugins.Transforms, own["type"])
-		v.declareStep(prefix, "Transforms: "+name, p.Config, own, err)
+		v.declareStep(ctx, prefix, "Transforms: "+name, transformsNamed)
 		predicate, given := own["predicate"]
 		if given && !slices.Contains(predicates, predicate) {
 			v.values.AddError(prefix+"predicate", fmt.Sprintf("Invalid value %s for configuration %spredicate: no predicate of this name is declared → add it to predicates", predicate, prefix))
@@ -202,34 +202,41 @@ func (v *validator) steps() {
 		}
 	}
 	for _, name := range predicates {
-		prefix := "predicates." + name + "."
-		own := under(v.config, prefix)
-		p, err := connect.FindPlugin(v.rt.plugins.Predicates, own["type"])
-		v.declareStep(prefix, "Predicates: "+name, p.Config, own, err)
+		v.declareStep(ctx, "predicates."+name+".", "Predicates: "+name, predicatesNamed)
 	}
 }
 
 // declareStep declares the settings of one transform or predicate.
-func (v *validator) declareStep(prefix, group string, def *connect.ConfigDef, own connect.Config, err error) {
+func (v *validator) declareStep(ctx context.Context, prefix, group string, of finder) {
+	own := under(v.config, prefix)
+	p, err := v.rt.find(of, wish{own["type"], own[versionSetting], versionSetting}, own["type"] != "")
 	keys := []connect.ConfigKey{{Name: "type", Type: connect.TypeClass, Required: true, Importance: connect.High, Doc: "Class of this step."}}
 	if strings.HasPrefix(prefix, "transforms.") {
 		keys = append(keys,
 			connect.ConfigKey{Name: "predicate", Type: connect.TypeString, Importance: connect.Medium, Doc: "Alias of the predicate that decides whether this transform applies."},
 			connect.ConfigKey{Name: "negate", Type: connect.TypeBoolean, Default: "false", Importance: connect.Medium, Doc: "Whether it applies when the predicate does not."})
 	}
+	if _, given := own[versionSetting]; given {
+		keys = append(keys, connect.ConfigKey{Name: versionSetting, Type: connect.TypeString, Optional: true, Importance: connect.Medium, Doc: "Which version of the class, such as [1.2,2.0); the newest when absent."})
+	}
 	base := connect.NewConfigDef(keys...).OpenTo(func(string) bool { return true })
 	values := base.Validate(own)
-	if err != nil && own["type"] != "" {
-		e := connect.AsError(err)
+	if e := connect.AsError(err); e != nil && e.Place == versionSetting {
+		values.AddError(versionSetting, fmt.Sprintf("Invalid value %s for configuration %s%s: %s", own[versionSetting], prefix, versionSetting, e.Message))
+	} else if e != nil && own["type"] != "" {
 		values.AddError("type", fmt.Sprintf("Invalid value %s for configuration %stype: Class %s could not be found. → %s", own["type"], prefix, own["type"], e.Mend))
 	}
 	v.declare(keys, values, prefix, group)
-	if def == nil {
+	if p.config == nil {
 		return
 	}
 	rest := maps.Clone(own)
 	for _, k := range keys {
 		delete(rest, k.Name)
 	}
-	v.declare(def.Keys(), def.Validate(rest), prefix, group)
+	values = p.config.Validate(rest)
+	if checks, ok := p.step().(connect.Validator); ok && v.resolving == nil {
+		values = v.ask(ctx, checks, rest, values, "type")
+	}
+	v.declare(p.config.Keys(), values, prefix, group)
 }

@@ -53,6 +53,8 @@ func TestValidate(t *testing.T) {
 		"missing transform":    {source("transforms", "t"), []string{`transforms.t.type: Missing required configuration "type"`}},
 		"unknown transform":    {transform(source(), "transforms.t.type", "Sufix"), []string{"transforms.t.type: Invalid value Sufix for configuration transforms.t.type: Class Sufix could not be found. → did you mean Suffix?"}},
 		"transform setting":    {transform(source(), "transforms.t.sufix", "x"), []string{"transforms.t.sufix: Unknown configuration sufix → did you mean suffix?"}},
+		"no version":           {transform(source(), "transforms.t.plugin.version", "[2,1"), []string{"transforms.t.plugin.version: Invalid value [2,1 for configuration transforms.t.plugin.version: "}},
+		"a version of our own": {transform(source(), "transforms.t.plugin.version", "[1,2)"), nil},
 		"no such predicate":    {transform(source(), "transforms.t.predicate", "p"), []string{"transforms.t.predicate: Invalid value p"}},
 		"negate of nothing":    {transform(source(), "transforms.t.negate", "true"), []string{"transforms.t.negate: Invalid value true"}},
 		"unknown converter":    {source("key.converter", "Txt"), []string{"key.converter: Invalid value Txt for configuration key.converter: Class Txt could not be found. → did you mean Text?"}},

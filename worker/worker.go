@@ -29,9 +29,13 @@ type Options struct {
 	// Connectors are created at the start of a standalone worker.
 	Connectors []CreateRequest
 	Plugins    connect.Plugins
-	// External returns connectors that are no part of the program: those known, or with
-	// look those there are now. It is called from any goroutine; nil for none. A class has
-	// an entry for each of its versions. Other plugins in it are not looked at.
+	// External returns plugins that are no part of the program: those known, or with look
+	// those there are now. It is called from any goroutine; nil for none. A class has an
+	// entry for each of its versions. Converters in it are not looked at.
+	//
+	// A transform or predicate of it whose code is in another process has the methods
+	// Open(life, log), called before Configure; ApplyAll(ctx, records), which takes the
+	// records of a batch in one call; and Close. See plugin/host.
 	External func(look bool) connect.Plugins
 	// Resolve turns references to secrets into their values, as late as possible;
 	// nil leaves configurations as they are.

@@ -196,9 +196,61 @@ func shelfCase(defect string) SinkCase {
 	}
 }
 
+// adder is a transform that adds to the first of an array, except for one defect.
+type adder struct {
+	defect string
+	most   int64
+	given  int64
+}
+
+func (a *adder) Configure(s connect.Settings) error {
+	if a.most = s.Int64("most"); a.most < 0 && a.defect != "anything" {
+		return connect.ConfigError("most", "it is negative")
+	}
+	return nil
+}
+
+func (a *adder) Apply(r *connect.Record) (bool, error) {
+	list := r.Value.Array()
+	switch n := list[0].Int(); {
+	case n > a.most:
+		return false, &connect.Error{Code: "test.most", Class: connect.ClassRecord, Message: "too many"}
+	case n == a.most:
+		return a.defect == "keeps", nil
+	}
+	a.given++
+	if a.defect != "writes" {
+		list = slices.Clone(list)
+	}
+	list[0] = connect.Int64(list[0].Int() + 1)
+	if a.defect == "counts" {
+		list[0] = connect.Int64(a.given)
+	}
+	r.Value = connect.Array(list)
+	return true, nil
+}
+
+func (a *adder) Close() error { return nil }
+
+func adderCase(defect string) TransformCase {
+	array := func(n int64) connect.Record {
+		return connect.Record{Topic: "t", Value: connect.Array([]connect.Value{connect.Int64(n)}), Headers: []connect.Header{{Key: "h", Value: connect.Bool(true)}}}
+	}
+	three := array(3)
+	return TransformCase{
+		Plugin: connect.Plugin[connect.Transform]{
+			Class: "Adder", Config: connect.NewConfigDef(connect.ConfigKey{Name: "most", Type: connect.TypeInt, Default: "5"}),
+			New: func() connect.Transform { return &adder{defect: defect} },
+		},
+		Records: []Transformed{{Given: array(2), Want: &three}, {Given: array(2), Want: &three}, {Given: array(5)}, {Given: array(6), Fails: true}},
+		Bad:     connect.Config{"most": "-1"},
+	}
+}
+
 func TestGoodPluginsPass(t *testing.T) {
 	Source(t, counterCase(""))
 	Sink(t, shelfCase(""))
+	Transform(t, adderCase(""))
 }
 
 func TestDefectsAreFound(t *testing.T) {
@@ -228,6 +280,20 @@ func TestDefectsAreFound(t *testing.T) {
 	} {
 		t.Run("sink "+c.defect, func(t *testing.T) {
 			finds(t, c.says, func(tb testing.TB) { c.check(tb, shelfCase(c.defect)) })
+		})
+	}
+	for _, c := range []struct {
+		defect string
+		check  func(tb testing.TB, c TransformCase)
+		says   string
+	}{
+		{"writes", checkTransformRecords, "was written to"},
+		{"keeps", checkTransformRecords, "is kept"},
+		{"counts", checkTransformRecords, "has become"},
+		{"anything", checkTransformBad, "did not fail"},
+	} {
+		t.Run("transform "+c.defect, func(t *testing.T) {
+			finds(t, c.says, func(tb testing.TB) { c.check(tb, adderCase(c.defect)) })
 		})
 	}
 }

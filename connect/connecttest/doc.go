@@ -14,7 +14,8 @@
 //		})
 //	}
 //
-// [Converter] checks a converter with values of many shapes; [RandomSchema] and
+// [Transform] checks what a transform makes of records. [Converter] checks a converter with
+// values of many shapes; [RandomSchema] and
 // [RandomValue] make them, and [ChangeSample] is a change as sources make it, for
 // benchmarks.
 //

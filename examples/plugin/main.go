@@ -1,6 +1,6 @@
-// Command plugin is a template for a plugin of one's own: a source that counts, in a file
-// beside this one, and the main function that makes a program of it. README.md says what
-// to do with it.
+// Command plugin is a template for plugins of one's own: a source that counts and a transform
+// that multiplies, in files beside this one, and the main function that makes a program of
+// them. README.md says what to do with it.
 package main
 
 import (
@@ -9,5 +9,8 @@ import (
 )
 
 func main() {
-	plugin.Serve(connect.Plugins{Sources: []connect.Plugin[connect.SourceConnector]{counterPlugin()}})
+	plugin.Serve(connect.Plugins{
+		Sources:    []connect.Plugin[connect.SourceConnector]{counterPlugin()},
+		Transforms: []connect.Plugin[connect.Transform]{timesPlugin()},
+	})
 }

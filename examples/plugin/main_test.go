@@ -24,7 +24,10 @@ func TestMain(m *testing.M) {
 }
 
 // TestConformance is all the test that most plugins need.
-func TestConformance(t *testing.T) { conforms(t, counterPlugin().New) }
+func TestConformance(t *testing.T) {
+	conforms(t, counterPlugin().New)
+	multiplies(t, timesPlugin())
+}
 
 // TestProgram has a worker's side find the program: it says what it holds, and passes the
 // same suite in processes of its own.
@@ -37,10 +40,11 @@ func TestProgram(t *testing.T) {
 		t.Errorf("started by hand: %v: %s", err, said)
 	}
 	found := host.New(host.Options{Dirs: []string{dir}}).Plugins(true)
-	if len(found.Sources) != 1 || found.Sources[0].Class != "example.CounterSource" {
+	if len(found.Sources) != 1 || found.Sources[0].Class != "example.CounterSource" || len(found.Transforms) != 1 {
 		t.Fatalf("found: %+v", found)
 	}
 	conforms(t, found.Sources[0].New)
+	multiplies(t, found.Transforms[0])
 }
 
 // install puts the test's binary where the program should be.
@@ -72,5 +76,20 @@ func conforms(t *testing.T, make func() connect.SourceConnector) {
 		Config:  func(testing.TB) connect.Config { return connect.Config{"topic": "numbers", "interval.ms": "1"} },
 		Records: 6,
 		Bad:     connect.Config{"interval.ms": "soon"},
+	})
+}
+
+func multiplies(t *testing.T, times connect.Plugin[connect.Transform]) {
+	number := func(n int64) connect.Record {
+		return connect.Record{Topic: "numbers", ValueSchema: connect.Of(connect.KindInt64), Value: connect.Int64(n)}
+	}
+	thirty, tombstone := number(30), connect.Record{Topic: "numbers"}
+	connecttest.Transform(t, connecttest.TransformCase{
+		Plugin: times, Config: connect.Config{"factor": "10"},
+		Records: []connecttest.Transformed{
+			{Given: number(3), Want: &thirty}, {Given: number(0)}, {Given: tombstone, Want: &tombstone},
+			{Given: connect.Record{Topic: "numbers", Value: connect.String("3")}, Fails: true},
+		},
+		Bad: connect.Config{"factor": "0"},
 	})
 }

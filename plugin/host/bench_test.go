@@ -1,6 +1,7 @@
 package host
 
 import (
+	"fmt"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -81,4 +82,39 @@ func spent(b *testing.B) time.Duration {
 		all += time.Duration(u.Utime.Nano() + u.Stime.Nano())
 	}
 	return all
+}
+
+// BenchmarkTransform gives changes to a transform that keeps them as they are, or changes
+// them, one by one and in batches.
+func BenchmarkTransform(b *testing.B) {
+	schema, value := connecttest.ChangeSample()
+	h := New(Options{Dirs: []string{pluginDir(b, "steps-1")}})
+	for _, size := range []int{1, 256} {
+		for _, changes := range []string{"pass", "change"} {
+			b.Run(fmt.Sprintf("%s, batches of %d", changes, size), func(b *testing.B) {
+				records, batch := make([]connect.Record, size), make([]*connect.Record, size)
+				for i := range records {
+					batch[i] = &records[i]
+				}
+				far := h.Plugins(true).Transforms[0].New().(*transform)
+				settings, err := markDef().Parse(connect.Config{"trouble": changes})
+				must(b, err)
+				must(b, far.Configure(settings))
+				before := spent(b)
+				b.ResetTimer()
+				for n := 0; n < b.N; n += size {
+					for i := range records {
+						records[i] = connect.Record{Topic: "t", ValueSchema: schema, Value: value, Timestamp: 1}
+					}
+					if yes, bad, err := far.ApplyAll(b.Context(), batch); err != nil || bad != nil || !yes[0] {
+						b.Fatal(yes, bad, err)
+					}
+				}
+				b.StopTimer()
+				must(b, far.Close())
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+				b.ReportMetric(float64(spent(b)-before)/float64(b.N), "cpu-ns/record")
+			})
+		}
+	}
 }

@@ -32,6 +32,32 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+// TestTransformConformance does the same with a transform.
+func TestTransformConformance(t *testing.T) {
+	h := New(Options{Dirs: []string{pluginDir(t, "steps-1")}, Log: new(journal).logger()})
+	for where, plugins := range map[string]connect.Plugins{"in process": held("steps", "1"), "out of process": h.Plugins(true)} {
+		t.Run(where, func(t *testing.T) {
+			if len(plugins.Transforms) != 1 || len(plugins.Predicates) != 1 {
+				t.Fatalf("%+v", plugins)
+			}
+			text := func(value string) connect.Record {
+				return connect.Record{
+					Topic: "t", Partition: 3, Timestamp: 7, KeySchema: connect.Of(connect.KindInt64), Key: connect.Int64(1),
+					ValueSchema: connect.Of(connect.KindString), Value: connect.String(value), Headers: []connect.Header{{Key: "h", Value: connect.Bool(true)}},
+				}
+			}
+			marked, plain := text("5!"), text("")
+			connecttest.Transform(t, connecttest.TransformCase{
+				Plugin: plugins.Transforms[0], Config: connect.Config{"trouble": "mixed"},
+				Records: []connecttest.Transformed{
+					{Given: text("5"), Want: &marked}, {Given: text(""), Want: &plain}, {Given: text("drop")}, {Given: text("fail"), Fails: true}, {Given: text("5"), Want: &marked},
+				},
+				Bad: connect.Config{"at": "-2"},
+			})
+		})
+	}
+}
+
 func conformingSink(t *testing.T, make func() connect.SinkConnector) {
 	text := func(key int64, value string) connect.Record {
 		return connect.Record{KeySchema: connect.Of(connect.KindInt64), Key: connect.Int64(key), ValueSchema: connect.Of(connect.KindString), Value: connect.String(value), Timestamp: 1}

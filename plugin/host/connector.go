@@ -52,7 +52,7 @@ func (c *sinkConnector) NewTask() connect.SinkTask {
 func (c *connector) target() line.Target { return targetOf(c.class) }
 
 func targetOf(c line.Class) line.Target {
-	return line.Target{Sink: c.Sink, Class: c.Class, Version: c.Version}
+	return line.Target{Role: c.Role, Class: c.Class, Version: c.Version}
 }
 
 // Start implements connect.Connector.

@@ -14,6 +14,11 @@ func checkClass(c line.Class) error {
 	if c.Class == "" || strings.ContainsAny(c.Class, " \t\r\n/") {
 		return errors.New("this is no name of a class")
 	}
+	switch c.Role {
+	case line.Source, line.Sink, line.Transform, line.Predicate:
+	default:
+		return fmt.Errorf("this worker does not know what a %s is: the plugin is made for a newer one", c.Role)
+	}
 	seen := map[string]bool{}
 	for _, s := range c.Settings {
 		if s.Type > connect.TypeDuration || s.Importance > connect.Low {

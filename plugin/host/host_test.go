@@ -61,7 +61,10 @@ func beWorker(dir string) {
 // held are the plugins of a file.
 func held(name, version string) connect.Plugins {
 	if name == "odd" {
-		return connect.Plugins{Transforms: []connect.Plugin[connect.Transform]{{Class: "test.Odd"}}}
+		return connect.Plugins{Converters: []connect.Plugin[connect.Converter]{{Class: "test.Odd"}}}
+	}
+	if name == "steps" {
+		return stepsHeld(version)
 	}
 	if name == "datagen" {
 		return connect.Plugins{Sources: []connect.Plugin[connect.SourceConnector]{datagen.Plugin()}}

@@ -147,23 +147,28 @@ func checksum(path string) (string, error) {
 // file's is taken.
 func (h *Host) collect(order []string, files map[string]*program) (all connect.Plugins) {
 	type name struct {
-		sink           bool
+		role           line.Role
 		class, version string
 	}
 	holder := map[name]string{}
 	for _, path := range order {
 		p := files[path]
 		for _, c := range p.classes {
-			n := name{c.Sink, c.Class, c.Version}
+			n := name{c.Role, c.Class, c.Version}
 			if first, twice := holder[n]; twice {
 				h.say(path+" "+c.Class, "plugin.duplicate: "+c.Class+" "+c.Version+" is held by "+first+" too, whose it is")
 				continue
 			}
 			holder[n] = path
-			if c.Sink {
-				all.Sinks = append(all.Sinks, entry(c, func() connect.SinkConnector { return &sinkConnector{connector{program: p, class: c, log: h.log}} }))
-			} else {
+			switch c.Role {
+			case line.Source:
 				all.Sources = append(all.Sources, entry(c, func() connect.SourceConnector { return &sourceConnector{connector{program: p, class: c, log: h.log}} }))
+			case line.Sink:
+				all.Sinks = append(all.Sinks, entry(c, func() connect.SinkConnector { return &sinkConnector{connector{program: p, class: c, log: h.log}} }))
+			case line.Transform:
+				all.Transforms = append(all.Transforms, entry(c, func() connect.Transform { return &transform{newStep(p, c, h.log)} }))
+			case line.Predicate:
+				all.Predicates = append(all.Predicates, entry(c, func() connect.Predicate { return &predicate{newStep(p, c, h.log)} }))
 			}
 		}
 	}

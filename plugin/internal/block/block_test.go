@@ -133,6 +133,42 @@ func TestSinkRoundTrip(t *testing.T) {
 	}
 }
 
+// TestStepRoundTrip sends records to a transform and back what it makes of them.
+func TestStepRoundTrip(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	var there, back Encoder
+	var arrive, returned Decoder
+	for range 60 {
+		records := make([]*connect.Record, r.IntN(20))
+		for i := range records {
+			rec := randomRecord(r)
+			records[i] = &rec
+		}
+		got, err := arrive.Records(there.Records(records), nil)
+		if err != nil || len(got) != len(records) {
+			t.Fatalf("%d records, %v; want %d", len(got), err, len(records))
+		}
+		verdicts := make([]Verdict, len(records))
+		for i := range got {
+			sameRecord(t, &got[i], records[i])
+			verdicts[i] = []Verdict{{}, {Yes: true}, {Yes: true, Changed: true, Record: randomRecord(r)}, {Failure: []byte("no")}}[r.IntN(4)]
+		}
+		heard, err := returned.Verdicts(back.Verdicts(verdicts), nil)
+		if err != nil || len(heard) != len(verdicts) {
+			t.Fatalf("%d verdicts, %v; want %d", len(heard), err, len(verdicts))
+		}
+		for i := range heard {
+			g, w := &heard[i], &verdicts[i]
+			if g.Yes != w.Yes || g.Changed != w.Changed || string(g.Failure) != string(w.Failure) || (g.Failure == nil) != (w.Failure == nil) {
+				t.Fatalf("got %+v, want %+v", g, w)
+			}
+			if w.Changed {
+				sameRecord(t, &g.Record, &w.Record)
+			}
+		}
+	}
+}
+
 // TestNumbersBeginAnew gives more schemas and names than are numbered.
 func TestNumbersBeginAnew(t *testing.T) {
 	var enc Encoder
@@ -187,6 +223,7 @@ func FuzzDecode(f *testing.F) {
 		rec := randomRecord(r)
 		f.Add(enc.Source(1, []connect.SourceRecord{{Record: rec, SourceOffset: connect.OffsetMap{"a": 1}}, {Record: rec}}))
 		f.Add(new(Encoder).Sink([]connect.SinkRecord{{Record: rec, RawKey: []byte("k")}}))
+		f.Add(new(Encoder).Verdicts([]Verdict{{Yes: true, Changed: true, Record: rec}, {Failure: []byte("no")}}))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		source, err := new(Decoder).Source(b, nil)
@@ -197,8 +234,12 @@ func FuzzDecode(f *testing.F) {
 		if err != nil && !errors.Is(err, errDamaged) {
 			t.Error(err)
 		}
-		if len(source)+len(sink) > 2*len(b) {
-			t.Errorf("%d bytes hold %d records", len(b), len(source)+len(sink))
+		verdicts, err := new(Decoder).Verdicts(b, nil)
+		if err != nil && !errors.Is(err, errDamaged) {
+			t.Error(err)
+		}
+		if len(source)+len(sink)+len(verdicts) > 3*len(b) {
+			t.Errorf("%d bytes hold %d records", len(b), len(source)+len(sink)+len(verdicts))
 		}
 	})
 }

@@ -42,7 +42,7 @@ func parseHead(head []byte) (frame, error) {
 type Method byte
 
 // What a worker asks of a plugin's process. The process is for one thing: questions, a
-// connector, or a task; the first call says which.
+// connector, a task, or a transform or predicate of one; the first call says which.
 const (
 	Describe Method = iota + 1
 	Validate
@@ -82,13 +82,18 @@ const (
 	RequestCommit
 	Report
 	AwaitLetter
+
+	// What a worker asks of the process of a transform or predicate. They stand here since
+	// the numbers of those above are known to programs that were built before.
+	StartStep
+	Apply
 )
 
 var methodNames = [...]string{
 	"", "describe", "validate", "exactly-once support", "alter offsets", "remedy", "retire", "start", "task configs", "start", "poll", "commit",
 	"start", "put", "pre-commit", "open", "close", "stop", "signal", "consumed", "end",
 	"log", "figures", "show", "reconfigure", "fail", "stored offset", "refresh", "consume", "assignment", "pause", "resume", "seek",
-	"request commit", "report", "await letter",
+	"request commit", "report", "await letter", "start", "apply",
 }
 
 // String returns the method's name for messages.

@@ -13,9 +13,20 @@ type Description struct {
 	Refused []string `json:"refused,omitempty"`
 }
 
-// Class is one connector class.
+// Role is what a class is for.
+type Role string
+
+// The roles that a worker knows.
+const (
+	Source    Role = "source"
+	Sink      Role = "sink"
+	Transform Role = "transform"
+	Predicate Role = "predicate"
+)
+
+// Class is one class.
 type Class struct {
-	Sink    bool     `json:"sink,omitempty"`
+	Role    Role     `json:"role"`
 	Class   string   `json:"class"`
 	Aliases []string `json:"aliases,omitempty"`
 	Version string   `json:"version,omitempty"`
@@ -45,12 +56,13 @@ type Setting struct {
 
 // Target says which class of the process is meant.
 type Target struct {
-	Sink    bool   `json:"sink,omitempty"`
+	Role    Role   `json:"role"`
 	Class   string `json:"class"`
 	Version string `json:"version,omitempty"`
 }
 
-// Question is what is asked of a connector, started or not.
+// Question is what is asked of a connector, started or not. A transform or predicate is only
+// asked whether its settings are right.
 type Question struct {
 	Target
 	Config  connect.Config    `json:"config"`
@@ -69,7 +81,8 @@ type Answer struct {
 	Offsets     map[string]string    `json:"offsets,omitempty"`
 }
 
-// Start starts a connector or a task.
+// Start starts a connector, a task, or a transform or predicate, whose Config are its own
+// settings alone.
 type Start struct {
 	Target
 	Name     string         `json:"name"` // The connector's.
