@@ -34,7 +34,7 @@ func (a *away) ApplyAll(_ context.Context, records []*connect.Record) (yes []boo
 	yes, bad = make([]bool, len(records)), make([]error, len(records))
 	for i, r := range records {
 		switch text := r.Value.Str(); {
-		case strings.HasPrefix(text, "gone") && a.l.once("gone"):
+		case strings.HasPrefix(text, "gone") && a.l.once("gone"), strings.HasPrefix(text, "boom") && a.l.allowed("boom") && a.l.once("end"):
 			return nil, nil, &connect.Error{Code: "plugin.ended", Class: connect.ClassRetriable, Message: "it was killed"}
 		case strings.HasPrefix(text, "boom") && !a.l.allowed("boom"):
 			bad[i] = &connect.Error{Code: "test.boom", Class: connect.ClassRecord, Message: "not this one"}
@@ -165,6 +165,9 @@ func TestFarTransformOfASink(t *testing.T) {
 		t.Errorf("shown is %q, want %q", got, want)
 	}
 	l.allow("boom")
+	if p := w.replay("s", LetterQuery{}); p.State != "failed" || p.Failed != 0 || !strings.Contains(p.Error, "plugin.ended") {
+		t.Errorf("the replay under which the process ended is %+v", p)
+	}
 	if p := w.replay("s", LetterQuery{}); p.Chosen != 3 || p.Replayed != 1 || !slices.Contains(l.keptBy("s"), "boom three!") {
 		t.Errorf("the replay is %+v, and kept is %q", p, l.keptBy("s"))
 	}

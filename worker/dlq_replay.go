@@ -214,6 +214,9 @@ func (r *replay) flush(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // What could not be converted may not be at fault.
 	}
+	if i := slices.IndexFunc(b.why, isBroken); i >= 0 {
+		return b.why[i] // Nor are the letters, and others would fare no better.
+	}
 	for i, l := range b.refused {
 		r.fail(l, b.why[i])
 	}
