@@ -94,10 +94,13 @@ func (a *ahead) pop() *outcome {
 	return &a.outcomes[a.next-1]
 }
 
-// kept are the records that are still to go on.
-func (a *ahead) kept() (of []*outcome) {
-	for i := range a.outcomes {
-		if o := &a.outcomes[i]; o.keep && o.bad == nil {
+// kept are the records that are still to go on, none of them behind one that ends the task.
+func (c *chain) kept() (of []*outcome) {
+	for i := range c.ahead.outcomes {
+		switch o := &c.ahead.outcomes[i]; {
+		case o.bad != nil && c.faults.ends(o.bad):
+			return of
+		case o.keep && o.bad == nil:
 			of = append(of, o)
 		}
 	}
@@ -115,7 +118,11 @@ func (c *chain) readAhead(ctx context.Context, records []*kgo.Record) {
 	for i, in := range records {
 		r := &decoded[i]
 		*r = sinkRecord(in).Record
-		c.ahead.add(r, c.decodeGuarded(ctx, in, r))
+		bad := c.decodeGuarded(ctx, in, r)
+		c.ahead.add(r, bad)
+		if bad != nil && c.faults.ends(bad) {
+			break
+		}
 	}
 	c.applyAhead(ctx)
 }
@@ -143,7 +150,7 @@ func (c *chain) transformed(ctx context.Context, r *connect.Record) (bool, *faul
 func (c *chain) applyAhead(ctx context.Context) {
 	for i := range c.steps {
 		s := &c.steps[i]
-		of := c.ahead.kept()
+		of := c.kept()
 		if s.predicate != nil {
 			holds := c.ask(ctx, s, manyTests(s.predicate), of)
 			applies := make([]*outcome, 0, len(of))
@@ -169,7 +176,8 @@ func (c *chain) applyAhead(ctx context.Context) {
 	}
 }
 
-// ask has a step look at records. What is wrong with one is put beside it.
+// ask has a step look at records. What is wrong with one is put beside it. Behind one that
+// ends the task none is tried again: what is to be told of that one must not wait for them.
 func (c *chain) ask(ctx context.Context, s *step, m many, of []*outcome) []bool {
 	if len(of) == 0 {
 		return nil
@@ -186,8 +194,13 @@ func (c *chain) ask(ctx context.Context, s *step, m many, of []*outcome) []bool 
 		}
 		return nil
 	}
+	over := false
 	for i, o := range of {
 		if bad == nil || bad[i] == nil {
+			continue
+		}
+		if over {
+			o.bad = &fault{s.at, bad[i]}
 			continue
 		}
 		o.bad = c.faults.retry(ctx, s.at, bad[i], func() error {
@@ -201,6 +214,7 @@ func (c *chain) ask(ctx context.Context, s *step, m many, of []*outcome) []bool 
 			yes[i] = again[0]
 			return nil
 		})
+		over = o.bad != nil && c.faults.ends(o.bad)
 	}
 	return yes
 }

@@ -40,6 +40,9 @@ func (a *away) ApplyAll(_ context.Context, records []*connect.Record) (yes []boo
 			bad[i] = &connect.Error{Code: "test.boom", Class: connect.ClassRecord, Message: "not this one"}
 		case strings.HasPrefix(text, "later") && a.l.once("later"):
 			bad[i] = connect.Retry(errors.New("not now"), 0)
+		case strings.HasPrefix(text, "never"):
+			a.l.note(text)
+			bad[i] = connect.Retry(errors.New("not now"), 0)
 		case strings.HasPrefix(text, "nowhere"):
 			yes[i], r.Topic = true, ""
 		default:
@@ -136,6 +139,19 @@ func TestBrokenStepIsNoRecordsFault(t *testing.T) {
 	wait(t, "all are kept", func() bool { return same(l.keptBy("s"), []string{"one!", "gone!", "three!"}) })
 	if letters := l.values("far-gone-letters"); len(letters) != 0 {
 		t.Errorf("letters were written: %q", letters)
+	}
+}
+
+// TestNothingIsTriedBehindTheEnd has a step fail with all records of a batch, each for a
+// passing reason: the first of them ends the task, before the others are tried again.
+func TestNothingIsTriedBehindTheEnd(t *testing.T) {
+	l := newLab(t)
+	w := l.start(connect.Config{"errors.restart.delay.ms": "600000"}, l.abroad)
+	l.produce("far-never", 1, "never one", "never two", "three")
+	w.create("s", keeper("far-never", "transforms", "f, g", "transforms.f.type", "Away", "transforms.f.suffix", "!", "transforms.g.type", "Away", "errors.retry.timeout", "1000"))
+	w.waitState("s", "RUNNING FAILED")
+	if l.noted("never one") < 2 || l.noted("never two") != 1 || l.noted("call 2.1 of 3") != 1 || len(l.keptBy("s")) != 0 {
+		t.Errorf("noted are %q, and kept is %q", l.notes, l.keptBy("s"))
 	}
 }
 

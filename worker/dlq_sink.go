@@ -75,7 +75,9 @@ func newReplaySink(ctx context.Context, q *queue) (*replaySink, error) {
 	metrics := &taskMetrics{id: id}
 	s := &replaySink{q: q, task: task, log: log.Warn, make: func() connect.SinkTask { return plugin.sink().NewTask() }}
 	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))
-	if s.chain, err = newChain(s.life, rt, q.config, newFaults(id, settings, metrics, log)); err != nil {
+	f := newFaults(id, settings, metrics, log)
+	f.tolerate = true // A letter that cannot be converted stays one, and ends nothing.
+	if s.chain, err = newChain(s.life, rt, q.config, f); err != nil {
 		s.end()
 		return nil, err
 	}

@@ -114,6 +114,12 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// ends tells whether a fault ends the task, so that no record behind it has its turn.
+func (f *faults) ends(bad *fault) bool {
+	passing := connect.AsError(bad.err).Class == connect.ClassRetriable
+	return isBroken(bad.err) || !f.tolerate || f.source && passing
+}
+
 // skip reports a fault and returns nil when the record is to be left out. r is the
 // record as it was consumed, nil for sources; from names what it is in messages.
 //
@@ -130,8 +136,7 @@ func (f *faults) skip(ctx context.Context, bad *fault, r *connect.SinkRecord, fr
 	if isBroken(bad.err) {
 		return &staged{bad.site.stage, bad.err} // The record may well be right.
 	}
-	passing := connect.AsError(bad.err).Class == connect.ClassRetriable
-	if !f.tolerate || f.source && passing {
+	if f.ends(bad) {
 		return f.exceeded(bad, from)
 	}
 	if f.letters != nil && r != nil {
