@@ -152,7 +152,10 @@ func TestRestarts(t *testing.T) {
 	w := l.start(nil)
 	w.create("c", counter("numbers", "count", "10", "tasks.max", "2", "fail.at", "3", "batch", "1", "trouble", "retriable.fatal"))
 	// The first of the two tasks to get there fails.
-	wait(t, "one task fails", func() bool { return strings.Count(w.state("c"), "FAILED") == 1 })
+	wait(t, "one task fails", func() bool {
+		state := w.state("c")
+		return strings.Count(state, "FAILED") == 1 && strings.Count(state, "RUNNING") == 2
+	})
 	ctx := t.Context()
 	failing(t, errOf(w.Restart(ctx, "x", RestartOptions{})), "connector.not_found", "Unknown connector: x")
 	starts, tasks := l.noted("connector start"), l.noted("task start")
