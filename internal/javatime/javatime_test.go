@@ -251,3 +251,18 @@ func FuzzPattern(f *testing.F) {
 		}
 	})
 }
+
+// TestSays tells what patterns name.
+func TestSays(t *testing.T) {
+	for pattern, want := range map[string][4]bool{
+		"yyyy-MM-dd": {true, true, false, false}, "uuuu DDD": {true, true, false, false}, "MMM d": {true, false, false, false},
+		"HH:mm:ss.SSS": {false, false, true, false}, "h a": {false, false, true, false}, "EEE G": {true, false, false, false},
+		"yyyy-MM-dd HH:mm XXX": {true, true, true, true}, "VV": {false, false, false, true}, "'HH'": {},
+	} {
+		p := compile(t, DateTimeFormatter, pattern)
+		some, whole := p.Date()
+		if got := [4]bool{some, whole, p.Clock(), p.Zone()}; got != want {
+			t.Errorf("%q names %v, not %v", pattern, got, want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -308,4 +309,37 @@ func sharedField(letter byte) field {
 		return offset
 	}
 	return literal
+}
+
+// Date tells whether the pattern names parts of a date, and whether it names a whole one, that a
+// day follows from.
+func (p *Pattern) Date() (some, whole bool) {
+	var years, months, days, yearDays bool
+	for _, part := range p.parts {
+		switch part.field {
+		case year, yearOfEra:
+			years = true
+		case month, monthName:
+			months = true
+		case day:
+			days = true
+		case yearDay:
+			yearDays = true
+		case era, quarter, isoWeekday, weekday, dayName:
+			some = true
+		}
+	}
+	return some || years || months || days || yearDays, years && (yearDays || months && days)
+}
+
+// Clock tells whether the pattern names parts of a time of day.
+func (p *Pattern) Clock() bool {
+	return slices.ContainsFunc(p.parts, func(part part) bool {
+		return part.field >= hour24 && part.field < lastNumber || part.field == fraction || part.field == half
+	})
+}
+
+// Zone tells whether the pattern names a time zone or an offset.
+func (p *Pattern) Zone() bool {
+	return slices.ContainsFunc(p.parts, func(part part) bool { return part.field >= zoneName })
 }

@@ -14,8 +14,6 @@ import (
 type output struct {
 	column
 	value compiled
-	// explode says that the value is an array, of which each element gets a row.
-	explode bool
 }
 
 // plan is an analysed query: what it reads, what it does with each row and what it
@@ -37,8 +35,10 @@ type plan struct {
 	// the results of the aggregates.
 	outputs []output
 	// rekeyed says that the keys of the result are not those of the source.
-	rekeyed  bool
-	explodes bool // one of the outputs makes several rows of one
+	rekeyed bool
+	// exploded are the table functions: arrays, of which each element gets a row. The
+	// elements stand after the columns of the row that the outputs are computed over.
+	exploded []compiled
 	table    bool // the result is a table
 	// windows are those that rows are gathered in, nil for none; windowing says of which
 	// windows the rows of the result are.
@@ -412,17 +412,21 @@ func (b *planner) aggregateCall(agg *aggregation) node {
 func (b *planner) project(items []item, keys []string, over *analyzer) error {
 	keyed := make([]*output, len(keys))
 	var values []output
-	for i, it := range items {
-		c, explode, err := b.selected(it.expr, over)
+	unnamed := 0
+	for _, it := range items {
+		c, err := b.selected(it.expr, over)
 		if err != nil {
 			return err
 		}
 		if c.typ.Kind == functions.Null {
 			return b.a.fault(it.expr, "sql.type", "the type of this column cannot be told", "write CAST(NULL AS …)")
 		}
-		o := output{column: column{name: outputName(it), typ: c.typ}, value: c, explode: explode}
+		o := output{column: column{name: outputName(it), typ: c.typ}, value: c}
 		if o.name == "" {
-			o.name = fmt.Sprintf("KSQL_COL_%d", i)
+			for o.name == "" || b.p.scope.declares(o.name) {
+				o.name = numbered("KSQL_COL_", unnamed)
+				unnamed++
+			}
 		}
 		o.key = b.p.windowing != nil && !b.persistent && isBound(it.expr)
 		k := slices.Index(keys, canonical(it.expr))
@@ -452,30 +456,47 @@ func (b *planner) project(items []item, keys []string, over *analyzer) error {
 	return nil
 }
 
-// selected compiles an item, which may be EXPLODE of an array: then the type is
-// that of the elements and the value the array.
-func (b *planner) selected(e expr, over *analyzer) (compiled, bool, error) {
-	f, ok := e.(*call)
-	if !ok || f.name.text != "EXPLODE" {
-		c, err := over.compile(e)
-		return c, false, err
+// selected compiles an item, in which table functions may stand.
+func (b *planner) selected(e expr, over *analyzer) (compiled, error) {
+	inner := *over
+	inner.scope = &tableScope{resolver: over.scope, b: b, over: over}
+	return inner.compile(e)
+}
+
+// tableScope resolves table functions, and leaves the rest to the scope it stands before.
+type tableScope struct {
+	resolver
+	b    *planner
+	over *analyzer
+}
+
+// replace implements resolver.
+func (s *tableScope) replace(e expr) (compiled, bool, error) {
+	if c, ok, err := s.resolver.replace(e); ok || err != nil {
+		return c, ok, err
 	}
-	if b.p.from.table || len(b.q.groupBy) > 0 {
-		return compiled{}, false, b.a.fault(e, "sql.bad_clause", "EXPLODE makes rows of a stream, without aggregation", "explode into a stream first")
+	c, ok := e.(*call)
+	if !ok {
+		return compiled{}, false, nil
 	}
-	if len(f.args) != 1 {
-		return compiled{}, false, b.a.fault(e, "sql.type", "EXPLODE takes one array", "")
+	f, ok := functions.Lookup(c.name.text)
+	if !ok || f.Category != functions.Table {
+		return compiled{}, false, nil
 	}
-	c, err := over.compile(f.args[0])
+	p := s.b.p
+	if p.from.table || len(s.b.q.groupBy) > 0 || p.pull && s.b.aggregates() {
+		return compiled{}, false, s.b.a.fault(e, "sql.bad_clause", f.Name+" makes rows of a stream, without aggregation", "make a stream of its rows first")
+	}
+	rows, err := s.over.bound(c, f)
 	if err != nil {
-		return c, false, err
+		return compiled{}, false, err
 	}
-	if c.typ.Kind != functions.Array {
-		return c, false, b.a.fault(e, "sql.type", fmt.Sprintf("EXPLODE takes an array, not %s", c.typ), "")
-	}
-	b.p.explodes = true
-	c.typ = *c.typ.Elem
-	return c, true, nil
+	i := len(p.exploded)
+	p.exploded = append(p.exploded, rows)
+	return compiled{typ: *rows.typ.Elem, make: func(teller) (eval, error) {
+		at := len(p.scope.slots) + i
+		return func(row []connect.Value) (connect.Value, error) { return row[at], nil }, nil
+	}}, true, nil
 }
 
 // names refuses two outputs of one name, and results without values.
@@ -506,7 +527,7 @@ type outputRow struct {
 }
 
 // newOutputRow makes the evals of some outputs.
-func newOutputRow(outputs []output) (*outputRow, error) {
+func newOutputRow(outputs []output, told teller) (*outputRow, error) {
 	columns := make([]column, len(outputs))
 	list := make([]compiled, len(outputs))
 	for i, o := range outputs {
@@ -516,7 +537,7 @@ func newOutputRow(outputs []output) (*outputRow, error) {
 	if err != nil {
 		return nil, err
 	}
-	evals, err := makeAll(list)
+	evals, err := makeAll(list, told)
 	return &outputRow{evals: evals, schema: schema}, err
 }
 

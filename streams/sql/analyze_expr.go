@@ -144,7 +144,7 @@ func folded(c compiled, operands ...compiled) compiled {
 			return c
 		}
 	}
-	ev, err := c.make()
+	ev, err := c.make(nil)
 	if err != nil {
 		return c
 	}
@@ -347,12 +347,12 @@ func (a *analyzer) inList(e *inList) (compiled, error) {
 		}
 	}
 	build := inValues(t, e.not)
-	return compiled{typ: scalar(functions.Boolean), make: func() (eval, error) {
-		ex, err := x.make()
+	return compiled{typ: scalar(functions.Boolean), make: func(told teller) (eval, error) {
+		ex, err := x.make(told)
 		if err != nil {
 			return nil, err
 		}
-		evals, err := makeAll(list)
+		evals, err := makeAll(list, told)
 		return build(ex, evals), err
 	}}, nil
 }

@@ -56,12 +56,12 @@ func (a *analyzer) caseExpr(e *caseExpr) (compiled, error) {
 	if err != nil {
 		return compiled{}, err
 	}
-	return compiled{typ: t, make: func() (eval, error) {
-		tests, err := makeAll(conds)
+	return compiled{typ: t, make: func(told teller) (eval, error) {
+		tests, err := makeAll(conds, told)
 		if err != nil {
 			return nil, err
 		}
-		then, err := makeAll(values)
+		then, err := makeAll(values, told)
 		return choose(tests, then), err
 	}}, nil
 }
@@ -86,9 +86,9 @@ func choose(tests, then []eval) eval {
 }
 
 // gathered makes an expression of several parts that build puts together.
-func gathered(t functions.Type, parts []compiled, build func(values []connect.Value) connect.Value) compiled {
-	out := compiled{typ: t, make: func() (eval, error) {
-		evals, err := makeAll(parts)
+func gathered(t functions.Type, parts []compiled, build func(values []connect.Value) (connect.Value, error)) compiled {
+	out := compiled{typ: t, make: func(told teller) (eval, error) {
+		evals, err := makeAll(parts, told)
 		return func(row []connect.Value) (connect.Value, error) {
 			values := make([]connect.Value, len(evals))
 			for i, e := range evals {
@@ -97,7 +97,7 @@ func gathered(t functions.Type, parts []compiled, build func(values []connect.Va
 					return null, err
 				}
 			}
-			return build(values), nil
+			return build(values)
 		}, err
 	}}
 	return folded(out, parts...)
@@ -111,7 +111,7 @@ func (a *analyzer) array(e *arrayExpr) (compiled, error) {
 	if t.Kind == functions.Null {
 		return compiled{}, a.fault(e, "sql.type", "the type of this array cannot be told", "cast one of its elements, as in ARRAY[CAST(NULL AS INT)]")
 	}
-	return gathered(functions.ArrayOf(t), items, connect.Array), nil
+	return gathered(functions.ArrayOf(t), items, func(all []connect.Value) (connect.Value, error) { return connect.Array(all), nil }), nil
 }
 
 func (a *analyzer) mapValue(e *mapExpr) (compiled, error) {
@@ -127,12 +127,15 @@ func (a *analyzer) mapValue(e *mapExpr) (compiled, error) {
 		return compiled{}, a.fault(e, "sql.type", "the type of this map cannot be told", "cast one of its keys and values")
 	}
 	n := len(keys)
-	return gathered(functions.MapOf(kt, vt), append(keys, values...), func(all []connect.Value) connect.Value {
-		out := make([]connect.MapEntry, n)
-		for i := range out {
-			out[i] = connect.MapEntry{Key: all[i], Value: all[n+i]}
+	return gathered(functions.MapOf(kt, vt), append(keys, values...), func(all []connect.Value) (connect.Value, error) {
+		out := make([]connect.MapEntry, 0, n)
+		for i := range n {
+			var err error
+			if out, err = functions.Put(out, all[i], all[n+i]); err != nil {
+				return null, err
+			}
 		}
-		return connect.Map(out)
+		return connect.Map(out), nil
 	}), nil
 }
 
@@ -154,7 +157,9 @@ func (a *analyzer) structValue(e *structExpr) (compiled, error) {
 	if err != nil {
 		return compiled{}, a.typeFault(e, err)
 	}
-	return gathered(t, parts, func(values []connect.Value) connect.Value { return connect.StructValue(schema.StructOf(values)) }), nil
+	return gathered(t, parts, func(values []connect.Value) (connect.Value, error) {
+		return connect.StructValue(schema.StructOf(values)), nil
+	}), nil
 }
 
 func (a *analyzer) subscript(e *subscript) (compiled, error) {
@@ -221,12 +226,17 @@ func (a *analyzer) call(e *call) (compiled, error) {
 		}
 		return compiled{}, a.fault(e.name, "sql.unknown_function", "there is no function "+e.name.text, didYouMean(e.name.text, functions.Names()))
 	}
-	if f.Category == "TABLE" {
-		return compiled{}, a.fault(e, "sql.bad_clause", e.name.text+" makes rows and stands in the SELECT list by itself", "compute with its column in another query")
+	if f.Category == functions.Table {
+		return compiled{}, a.fault(e, "sql.bad_clause", e.name.text+" makes rows and stands in the SELECT list, outside of other table functions", "compute with its column in another query")
 	}
-	if f.Category == "LAMBDA" {
+	if f.Category == functions.HigherOrder {
 		return a.higher(e)
 	}
+	return a.bound(e, f)
+}
+
+// bound compiles a call of a function that takes values.
+func (a *analyzer) bound(e *call, f *functions.Function) (compiled, error) {
 	args := make([]compiled, len(e.args))
 	types := make([]functions.Type, len(e.args))
 	for i, arg := range e.args {

@@ -2,7 +2,6 @@ package sql
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 
 	"github.com/tidemill/tidemill/connect"
@@ -282,7 +281,7 @@ func (a *assembler) streamRows() error {
 		if !a.crew.keep(v) {
 			return
 		}
-		for _, o := range a.p.exploded(a.crew.output(v)) {
+		for _, o := range a.crew.outputs(v) {
 			if windowed {
 				emit(rowRecord{Key: r.Key, NoKey: r.NoKey, Value: o, Time: r.Time, Headers: r.Headers})
 				continue
@@ -331,35 +330,6 @@ func (a *assembler) oneTable() (*rowTable, error) {
 			ToTable(a.keys, serde.Row(a.rows), with)
 	}
 	return t, nil
-}
-
-// exploded makes the rows of a result: one, or as many as its longest exploded array
-// has elements.
-func (p *plan) exploded(o connect.Value) []connect.Value {
-	if !p.explodes {
-		return []connect.Value{o}
-	}
-	values, n := o.Struct().Values(), 0
-	for i, out := range p.outputs {
-		if out.explode {
-			n = max(n, values[i].Len())
-		}
-	}
-	rows := make([]connect.Value, n)
-	for r := range rows {
-		row := slices.Clone(values)
-		for i, out := range p.outputs {
-			if !out.explode {
-				continue
-			}
-			row[i] = null
-			if r < values[i].Len() {
-				row[i] = values[i].Array()[r]
-			}
-		}
-		rows[r] = connect.StructValue(o.Struct().Schema().StructOf(row))
-	}
-	return rows
 }
 
 // largeColumns tells whether the query names columns that change events may leave

@@ -9,13 +9,17 @@ import (
 // and does not keep or change the row.
 type eval func(row []connect.Value) (connect.Value, error)
 
+// teller is told of functions that fail. What they give is null then, and the expression
+// around them goes on with that, as in ksqlDB. Where it is nil, the whole expression fails.
+type teller func(error)
+
 // compiled is an analysed expression: its type, and how to make an eval of it for
 // one goroutine.
 type compiled struct {
 	typ functions.Type
 	// constant holds the value of an expression that does not look at the row.
 	constant *connect.Value
-	make     func() (eval, error)
+	make     func(told teller) (eval, error)
 }
 
 // null is the absent value.
@@ -23,14 +27,14 @@ var null connect.Value
 
 // constantOf makes a compiled constant.
 func constantOf(t functions.Type, v connect.Value) compiled {
-	return compiled{typ: t, constant: &v, make: func() (eval, error) {
+	return compiled{typ: t, constant: &v, make: func(told teller) (eval, error) {
 		return func([]connect.Value) (connect.Value, error) { return v, nil }, nil
 	}}
 }
 
 // slotOf makes a compiled column: the value at a place of the row.
 func slotOf(t functions.Type, slot int) compiled {
-	return compiled{typ: t, make: func() (eval, error) {
+	return compiled{typ: t, make: func(told teller) (eval, error) {
 		return func(row []connect.Value) (connect.Value, error) { return row[slot], nil }, nil
 	}}
 }
@@ -38,8 +42,8 @@ func slotOf(t functions.Type, slot int) compiled {
 // node1 makes a compiled expression of one operand; make is given the operand's
 // eval.
 func node1(t functions.Type, x compiled, build func(x eval) eval) compiled {
-	return compiled{typ: t, make: func() (eval, error) {
-		ex, err := x.make()
+	return compiled{typ: t, make: func(told teller) (eval, error) {
+		ex, err := x.make(told)
 		if err != nil {
 			return nil, err
 		}
@@ -49,12 +53,12 @@ func node1(t functions.Type, x compiled, build func(x eval) eval) compiled {
 
 // node2 makes a compiled expression of two operands.
 func node2(t functions.Type, l, r compiled, build func(l, r eval) eval) compiled {
-	return compiled{typ: t, make: func() (eval, error) {
-		el, err := l.make()
+	return compiled{typ: t, make: func(told teller) (eval, error) {
+		el, err := l.make(told)
 		if err != nil {
 			return nil, err
 		}
-		er, err := r.make()
+		er, err := r.make(told)
 		if err != nil {
 			return nil, err
 		}
@@ -63,11 +67,11 @@ func node2(t functions.Type, l, r compiled, build func(l, r eval) eval) compiled
 }
 
 // makeAll makes the evals of several expressions.
-func makeAll(list []compiled) ([]eval, error) {
+func makeAll(list []compiled, told teller) ([]eval, error) {
 	out := make([]eval, len(list))
 	for i, c := range list {
 		var err error
-		if out[i], err = c.make(); err != nil {
+		if out[i], err = c.make(told); err != nil {
 			return nil, err
 		}
 	}
@@ -123,8 +127,8 @@ func converted(x compiled, to functions.Type) (compiled, error) {
 // callOf makes a compiled call of a bound function; the arguments already have the
 // types it takes.
 func callOf(b functions.Bound, args []compiled) compiled {
-	return compiled{typ: b.Returns, make: func() (eval, error) {
-		evals, err := makeAll(args)
+	return compiled{typ: b.Returns, make: func(told teller) (eval, error) {
+		evals, err := makeAll(args, told)
 		if err != nil {
 			return nil, err
 		}
@@ -140,7 +144,12 @@ func callOf(b functions.Bound, args []compiled) compiled {
 					return null, err
 				}
 			}
-			return f(values)
+			v, err := f(values)
+			if err != nil && told != nil {
+				told(err)
+				return null, nil
+			}
+			return v, err
 		}, nil
 	}}
 }

@@ -20,7 +20,7 @@ func evaluate(t *testing.T, text string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	ev, err := c.make()
+	ev, err := c.make(nil)
 	if err != nil {
 		return "", err
 	}
@@ -36,10 +36,13 @@ func TestFunctionExamples(t *testing.T) {
 		if !ok {
 			continue
 		}
-		if len(f.Examples) == 0 && f.Category != "TABLE" || f.Doc == "" || f.Category == "" {
+		if len(f.Examples) == 0 && f.Doc == "" || f.Category == "" {
 			t.Errorf("%s lacks an example, a text or a category", name)
 		}
 		for _, ex := range f.Examples {
+			if f.Category == functions.Table {
+				continue // TestTableExamples
+			}
 			if got, err := evaluate(t, ex.SQL); err != nil || got != ex.Want {
 				t.Errorf("%s is %s (%v), not %s", ex.SQL, got, err, ex.Want)
 			}
@@ -76,7 +79,7 @@ func BenchmarkExpression(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	ev, err := c.make()
+	ev, err := c.make(nil)
 	if err != nil {
 		b.Fatal(err)
 	}

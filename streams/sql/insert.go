@@ -101,7 +101,7 @@ func constantValue(a *analyzer, at node, c compiled, want column) (connect.Value
 	if err != nil {
 		return null, err
 	}
-	ev, err := c.make()
+	ev, err := c.make(nil)
 	if err != nil {
 		return null, err
 	}

@@ -193,7 +193,7 @@ func (a *assembler) keyFrom(on compiled, key orderedKey, p *part) func(row conne
 		row []connect.Value
 	}
 	pool := sync.Pool{New: func() any {
-		of, err := on.make()
+		of, err := on.make(a.crew.failed)
 		if err != nil {
 			panic("sql: an expression that was compiled before cannot be compiled now: " + err.Error())
 		}

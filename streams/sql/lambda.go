@@ -1,6 +1,7 @@
 package sql
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/tidemill/tidemill/connect"
@@ -79,12 +80,12 @@ type frame struct {
 	values []connect.Value
 }
 
-func (l *compiledLambda) make() (*frame, error) {
-	body, err := l.body.make()
+func (l *compiledLambda) make(told teller) (*frame, error) {
+	body, err := l.body.make(told)
 	if err != nil {
 		return nil, err
 	}
-	taken, err := makeAll(l.scope.taken)
+	taken, err := makeAll(l.scope.taken, told)
 	n := len(l.scope.params)
 	return &frame{body: body, taken: taken, params: n, values: make([]connect.Value, n+len(taken))}, err
 }
@@ -137,7 +138,10 @@ func (a *analyzer) higher(e *call) (compiled, error) {
 // each visits the elements of an array or the entries of a map, each as the
 // arguments of a lambda.
 func each(v connect.Value, visit func(args ...connect.Value) error) error {
-	if v.Kind() == connect.KindMap {
+	switch v.Kind() {
+	case connect.KindNull:
+		return nil
+	case connect.KindMap:
 		for _, m := range v.Map() {
 			if err := visit(m.Key, m.Value); err != nil {
 				return err
@@ -153,22 +157,22 @@ func each(v connect.Value, visit func(args ...connect.Value) error) error {
 	return nil
 }
 
-// over makes an expression of a collection and lambdas.
+// over makes an expression of a collection, null perhaps, and lambdas.
 func over(t functions.Type, x compiled, lambdas []*compiledLambda, run func(v connect.Value, frames []*frame) (connect.Value, error)) compiled {
-	return compiled{typ: t, make: func() (eval, error) {
-		ex, err := x.make()
+	return compiled{typ: t, make: func(told teller) (eval, error) {
+		ex, err := x.make(told)
 		if err != nil {
 			return nil, err
 		}
 		frames := make([]*frame, len(lambdas))
 		for i, l := range lambdas {
-			if frames[i], err = l.make(); err != nil {
+			if frames[i], err = l.make(told); err != nil {
 				return nil, err
 			}
 		}
 		return func(row []connect.Value) (connect.Value, error) {
 			v, err := ex(row)
-			if err != nil || v.IsNull() {
+			if err != nil {
 				return null, err
 			}
 			for _, f := range frames {
@@ -176,7 +180,11 @@ func over(t functions.Type, x compiled, lambdas []*compiledLambda, run func(v co
 					return null, err
 				}
 			}
-			return run(v, frames)
+			out, err := run(v, frames)
+			if err != nil {
+				return null, err
+			}
+			return out, nil
 		}, nil
 	}}
 }
@@ -190,6 +198,9 @@ func (a *analyzer) filter(e *call, x compiled, params []functions.Type) (compile
 		return x, err
 	}
 	return over(x.typ, x, []*compiledLambda{l}, func(v connect.Value, frames []*frame) (connect.Value, error) {
+		if v.IsNull() {
+			return v, nil
+		}
 		var elems []connect.Value
 		var entries []connect.MapEntry
 		err := each(v, func(args ...connect.Value) error {
@@ -227,6 +238,9 @@ func (a *analyzer) transform(e *call, x compiled, params []functions.Type) (comp
 		t = functions.MapOf(lambdas[0].body.typ, lambdas[1].body.typ)
 	}
 	return over(t, x, lambdas, func(v connect.Value, frames []*frame) (connect.Value, error) {
+		if v.IsNull() {
+			return v, nil
+		}
 		out := make([]connect.Value, 0, v.Len()*len(frames))
 		err := each(v, func(args ...connect.Value) error {
 			for _, f := range frames {
@@ -241,9 +255,12 @@ func (a *analyzer) transform(e *call, x compiled, params []functions.Type) (comp
 		if len(frames) == 1 {
 			return connect.Array(out), err
 		}
-		entries := make([]connect.MapEntry, len(out)/2)
-		for i := range entries {
-			entries[i] = connect.MapEntry{Key: out[2*i], Value: out[2*i+1]}
+		entries := make([]connect.MapEntry, 0, len(out)/2)
+		for i := 0; i+1 < len(out) && err == nil; i += 2 {
+			entries, err = functions.Put(entries, out[i], out[i+1])
+			if len(entries) <= i/2 && err == nil {
+				err = errors.New("TRANSFORM gives two entries of the map the same key")
+			}
 		}
 		return connect.Map(entries), err
 	}), nil
@@ -274,6 +291,9 @@ func (a *analyzer) reduce(e *call, x compiled, params []functions.Type) (compile
 	return over(start.typ, x, []*compiledLambda{l}, func(v connect.Value, frames []*frame) (connect.Value, error) {
 		f := frames[0]
 		state := f.values[len(f.values)-1]
+		if state.IsNull() {
+			return state, nil
+		}
 		err := each(v, func(args ...connect.Value) error {
 			next, err := f.call(append([]connect.Value{state}, args...)...)
 			state = next

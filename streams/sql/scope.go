@@ -62,6 +62,11 @@ func (s *scope) named(column string) int {
 	return slices.IndexFunc(s.slots, func(sl slot) bool { return sl.column >= 0 && sl.name == column })
 }
 
+// declares tells whether a source has a column of a name, also one that is not named.
+func (s *scope) declares(column string) bool {
+	return slices.ContainsFunc(s.sources, func(from scopeSource) bool { return slices.Contains(from.source.columnNames(), column) })
+}
+
 // take returns the slot of a column, which it makes when there is none.
 func (s *scope) take(col int, name string, t functions.Type) compiled {
 	for i, sl := range s.slots {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/tidemill/tidemill/streams/sql/functions"
 )
@@ -72,12 +73,19 @@ func showFunctions(text string) Entity {
 	for _, n := range functions.Names() {
 		info := functionInfo{Name: n, Type: "AGGREGATE", Category: "AGGREGATE"}
 		if f, ok := functions.Lookup(n); ok {
-			info = functionInfo{Name: n, Type: "SCALAR", Category: f.Category}
+			info = functionInfo{Name: n, Type: scalarOrTable(f), Category: f.Category}
 		}
 		out.Functions = append(out.Functions, info)
 		out.rows = append(out.rows, []string{n, info.Category})
 	}
 	return out
+}
+
+func scalarOrTable(f *functions.Function) string {
+	if f.Category == functions.Table {
+		return functions.Table
+	}
+	return "SCALAR"
 }
 
 func settingsEntity(kind, text, heading string, values map[string]string) Entity {
@@ -211,12 +219,15 @@ func describeFunction(st *describe, text string) (Entity, error) {
 	out := functionEntity{head: newHead("describe_function", st.String()+";"), Name: upper(st.name.text)}
 	var signatures []string
 	if f, ok := functions.Lookup(st.name.text); ok {
-		out.Description, out.FunType, signatures = f.Doc, "SCALAR", f.Signatures()
+		out.Description, out.FunType, signatures = f.Doc, scalarOrTable(f), f.Signatures()
 		for _, ex := range f.Examples {
 			out.Examples = append(out.Examples, ex.SQL+" → "+ex.Want)
 		}
 	} else if f, ok := functions.LookupAggregate(st.name.text); ok {
 		out.Description, out.FunType, signatures = f.Doc, "AGGREGATE", f.Signatures()
+		for _, ex := range f.Examples {
+			out.Examples = append(out.Examples, ex.SQL+" of ("+strings.Join(ex.Rows, "), (")+") → "+ex.Want)
+		}
 	} else {
 		return nil, fault(text, st.name.span, "sql.unknown_function", "there is no function "+st.name.text, didYouMean(st.name.text, functions.Names()))
 	}

@@ -1,6 +1,7 @@
 package sql
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/tidemill/tidemill/connect"
@@ -17,9 +18,10 @@ type worker struct {
 	// Of the times of rows that are read, and of results.
 	time, sinkTime eval
 
-	out   *outputRow
-	order []eval
-	row   []connect.Value // scratch: the columns of the group, the bounds of its window and the results
+	exploded []eval
+	out      *outputRow
+	order    []eval
+	row      []connect.Value // scratch: the columns of the group, the bounds of its window and the results
 }
 
 // crew lends workers.
@@ -37,7 +39,7 @@ type crew struct {
 // passes between operators.
 func newCrew(p *plan, failed func(error)) (*crew, error) {
 	c := &crew{plan: p, failed: failed}
-	first, err := p.newWorker()
+	first, err := p.newWorker(failed)
 	if err != nil {
 		return nil, err
 	}
@@ -72,48 +74,51 @@ func newCrew(p *plan, failed func(error)) (*crew, error) {
 }
 
 // newWorker makes the evals of a plan.
-func (p *plan) newWorker() (*worker, error) {
+func (p *plan) newWorker(told teller) (*worker, error) {
 	w := &worker{}
 	var err error
 	if p.where != nil {
-		if w.where, err = p.where.make(); err != nil {
+		if w.where, err = p.where.make(told); err != nil {
 			return nil, err
 		}
 	}
 	if p.having != nil {
-		if w.having, err = p.having.make(); err != nil {
+		if w.having, err = p.having.make(told); err != nil {
 			return nil, err
 		}
 	}
 	if p.time != nil {
-		if w.time, err = p.time.make(); err != nil {
+		if w.time, err = p.time.make(told); err != nil {
 			return nil, err
 		}
 	}
 	if p.sinkTime != nil {
-		if w.sinkTime, err = p.sinkTime.of.make(); err != nil {
+		if w.sinkTime, err = p.sinkTime.of.make(told); err != nil {
 			return nil, err
 		}
 	}
-	if w.group, err = makeAll(p.group); err != nil {
+	if w.group, err = makeAll(p.group, told); err != nil {
+		return nil, err
+	}
+	if w.exploded, err = makeAll(p.exploded, told); err != nil {
 		return nil, err
 	}
 	for _, agg := range p.aggs {
-		evals, err := makeAll(agg.args)
+		evals, err := makeAll(agg.args, told)
 		if err != nil {
 			return nil, err
 		}
 		w.args = append(w.args, evals...)
 	}
 	for _, s := range p.order {
-		e, err := s.of.make()
+		e, err := s.of.make(told)
 		if err != nil {
 			return nil, err
 		}
 		w.order = append(w.order, e)
 	}
 	w.row = make([]connect.Value, len(p.group)+2+len(p.aggs))
-	w.out, err = newOutputRow(p.outputs)
+	w.out, err = newOutputRow(p.outputs, told)
 	return w, err
 }
 
@@ -123,7 +128,7 @@ func (c *crew) borrow() *worker {
 	if w, ok := c.pool.Get().(*worker); ok {
 		return w
 	}
-	w, err := c.plan.newWorker()
+	w, err := c.plan.newWorker(c.failed)
 	if err != nil {
 		panic("sql: expressions that were compiled before cannot be compiled now: " + err.Error())
 	}
@@ -168,6 +173,32 @@ func (c *crew) output(row connect.Value) connect.Value {
 	w := c.borrow()
 	defer c.pool.Put(w)
 	return w.out.of(row.Struct().Values(), c.failed)
+}
+
+// outputs computes the results of a row: one, or as many as the longest array of its table
+// functions has elements. The shorter ones are filled up with nulls.
+func (c *crew) outputs(row connect.Value) []connect.Value {
+	if len(c.plan.exploded) == 0 {
+		return []connect.Value{c.output(row)}
+	}
+	w := c.borrow()
+	defer c.pool.Put(w)
+	values := slices.Clone(row.Struct().Values())
+	arrays, n := c.all(w.exploded, values), 0
+	for _, a := range arrays {
+		n = max(n, a.Len())
+	}
+	out, at := make([]connect.Value, n), len(values)
+	values = append(values, arrays...)
+	for r := range out {
+		for i, a := range arrays {
+			if values[at+i] = null; r < a.Len() {
+				values[at+i] = a.Array()[r]
+			}
+		}
+		out[r] = w.out.of(values, c.failed)
+	}
+	return out
 }
 
 // groupOf computes the group of a row and what the aggregates take of it.

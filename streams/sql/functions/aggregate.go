@@ -2,6 +2,7 @@ package functions
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tidemill/tidemill/connect"
@@ -12,16 +13,27 @@ type Aggregate struct {
 	Name     string
 	Doc      string
 	Variants []AggregateVariant
+	Examples []Gathering
 	// Undoable says that rows can be taken out again, which aggregates over tables
 	// need.
 	Undoable bool
+}
+
+// Gathering is an aggregate of the columns X and Y over some rows, and what it gives, as JSON.
+// A row is the literals of its columns. The tests execute it.
+type Gathering struct {
+	SQL  string
+	Rows []string
+	Want string
 }
 
 // AggregateVariant is one way to call an aggregate: over columns of the types
 // Params, with constants of the types Init after them.
 type AggregateVariant struct {
 	Params []Type
-	Init   []Type
+	// Variadic says that the last column may stand any number of times, but at least once.
+	Variadic bool
+	Init     []Type
 	// Make makes the accumulator for given argument types and constants.
 	Make func(args []Type, init []connect.Value) (Accumulator, error)
 }
@@ -56,10 +68,15 @@ func (f *Aggregate) Bind(args []Type) (BoundAggregate, error) {
 	best, bestCost := BoundAggregate{}, -1
 	for i := range f.Variants {
 		v := &f.Variants[i]
-		all := Variant{Params: append(append([]Type{}, v.Params...), v.Init...)}
+		all := Variant{Params: slices.Clone(v.Params)}
+		for v.Variadic && len(all.Params)+len(v.Init) < len(args) {
+			all.Params = append(all.Params, v.Params[len(v.Params)-1])
+		}
+		n := len(all.Params)
+		all.Params = append(all.Params, v.Init...)
 		b, cost, ok := all.fit(args)
 		if ok && (bestCost < 0 || cost < bestCost) {
-			columns := b.Params[:len(v.Params)]
+			columns := b.Params[:n]
 			best, bestCost = BoundAggregate{Params: columns, New: func(init []connect.Value) (Accumulator, error) { return v.Make(columns, init) }}, cost
 		}
 	}
@@ -73,7 +90,11 @@ func (f *Aggregate) Bind(args []Type) (BoundAggregate, error) {
 func (f *Aggregate) Signatures() []string {
 	out := make([]string, len(f.Variants))
 	for i, v := range f.Variants {
-		out[i] = f.Name + "(" + typeList(append(append([]Type{}, v.Params...), v.Init...)) + ")"
+		s := paramList(v.Params, v.Variadic)
+		if len(v.Init) > 0 {
+			s += ", " + typeList(v.Init)
+		}
+		out[i] = f.Name + "(" + s + ")"
 	}
 	return out
 }

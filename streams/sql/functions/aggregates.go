@@ -11,21 +11,31 @@ import (
 
 func aggregateFunctions() []Aggregate {
 	t := []Type{variable("T")}
+	some := []string{"3", "NULL", "1"}
 	return []Aggregate{
-		{Name: "COUNT", Doc: "The number of rows, or of rows in which the column is not null.", Undoable: true, Variants: []AggregateVariant{{Make: makeCount}, {Params: t, Make: makeCount}}},
-		{Name: "SUM", Doc: "The sum of the column; nulls count as nothing.", Undoable: true, Variants: []AggregateVariant{
+		{Name: "COUNT", Doc: "The number of rows, or of rows in which the column is not null.", Undoable: true, Examples: []Gathering{{"COUNT(*)", some, "3"}, {"COUNT(x)", some, "2"}},
+			Variants: []AggregateVariant{{Make: makeCount}, {Params: t, Make: makeCount}}},
+		{Name: "SUM", Doc: "The sum of the column; nulls count as nothing.", Undoable: true, Examples: []Gathering{{"SUM(x)", some, "4"}, {"SUM(x)", []string{"1.50", "2.25"}, "3.75"}}, Variants: []AggregateVariant{
 			{Params: params(Int), Make: makeSum}, {Params: params(Bigint), Make: makeSum}, {Params: params(Double), Make: makeSum}, {Params: params(Decimal), Make: makeSum}}},
-		{Name: "AVG", Doc: "The mean of the column as a DOUBLE; nulls are left out.", Undoable: true, Variants: []AggregateVariant{{Params: params(Double), Make: makeAvg}}},
-		{Name: "MIN", Doc: "The least value of the column.", Variants: []AggregateVariant{{Params: t, Make: makeExtreme(-1)}}},
-		{Name: "MAX", Doc: "The greatest value of the column.", Variants: []AggregateVariant{{Params: t, Make: makeExtreme(1)}}},
-		{Name: "COLLECT_LIST", Doc: "All values of the column in the order they came.", Undoable: true, Variants: []AggregateVariant{{Params: t, Make: makeCollect}}},
-		{Name: "LATEST_BY_OFFSET", Doc: "The newest value of the column that is not null, or the newest of all when false is given; with a number, so many of them as an array.", Variants: []AggregateVariant{
-			{Params: t, Make: makeByOffset(true)}, {Params: t, Init: params(Boolean), Make: makeByOffset(true)},
-			{Params: t, Init: params(Int), Make: makeManyByOffset(true)}, {Params: t, Init: params(Int, Boolean), Make: makeManyByOffset(true)}}},
-		{Name: "EARLIEST_BY_OFFSET", Doc: "The first value of the column that is not null, or the first of all when false is given; with a number, so many of them as an array.", Variants: []AggregateVariant{
-			{Params: t, Make: makeByOffset(false)}, {Params: t, Init: params(Boolean), Make: makeByOffset(false)},
-			{Params: t, Init: params(Int), Make: makeManyByOffset(false)}, {Params: t, Init: params(Int, Boolean), Make: makeManyByOffset(false)}}},
+		{Name: "AVG", Doc: "The mean of the column as a DOUBLE; nulls are left out.", Undoable: true, Examples: []Gathering{{"AVG(x)", some, "2.0"}},
+			Variants: []AggregateVariant{{Params: params(Double), Make: makeAvg}}},
+		{Name: "MIN", Doc: "The least value of the column.", Examples: []Gathering{{"MIN(x)", some, "1"}}, Variants: []AggregateVariant{{Params: t, Make: makeExtreme(-1)}}},
+		{Name: "MAX", Doc: "The greatest value of the column.", Examples: []Gathering{{"MAX(x)", []string{"'a'", "'c'", "'b'"}, `"c"`}}, Variants: []AggregateVariant{{Params: t, Make: makeExtreme(1)}}},
+		{Name: "COLLECT_LIST", Doc: "All values of the column in the order they came.", Undoable: true, Examples: []Gathering{{"COLLECT_LIST(x)", some, "[3,null,1]"}},
+			Variants: []AggregateVariant{{Params: t, Make: makeCollect}}},
+		{Name: "LATEST_BY_OFFSET", Doc: "The newest value of the column that is not null, or the newest of all when false is given; with a number, so many of them as an array.",
+			Examples: []Gathering{{"LATEST_BY_OFFSET(x)", []string{"1", "2", "NULL"}, "2"}, {"LATEST_BY_OFFSET(x, 2, FALSE)", []string{"1", "2", "NULL"}, "[2,null]"}}, Variants: byOffset(true)},
+		{Name: "EARLIEST_BY_OFFSET", Doc: "The first value of the column that is not null, or the first of all when false is given; with a number, so many of them as an array.",
+			Examples: []Gathering{{"EARLIEST_BY_OFFSET(x)", []string{"NULL", "1", "2"}, "1"}, {"EARLIEST_BY_OFFSET(x, FALSE)", []string{"NULL", "1"}, "null"}, {"EARLIEST_BY_OFFSET(x, 2)", []string{"NULL", "1", "2", "3"}, "[1,2]"}}, Variants: byOffset(false)},
 	}
+}
+
+// byOffset lists the ways to call LATEST_BY_OFFSET and EARLIEST_BY_OFFSET.
+func byOffset(latest bool) []AggregateVariant {
+	t := []Type{variable("T")}
+	return []AggregateVariant{
+		{Params: t, Make: makeByOffset(latest)}, {Params: t, Init: params(Boolean), Make: makeByOffset(latest)},
+		{Params: t, Init: params(Int), Make: makeManyByOffset(latest)}, {Params: t, Init: params(Int, Boolean), Make: makeManyByOffset(latest)}}
 }
 
 func makeCount(args []Type, _ []connect.Value) (Accumulator, error) {

@@ -1,6 +1,8 @@
 package functions
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -71,8 +73,8 @@ func arrayFunctions() []Function {
 		listed("ARRAY_MIN", "The least element of an array that is not null.", best, func(t Type) Call { return extremeElement(t, -1) }, Example{"ARRAY_MIN(ARRAY[3, NULL, 2])", "2"}),
 		listed("ARRAY_MAX", "The greatest element of an array that is not null.", best, func(t Type) Call { return extremeElement(t, 1) }, Example{"ARRAY_MAX(ARRAY['a', 'c', 'b'])", `"c"`}),
 		arraySort(list), arrayJoin(list), generateSeries(),
-		listed("SLICE", "The elements of an array from one position to another, both counted from 1 and included.", Variant{Params: []Type{list, of(Int), of(Int)}, Returns: list, Nulls: true}, func(Type) Call { return slice },
-			Example{"SLICE(ARRAY[1, 2, 3, 4], 2, 3)", "[2,3]"}, Example{"SLICE(ARRAY[1, 2], 2, NULL)", "[2]"}),
+		listed("SLICE", "The elements of an array from one position to another, both counted from 1 and included; null when there are not so many.", Variant{Params: []Type{list, of(Int), of(Int)}, Returns: list, Nulls: true}, func(Type) Call { return slice },
+			Example{"SLICE(ARRAY[1, 2, 3, 4], 2, 3)", "[2,3]"}, Example{"SLICE(ARRAY[1, 2], 2, NULL)", "[2]"}, Example{"SLICE(ARRAY[1, 2], 1, 3)", "null"}),
 	}
 }
 
@@ -125,9 +127,9 @@ func slice(a []connect.Value) (connect.Value, error) {
 		from = int(a[1].Int()) - 1
 	}
 	if !a[2].IsNull() {
-		to = min(to, int(a[2].Int()))
+		to = int(a[2].Int())
 	}
-	if from < 0 || from > to {
+	if from < 0 || from > to || to > a[0].Len() {
 		return connect.Value{}, nil
 	}
 	return connect.Array(a[0].Array()[from:to]), nil
@@ -138,8 +140,14 @@ func arraySort(list Type) Function {
 		t := *args[0].Elem
 		return func(a []connect.Value) (connect.Value, error) {
 			side := 1
-			if len(a) > 1 && strings.HasPrefix(strings.ToUpper(a[1].Str()), "DESC") {
-				side = -1
+			if len(a) > 1 {
+				switch strings.ToUpper(a[1].Str()) {
+				case "DESC", "DESCENDING":
+					side = -1
+				case "ASC", "ASCENDING":
+				default:
+					return connect.Value{}, nil
+				}
 			}
 			out := slices.Clone(a[0].Array())
 			slices.SortStableFunc(out, func(x, y connect.Value) int {
@@ -164,8 +172,10 @@ func arrayJoin(list Type) Function {
 				return a[0], nil
 			}
 			sep := ","
-			if len(a) > 1 && !a[1].IsNull() {
-				sep = a[1].Str()
+			if len(a) > 1 {
+				if sep = ""; !a[1].IsNull() {
+					sep = a[1].Str()
+				}
 			}
 			var out []byte
 			for i, e := range a[0].Array() {
@@ -178,7 +188,7 @@ func arrayJoin(list Type) Function {
 		}, nil
 	}
 	return Function{Name: "ARRAY_JOIN", Category: arrayCategory, Doc: "The elements of an array as text, with a delimiter between them, a comma unless given.",
-		Examples: []Example{{"ARRAY_JOIN(ARRAY[1, 2], ';')", `"1;2"`}, {"ARRAY_JOIN(ARRAY['a', NULL])", `"a,null"`}},
+		Examples: []Example{{"ARRAY_JOIN(ARRAY[1, 2], ';')", `"1;2"`}, {"ARRAY_JOIN(ARRAY['a', NULL])", `"a,null"`}, {"ARRAY_JOIN(ARRAY['a', 'b'], NULL)", `"ab"`}},
 		Variants: []Variant{{Params: []Type{list}, Returns: of(String), Nulls: true, Bind: bind}, {Params: []Type{list, of(String)}, Returns: of(String), Nulls: true, Bind: bind}}}
 }
 
@@ -198,12 +208,18 @@ func generateSeries() Function {
 			if len(a) > 2 {
 				step = a[2].Int()
 			}
-			if step == 0 || step > 0 != (to >= from) && to != from || (to-from)/step >= maxSeries {
-				return connect.Value{}, ErrOverflow
+			apart := to - from
+			switch {
+			case step == 0:
+				return connect.Value{}, errors.New("the step of a series is not 0")
+			case apart > 0 && step < 0 || apart < 0 && step > 0:
+				return connect.Value{}, errors.New("the step of the series leads away from its end")
+			case apart > 0 != (to > from) || apart/step >= maxSeries:
+				return connect.Value{}, fmt.Errorf("a series has at most %d numbers", maxSeries)
 			}
-			out := []connect.Value{}
-			for n := from; step > 0 && n <= to || step < 0 && n >= to; n += step {
-				out = append(out, connect.IntOf(k.carrier(), n))
+			out := make([]connect.Value, 1+apart/step)
+			for i := range out {
+				out[i] = connect.IntOf(k.carrier(), from+int64(i)*step)
 			}
 			return connect.Array(out), nil
 		}

@@ -1,6 +1,7 @@
 package functions
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -16,26 +17,31 @@ const (
 )
 
 // patterned makes a Call that keeps the pattern and the zone it met last: they are
-// constants nearly always.
-func patterned(f func(p *javatime.Pattern, zone *time.Location, v connect.Value) (connect.Value, error)) func([]Type) (Call, error) {
+// constants nearly always. fits tells what is wrong with a pattern that the kind of value
+// cannot have.
+func patterned(d javatime.Dialect, fits func(p *javatime.Pattern) error, f func(p *javatime.Pattern, zone *time.Location, v connect.Value) (connect.Value, error)) func([]Type) (Call, error) {
 	return func([]Type) (Call, error) {
 		var text, zoneName string
 		var p *javatime.Pattern
 		zone := time.UTC
 		return func(a []connect.Value) (connect.Value, error) {
-			var err error
 			if s := a[patternArg].Str(); p == nil || s != text {
-				if p, err = javatime.Compile(javatime.DateTimeFormatter, s); err != nil {
+				fresh, err := javatime.Compile(d, s)
+				if err == nil {
+					err = fits(fresh)
+				}
+				if err != nil {
 					return connect.Value{}, err
 				}
-				text = strings.Clone(s)
+				p, text = fresh, strings.Clone(s)
 			}
 			if len(a) > zoneArg {
 				if s := a[zoneArg].Str(); s != zoneName {
-					if zone, err = javatime.LoadZone(s); err != nil {
+					fresh, err := javatime.LoadZone(s)
+					if err != nil {
 						return connect.Value{}, err
 					}
-					zoneName = strings.Clone(s)
+					zone, zoneName = fresh, strings.Clone(s)
 				}
 			}
 			return f(p, zone, a[0])
@@ -43,9 +49,43 @@ func patterned(f func(p *javatime.Pattern, zone *time.Location, v connect.Value)
 	}
 }
 
+var (
+	errNoClock = errors.New("the date pattern names a time of day or a zone, and a date has none")
+	errNoDate  = errors.New("the date pattern names a date or a zone, and a time of day has none")
+	errPart    = errors.New("the date pattern names a part of a date alone: a date is a year, a month and a day")
+)
+
+// writes tells whether a pattern can write a value of kind k.
+func writes(k Kind) func(p *javatime.Pattern) error {
+	return func(p *javatime.Pattern) error {
+		date, _ := p.Date()
+		switch {
+		case (k == Date || k == Int) && (p.Clock() || p.Zone()):
+			return errNoClock
+		case k == Time && (date || p.Zone()):
+			return errNoDate
+		}
+		return nil
+	}
+}
+
+// reads tells whether a value of kind k can be read by a pattern.
+func reads(k Kind) func(p *javatime.Pattern) error {
+	return func(p *javatime.Pattern) error {
+		date, whole := p.Date()
+		switch {
+		case k == Time && date:
+			return errNoDate
+		case k == Int && !whole:
+			return errPart
+		}
+		return nil
+	}
+}
+
 // formatting makes the variants that write a moment of kind k.
 func formatting(k Kind, zones bool) []Variant {
-	bind := patterned(func(p *javatime.Pattern, zone *time.Location, v connect.Value) (connect.Value, error) {
+	bind := patterned(javatime.DateTimeFormatter, writes(k), func(p *javatime.Pattern, zone *time.Location, v connect.Value) (connect.Value, error) {
 		t := time.UnixMilli(v.Int()).In(zone)
 		if k == Date || k == Int {
 			t = time.Unix(v.Int()*86400, 0).UTC()
@@ -55,16 +95,26 @@ func formatting(k Kind, zones bool) []Variant {
 	return zoned(Variant{Params: params(k, String), Returns: of(String), Bind: bind}, zones)
 }
 
-// parsing makes the variants that read a moment as a value of kind k.
+// parsing makes the variants that read a moment as a value of kind k. ksqlDB reads a DATE
+// with the older of Java's two languages of patterns.
 func parsing(k Kind, zones bool) []Variant {
-	bind := patterned(func(p *javatime.Pattern, zone *time.Location, v connect.Value) (connect.Value, error) {
+	dialect := javatime.DateTimeFormatter
+	if k == Date {
+		dialect = javatime.SimpleDateFormat
+	}
+	bind := patterned(dialect, reads(k), func(p *javatime.Pattern, zone *time.Location, v connect.Value) (connect.Value, error) {
 		t, err := p.Parse(v.Str(), zone)
 		if err != nil {
 			return connect.Value{}, fmt.Errorf("'%s': %w", v.Str(), err)
 		}
 		switch k {
-		case Date, Int:
-			return connect.Int32(int32(floorDiv(t.Unix(), 86400))), nil
+		case Date:
+			if t.Unix()%86400 != 0 {
+				return connect.Value{}, fmt.Errorf("'%s': %w", v.Str(), errNoClock)
+			}
+			return connect.Int32(int32(t.Unix() / 86400)), nil
+		case Int:
+			return connect.Int32(int32(time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC).Unix() / 86400)), nil
 		case Time:
 			return connect.Int32(int32(t.UnixMilli() - floorDiv(t.UnixMilli(), 86_400_000)*86_400_000)), nil
 		}
@@ -112,11 +162,8 @@ func adding(k Kind, sign int64) []Variant {
 			return addCalendar(unit, k, int(n), v)
 		}
 		switch k {
-		case Date:
-			if millis < day {
-				return connect.Value{}, fmt.Errorf("%s cannot be added to a DATE", unit)
-			}
-			return connect.Int32(int32(v + n*millis/day)), nil
+		case Date: // The day of the time that comes out, cut towards 1970 as in ksqlDB.
+			return connect.Int32(int32((v*day + n*millis) / day)), nil
 		case Time:
 			t := (v + n*millis) % day
 			return connect.Int32(int32((t + day) % day)), nil
@@ -170,13 +217,13 @@ func dateFunctions() []Function {
 			Example{"STRINGTOTIMESTAMP('2020-01-01 00:00:00 +0100', 'yyyy-MM-dd HH:mm:ss Z')", "1577833200000"}),
 		f("DATETOSTRING", "Days since the epoch as text by a Java date pattern.", formatting(Int, false), Example{"DATETOSTRING(18262, 'yyyy-MM-dd')", `"2020-01-01"`}),
 		f("STRINGTODATE", "The days since the epoch that a text says by a Java date pattern.", parsing(Int, false), Example{"STRINGTODATE('2020-01-01', 'yyyy-MM-dd')", "18262"}),
-		f("DATEADD", "A date so many units of time later.", adding(Date, 1), Example{"DATEADD(MONTHS, 1, CAST('2020-01-31' AS DATE))", `"2020-02-29"`}),
+		f("DATEADD", "A date so many units of time later: DAYS, WEEKS, MONTHS, YEARS, or HOURS down to MILLISECONDS, of which whole days count.", adding(Date, 1), Example{"DATEADD(MONTHS, 1, CAST('2020-01-31' AS DATE))", `"2020-02-29"`}),
 		f("DATESUB", "A date so many units of time earlier.", adding(Date, -1), Example{"DATESUB(DAYS, 60, CAST('2020-03-01' AS DATE))", `"2020-01-01"`}),
 		f("TIMEADD", "A time of day so many units of time later.", adding(Time, 1), Example{"TIMEADD(HOURS, 2, CAST('23:05' AS TIME))", `"01:05"`}),
 		f("TIMESUB", "A time of day so many units of time earlier.", adding(Time, -1), Example{"TIMESUB(MINUTES, 10, CAST('00:05' AS TIME))", `"23:55"`}),
 		f("TIMESTAMPADD", "A timestamp so many units of time later.", adding(Timestamp, 1), Example{"TIMESTAMPADD(SECONDS, 51, " + ts + ")", `"2020-02-29T13:06:00.700"`}),
 		f("TIMESTAMPSUB", "A timestamp so many units of time earlier.", adding(Timestamp, -1), Example{"TIMESTAMPSUB(YEAR, 1, " + ts + ")", `"2019-02-28T13:05:09.700"`}),
-		f("CONVERT_TZ", "The timestamp that the clocks of one time zone show, as those of another show it.", []Variant{{Params: params(Timestamp, String, String), Returns: of(Timestamp), Call: convertZone}},
+		f("CONVERT_TZ", "The timestamp moved by what two time zones are apart at that moment, which turns what the clocks of the first show into what those of the second show.", []Variant{{Params: params(Timestamp, String, String), Returns: of(Timestamp), Call: convertZone}},
 			Example{"CONVERT_TZ(" + ts + ", 'UTC', 'Asia/Tokyo')", `"2020-02-29T22:05:09.700"`}),
 	}
 }
@@ -190,7 +237,8 @@ func convertZone(a []connect.Value) (connect.Value, error) {
 	if err != nil {
 		return connect.Value{}, err
 	}
-	t := time.UnixMilli(a[0].Int()).UTC()
-	t = time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), from).In(to)
-	return connect.Int64(time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC).UnixMilli()), nil
+	t := time.UnixMilli(a[0].Int())
+	_, was := t.In(from).Zone()
+	_, is := t.In(to).Zone()
+	return connect.Int64(a[0].Int() + int64(is-was)*1000), nil
 }

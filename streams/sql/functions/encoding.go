@@ -16,67 +16,139 @@ import (
 	"github.com/tidemill/tidemill/connect"
 )
 
-// toBytes reads text in an encoding: hex, utf8, ascii or base64.
-func toBytes(s, encoding string) ([]byte, error) {
-	switch strings.ToLower(encoding) {
-	case "hex":
-		s = strings.TrimSuffix(strings.TrimPrefix(s, "X'"), "'")
-		s = strings.TrimPrefix(strings.TrimPrefix(s, "0x"), "0X")
-		if len(s)%2 == 1 {
-			s = "0" + s
-		}
-		return hex.DecodeString(s)
-	case "utf8", "ascii":
-		return []byte(s), nil
-	case "base64":
-		return base64.StdEncoding.DecodeString(s)
-	}
-	return nil, fmt.Errorf("the encoding '%s' is none of hex, utf8, ascii, base64", encoding)
+// An encoding is a way to write bytes as text.
+type encoding struct {
+	decode func(s string) ([]byte, error)
+	encode func(b []byte) string
 }
 
-// fromBytes writes bytes as text in an encoding.
-func fromBytes(b []byte, encoding string) (string, error) {
-	switch strings.ToLower(encoding) {
+var (
+	errNoEncoding = errors.New("the encodings are hex, utf8, ascii and base64")
+	errSameTwice  = errors.New("an encoding is encoded in another one")
+)
+
+// encodingOf returns the encoding of a name.
+func encodingOf(name string) (encoding, error) {
+	switch strings.ToLower(name) {
 	case "hex":
-		return strings.ToUpper(hex.EncodeToString(b)), nil
+		return encoding{hex.DecodeString, func(b []byte) string { return strings.ToUpper(hex.EncodeToString(b)) }}, nil
 	case "utf8":
-		if !utf8.Valid(b) {
-			return "", errors.New("the bytes are not UTF-8")
-		}
-		return string(b), nil
+		return encoding{func(s string) ([]byte, error) { return []byte(s), nil }, func(b []byte) string { return string([]rune(string(b))) }}, nil
 	case "ascii":
-		for _, c := range b {
-			if c >= 0x80 {
-				return "", errors.New("the bytes are not ASCII")
-			}
-		}
-		return string(b), nil
+		return encoding{func(s string) ([]byte, error) { return asciiBytes(s), nil }, asciiText}, nil
 	case "base64":
-		return base64.StdEncoding.EncodeToString(b), nil
+		return encoding{decodeBase64, base64.StdEncoding.EncodeToString}, nil
 	}
-	return "", fmt.Errorf("the encoding '%s' is none of hex, utf8, ascii, base64", encoding)
+	return encoding{}, fmt.Errorf("%w: '%s' is none", errNoEncoding, name)
+}
+
+// asciiBytes writes a question mark for what is not ASCII, as Java does.
+func asciiBytes(s string) []byte {
+	b := make([]byte, 0, len(s))
+	for _, r := range s {
+		if r >= utf8.RuneSelf {
+			r = '?'
+		}
+		b = append(b, byte(r))
+	}
+	return b
+}
+
+// asciiText writes the replacement character for bytes that are not ASCII.
+func asciiText(b []byte) string {
+	out := make([]rune, len(b))
+	for i, c := range b {
+		if out[i] = rune(c); c >= utf8.RuneSelf {
+			out[i] = utf8.RuneError
+		}
+	}
+	return string(out)
+}
+
+// decodeBase64 reads base64 with or without its padding.
+func decodeBase64(s string) ([]byte, error) {
+	return base64.RawStdEncoding.DecodeString(strings.TrimRight(s, "="))
+}
+
+// encode is ENCODE. Its hex has small letters, and may be written 0x… or X'…' where it is read.
+func encode(a []connect.Value) (connect.Value, error) {
+	from, err := encodingOf(a[1].Str())
+	if err != nil {
+		return connect.Value{}, err
+	}
+	to, err := encodingOf(a[2].Str())
+	if err != nil {
+		return connect.Value{}, err
+	}
+	s := a[0].Str()
+	switch names := [2]string{strings.ToLower(a[1].Str()), strings.ToLower(a[2].Str())}; {
+	case names[0] == names[1]:
+		return connect.Value{}, errSameTwice
+	case names[0] == "hex":
+		s = stripHex(s)
+	case names[0] == "base64":
+		s = plainBase64(s)
+	}
+	b, err := from.decode(s)
+	if err != nil {
+		return connect.Value{}, err
+	}
+	if strings.EqualFold(a[2].Str(), "hex") {
+		return connect.String(hex.EncodeToString(b)), nil
+	}
+	return connect.String(to.encode(b)), nil
+}
+
+// stripHex takes away what marks hex in programs. Where 0x stands before an odd number of
+// digits a zero is missing.
+func stripHex(s string) string {
+	if digits, ok := strings.CutPrefix(s, "0x"); ok {
+		if len(digits)%2 == 1 {
+			digits = "0" + digits
+		}
+		return digits
+	}
+	if len(s) >= 3 && s[0]|0x20 == 'x' && s[1] == '\'' && s[len(s)-1] == '\'' {
+		return s[2 : len(s)-1]
+	}
+	return s
+}
+
+// plainBase64 leaves out what is not base64, and reads that of URLs too.
+func plainBase64(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '-':
+			return '+'
+		case r == '_':
+			return '/'
+		case r == '+', r == '/', r >= '0' && r <= '9', r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z':
+			return r
+		}
+		return -1
+	}, s)
 }
 
 func encodingFunctions() []Function {
 	return []Function{
-		{Name: "ENCODE", Category: stringCategory, Doc: "Text from one encoding (hex, utf8, ascii, base64) in another.", Examples: []Example{{"ENCODE('hello', 'ascii', 'hex')", `"68656C6C6F"`}, {"ENCODE('0x68', 'hex', 'base64')", `"aA=="`}},
-			Variants: []Variant{{Params: params(String, String, String), Returns: of(String), Call: func(a []connect.Value) (connect.Value, error) {
-				b, err := toBytes(a[0].Str(), a[1].Str())
+		{Name: "ENCODE", Category: stringCategory, Doc: "Text from one encoding (hex, utf8, ascii, base64) in another.", Examples: []Example{{"ENCODE('hello', 'ascii', 'hex')", `"68656c6c6f"`}, {"ENCODE('0x68', 'hex', 'base64')", `"aA=="`}},
+			Variants: []Variant{{Params: params(String, String, String), Returns: of(String), Call: encode}}},
+		{Name: "TO_BYTES", Category: stringCategory, Doc: "Text in an encoding (hex, utf8, ascii, base64) as bytes.", Examples: []Example{{"TO_BYTES('6869', 'hex')", `"aGk="`}},
+			Variants: []Variant{{Params: params(String, String), Returns: of(Bytes), Call: func(a []connect.Value) (connect.Value, error) {
+				enc, err := encodingOf(a[1].Str())
 				if err != nil {
 					return connect.Value{}, err
 				}
-				s, err := fromBytes(b, a[2].Str())
-				return connect.String(s), err
-			}}}},
-		{Name: "TO_BYTES", Category: stringCategory, Doc: "Text in an encoding (hex, utf8, ascii, base64) as bytes.", Examples: []Example{{"TO_BYTES('6869', 'hex')", `"aGk="`}},
-			Variants: []Variant{{Params: params(String, String), Returns: of(Bytes), Call: func(a []connect.Value) (connect.Value, error) {
-				b, err := toBytes(a[0].Str(), a[1].Str())
+				b, err := enc.decode(a[0].Str())
 				return connect.Bytes(b), err
 			}}}},
 		{Name: "FROM_BYTES", Category: stringCategory, Doc: "Bytes as text in an encoding (hex, utf8, ascii, base64).", Examples: []Example{{"FROM_BYTES(TO_BYTES('hi', 'utf8'), 'hex')", `"6869"`}},
 			Variants: []Variant{{Params: params(Bytes, String), Returns: of(String), Call: func(a []connect.Value) (connect.Value, error) {
-				s, err := fromBytes(a[0].Bytes(), a[1].Str())
-				return connect.String(s), err
+				enc, err := encodingOf(a[1].Str())
+				if err != nil {
+					return connect.Value{}, err
+				}
+				return connect.String(enc.encode(a[0].Bytes())), nil
 			}}}},
 		oneString("MD5", "The MD5 sum of a string's UTF-8 bytes, in hex.", func(s string) string {
 			sum := md5.Sum([]byte(s))
@@ -117,11 +189,11 @@ func number(name string, k Kind, size int, make func(uint64) connect.Value, exam
 			return connect.Value{}, fmt.Errorf("%s takes %d bytes, not %d", name, size, len(b))
 		}
 		wide := append([]byte(nil), b...)
-		if len(a) > 1 && a[1].Str() == "LITTLE_ENDIAN" {
+		if len(a) > 1 && strings.EqualFold(a[1].Str(), "LITTLE_ENDIAN") {
 			for i := range wide {
 				wide[i] = b[len(b)-1-i]
 			}
-		} else if len(a) > 1 && a[1].Str() != "BIG_ENDIAN" {
+		} else if len(a) > 1 && !strings.EqualFold(a[1].Str(), "BIG_ENDIAN") {
 			return connect.Value{}, fmt.Errorf("the order of bytes is BIG_ENDIAN or LITTLE_ENDIAN, not '%s'", a[1].Str())
 		}
 		if size == 4 {
@@ -144,6 +216,11 @@ func masking(name, doc string, span func(n, length int) (from, to int), counted 
 				return connect.Value{}, fmt.Errorf("%s takes a number of characters that is not negative", name)
 			}
 			signs = a[2:]
+		}
+		for _, sign := range signs {
+			if !sign.IsNull() && length(sign.Str()) != 1 {
+				return connect.Value{}, fmt.Errorf("%s takes one character for each sort, not '%s'", name, sign.Str())
+			}
 		}
 		from, to := span(min(n, len(s)), len(s))
 		for i := from; i < to; i++ {

@@ -26,7 +26,9 @@ type Function struct {
 type Example struct{ SQL, Want string }
 
 // Variant is one way to call a function. In its types, Any with a name stands for
-// one type throughout the signature; Any without a name for every type.
+// one type throughout the signature, a Decimal with a name for one decimal type; Any without
+// a name for every type. Whole numbers are widened to what a parameter is, and strings are
+// read as times.
 type Variant struct {
 	Params []Type
 	// Variadic says that the last parameter may stand any number of times, but
@@ -181,6 +183,10 @@ func (b *binding) unify(param, arg Type) (cost int, ok bool) {
 		return 10, b.bind(param.Name, arg)
 	case arg.Kind == Null:
 		return 1, true
+	case param.Kind == Decimal && param.Name != "" && arg.Numeric() && arg.Kind != Double:
+		return width(Decimal) - width(arg.Kind), b.bind(param.Name, asDecimal(arg))
+	case arg.Kind == String && (param.Kind == Date || param.Kind == Time || param.Kind == Timestamp):
+		return 6, true
 	case param.Kind == Array && arg.Kind == Array:
 		return b.unify(*param.Elem, *arg.Elem)
 	case param.Kind == Map && arg.Kind == Map:
@@ -219,7 +225,7 @@ func (b *binding) bind(name string, t Type) bool {
 // replace puts the types for the variables of t.
 func (b *binding) replace(t Type) Type {
 	switch {
-	case t.Kind == Any && t.Name != "":
+	case t.Name != "" && (t.Kind == Any || t.Kind == Decimal):
 		if i := slices.Index(b.names, t.Name); i >= 0 {
 			return b.types[i]
 		}
@@ -237,7 +243,7 @@ func (b *binding) target(param, arg Type) Type {
 	switch {
 	case param.Kind == Any && param.Name == "":
 		return arg
-	case param.Kind == Decimal && param.Precision == 0:
+	case param.Kind == Decimal && param.Precision == 0 && param.Name == "":
 		return asDecimal(arg)
 	}
 	return b.replace(param)

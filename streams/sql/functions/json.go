@@ -2,194 +2,338 @@ package functions
 
 import (
 	"bytes"
-	"encoding/json"
-	"maps"
+	"encoding/base64"
+	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/tidemill/tidemill/connect"
 )
 
 const jsonCategory = "JSON"
 
-// parsed makes a function of one JSON text; what is no JSON gives null.
-func parsed(name, doc string, returns Type, f func(raw json.RawMessage) connect.Value, examples ...Example) Function {
-	return Function{Name: name, Category: jsonCategory, Doc: doc, Examples: examples, Variants: []Variant{{Params: params(String), Returns: returns,
-		Call: func(a []connect.Value) (connect.Value, error) { return f(a[0].Bytes()), nil }}}}
+// parsed is the way to call a function of one JSON text; begins is what the value must begin
+// with, others give null.
+func parsed(begins byte, returns Type, f func(value []byte) connect.Value) []Variant {
+	return []Variant{{Params: params(String), Returns: returns, Call: func(a []connect.Value) (connect.Value, error) {
+		value, err := jsonRoot(a[0].Bytes())
+		if err != nil || value == nil || value[0] != begins {
+			return connect.Value{}, err
+		}
+		return f(value), nil
+	}}}
 }
 
 func jsonFunctions() []Function {
 	return []Function{
-		{Name: "EXTRACTJSONFIELD", Category: jsonCategory, Doc: "What stands at a path in a JSON text, such as $.log.cloud or $.items[0]: the text of a string, JSON otherwise, null when there is nothing.",
+		{Name: "EXTRACTJSONFIELD", Category: jsonCategory, Doc: `What stands at a path in a JSON text, such as $.log.cloud, $.items[0] or $["a name"]: the text of a string, JSON otherwise, null when there is nothing.`,
 			Examples: []Example{
 				{`EXTRACTJSONFIELD('{"log":{"cloud":"gcp","n":[1,2]}}', '$.log.cloud')`, `"gcp"`},
 				{`EXTRACTJSONFIELD('{"log":{"n":[1,2]}}', '$.log.n[1]')`, `"2"`},
-				{`EXTRACTJSONFIELD('{"a":{"b":1}}', '$.a')`, `"{\"b\":1}"`},
+				{`EXTRACTJSONFIELD('{"a": {"b": 1.50}}', '$.a')`, `"{\"b\":1.50}"`},
 				{`EXTRACTJSONFIELD('{"a":1}', '$.x')`, "null"}},
-			Variants: []Variant{{Params: params(String, String), Returns: of(String), Call: extractJSON}}},
+			Variants: []Variant{{Params: params(String, String), Returns: of(String), Bind: bindExtract}}},
 		{Name: "IS_JSON_STRING", Category: jsonCategory, Doc: "Whether a text is JSON.", Examples: []Example{{`IS_JSON_STRING('[1]')`, "true"}, {`IS_JSON_STRING('{')`, "false"}},
 			Variants: []Variant{{Params: params(String), Returns: of(Boolean), Nulls: true, Call: func(a []connect.Value) (connect.Value, error) {
-				return connect.Bool(!a[0].IsNull() && json.Valid(a[0].Bytes())), nil
+				if a[0].IsNull() {
+					return connect.Bool(false), nil
+				}
+				value, err := jsonRoot(a[0].Bytes())
+				return connect.Bool(err == nil && value != nil), nil
 			}}}},
-		parsed("JSON_ARRAY_LENGTH", "The number of elements of a JSON array.", of(Int), func(raw json.RawMessage) connect.Value {
-			var list []json.RawMessage
-			if json.Unmarshal(raw, &list) != nil || list == nil {
-				return connect.Value{}
-			}
-			return connect.Int32(int32(len(list)))
-		}, Example{`JSON_ARRAY_LENGTH('[1, {"a":2}]')`, "2"}, Example{`JSON_ARRAY_LENGTH('{}')`, "null"}),
-		parsed("JSON_ITEMS", "The elements of a JSON array as texts.", ArrayOf(of(String)), func(raw json.RawMessage) connect.Value {
-			var list []json.RawMessage
-			if json.Unmarshal(raw, &list) != nil || list == nil {
-				return connect.Value{}
-			}
-			out := make([]string, len(list))
-			for i, e := range list {
-				out[i] = string(e)
-			}
-			return stringArray(out)
-		}, Example{`JSON_ITEMS('[1,{"a":2}]')`, `["1","{\"a\":2}"]`}),
-		parsed("JSON_KEYS", "The names of the members of a JSON object.", ArrayOf(of(String)), func(raw json.RawMessage) connect.Value {
-			list, ok := members(raw)
-			if !ok {
-				return connect.Value{}
-			}
-			return stringArray(slices.Sorted(maps.Keys(list)))
-		}, Example{`JSON_KEYS('{"b":1,"a":2}')`, `["a","b"]`}),
-		parsed("JSON_RECORDS", "The members of a JSON object as a map of texts.", MapOf(of(String), of(String)), func(raw json.RawMessage) connect.Value {
-			list, ok := members(raw)
-			if !ok {
-				return connect.Value{}
-			}
-			var out []connect.MapEntry
-			for _, k := range slices.Sorted(maps.Keys(list)) {
-				out = append(out, connect.MapEntry{Key: connect.String(k), Value: connect.String(string(list[k]))})
-			}
-			return connect.Map(out)
-		}, Example{`JSON_RECORDS('{"a":"x","b":2}')`, `{"a":"\"x\"","b":"2"}`}),
-		{Name: "JSON_CONCAT", Category: jsonCategory, Doc: "Two JSON texts in one: objects with the members of both, otherwise arrays one after another.",
+		{Name: "JSON_ARRAY_LENGTH", Category: jsonCategory, Doc: "The number of elements of a JSON array.", Examples: []Example{{`JSON_ARRAY_LENGTH('[1, {"a":2}]')`, "2"}, {`JSON_ARRAY_LENGTH('{}')`, "null"}},
+			Variants: parsed('[', of(Int), func(array []byte) connect.Value {
+				n := int32(0)
+				jsonElements(array, func([]byte) { n++ })
+				return connect.Int32(n)
+			})},
+		{Name: "JSON_ITEMS", Category: jsonCategory, Doc: "The elements of a JSON array as texts of JSON.", Examples: []Example{{`JSON_ITEMS('[1, {"a": 2}, "x"]')`, `["1","{\"a\":2}","\"x\""]`}},
+			Variants: parsed('[', ArrayOf(of(String)), func(array []byte) connect.Value {
+				var out []connect.Value
+				jsonElements(array, func(e []byte) { out = append(out, connect.StringBytes(appendCompact(nil, e))) })
+				return connect.Array(out)
+			})},
+		{Name: "JSON_KEYS", Category: jsonCategory, Doc: "The names of the members of a JSON object.", Examples: []Example{{`JSON_KEYS('{"b":1,"a":2}')`, `["b","a"]`}},
+			Variants: parsed('{', ArrayOf(of(String)), func(object []byte) connect.Value {
+				var out []connect.Value
+				for _, m := range records(object) {
+					out = append(out, m.Key)
+				}
+				return connect.Array(out)
+			})},
+		{Name: "JSON_RECORDS", Category: jsonCategory, Doc: "The members of a JSON object as a map: the texts of strings, others as JSON.", Examples: []Example{{`JSON_RECORDS('{"a":"x","b":[2, 3]}')`, `{"a":"x","b":"[2,3]"}`}},
+			Variants: parsed('{', MapOf(of(String), of(String)), func(object []byte) connect.Value { return connect.Map(records(object)) })},
+		{Name: "JSON_CONCAT", Category: jsonCategory, Doc: "JSON texts in one: objects with the members of all, otherwise arrays one after another.",
 			Examples: []Example{{`JSON_CONCAT('{"a":1,"b":2}', '{"b":3}')`, `"{\"a\":1,\"b\":3}"`}, {`JSON_CONCAT('[1]', '2')`, `"[1,2]"`}},
 			Variants: []Variant{{Params: params(String), Variadic: true, Returns: of(String), Call: concatJSON}}},
-		{Name: "JSON_ARRAY_CONTAINS", Category: jsonCategory, Doc: "Whether a JSON array holds a value.", Examples: []Example{{`JSON_ARRAY_CONTAINS('[1, 2]', 2)`, "true"}, {`JSON_ARRAY_CONTAINS('["a"]', 'b')`, "false"}},
+		{Name: "JSON_ARRAY_CONTAINS", Category: jsonCategory, Doc: "Whether a JSON array holds a value. Whole numbers and numbers with a point are different.",
+			Examples: []Example{{`JSON_ARRAY_CONTAINS('[1, 2]', 2)`, "true"}, {`JSON_ARRAY_CONTAINS('["a"]', 'b')`, "false"}, {`JSON_ARRAY_CONTAINS('[1.50]', 1.5e0)`, "true"}, {`JSON_ARRAY_CONTAINS('[1.0]', 1)`, "false"}},
 			Variants: []Variant{{Params: []Type{of(String), {Kind: Any}}, Returns: of(Boolean), Nulls: true, Bind: bindJSONContains}}},
-		{Name: "TO_JSON_STRING", Category: jsonCategory, Doc: "A value of any type as JSON.", Examples: []Example{{`TO_JSON_STRING(STRUCT(a := 1, b := ARRAY['x']))`, `"{\"A\":1,\"B\":[\"x\"]}"`}},
-			Variants: []Variant{{Params: []Type{{Kind: Any}}, Returns: of(String), Nulls: true, Bind: bindToJSON}}},
+		{Name: "TO_JSON_STRING", Category: jsonCategory, Doc: "A value of any type as JSON: times as texts, bytes in base64, the fields of structs and the entries of maps in order of their names.",
+			Examples: []Example{{`TO_JSON_STRING(STRUCT(b := 1, a := ARRAY['x', NULL]))`, `"{\"A\":[\"x\",null],\"B\":1}"`}, {"TO_JSON_STRING(FROM_DAYS(31))", `"\"1970-02-01\""`}, {"TO_JSON_STRING(NULL)", `"null"`}},
+			Variants: []Variant{{Params: []Type{{Kind: Any}}, Returns: of(String), Nulls: true, Bind: func(args []Type) (Call, error) {
+				return func(a []connect.Value) (connect.Value, error) {
+					return connect.StringBytes(appendTyped(nil, args[0], a[0])), nil
+				}, nil
+			}}}},
 	}
 }
 
-// members reads a JSON object.
-func members(raw json.RawMessage) (map[string]json.RawMessage, bool) {
-	var list map[string]json.RawMessage
-	return list, json.Unmarshal(raw, &list) == nil && list != nil
+// records are the members of a JSON object; of those with one name the last counts.
+func records(object []byte) []connect.MapEntry {
+	var out []connect.MapEntry
+	jsonMembers(object, func(name, value []byte) {
+		out = put(out, connect.MapEntry{Key: jsonText(name), Value: jsonText(value)})
+	})
+	return out
 }
 
 func concatJSON(a []connect.Value) (connect.Value, error) {
-	all := map[string]json.RawMessage{}
-	var list []json.RawMessage
-	objects := true
-	for _, v := range a {
-		raw := json.RawMessage(v.Bytes())
-		if !json.Valid(raw) {
-			return connect.Value{}, nil
+	values, objects := make([][]byte, len(a)), true
+	for i, v := range a {
+		value, err := jsonRoot(v.Bytes())
+		if err != nil || value == nil {
+			return connect.Value{}, err
 		}
-		if m, ok := members(raw); ok {
-			maps.Copy(all, m)
-			list = append(list, raw)
-			continue
-		}
-		objects = false
-		var elems []json.RawMessage
-		if json.Unmarshal(raw, &elems) != nil {
-			elems = []json.RawMessage{raw}
-		}
-		list = append(list, elems...)
+		values[i], objects = value, objects && value[0] == '{'
 	}
-	var out []byte
-	var err error
-	if objects {
-		out, err = json.Marshal(all)
-	} else {
-		out, err = json.Marshal(list)
+	switch {
+	case objects:
+		return connect.StringBytes(appendMerged(nil, values)), nil
+	case len(values) == 1:
+		return connect.StringBytes(appendCompact(nil, values[0])), nil
 	}
-	return connect.StringBytes(out), err
+	out := []byte{'['}
+	add := func(e []byte) {
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = appendCompact(out, e)
+	}
+	for _, v := range values {
+		if v[0] == '[' {
+			jsonElements(v, add)
+		} else {
+			add(v)
+		}
+	}
+	return connect.StringBytes(append(out, ']')), nil
 }
 
-func bindToJSON(args []Type) (Call, error) {
-	schema, err := args[0].Schema()
-	return func(a []connect.Value) (connect.Value, error) {
-		return connect.StringBytes(connect.AppendJSON(nil, schema, a[0])), nil
-	}, err
+// appendMerged appends an object with the members of several.
+func appendMerged(dst []byte, objects [][]byte) []byte {
+	var names, values [][]byte
+	for _, o := range objects {
+		jsonMembers(o, func(name, value []byte) {
+			said := jsonString(name)
+			i := slices.IndexFunc(names, func(n []byte) bool { return bytes.Equal(jsonString(n), said) })
+			if i < 0 {
+				names, values = append(names, name), append(values, value)
+			} else {
+				values[i] = value
+			}
+		})
+	}
+	dst = append(dst, '{')
+	for i := range names {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendCompact(append(appendCompact(dst, names[i]), ':'), values[i])
+	}
+	return append(dst, '}')
+}
+
+// appendTyped appends a value as TO_JSON_STRING writes it.
+func appendTyped(b []byte, t Type, v connect.Value) []byte {
+	switch {
+	case v.IsNull():
+		return append(b, "null"...)
+	case t.Kind == Double && v.Float()-v.Float() == 0, t.Kind == Boolean, t.Kind == Int, t.Kind == Bigint, t.Kind == Decimal:
+		return AppendText(b, t, v)
+	case t.Kind == Double, t.Kind == Date, t.Kind == Time, t.Kind == Timestamp:
+		return append(AppendText(append(b, '"'), t, v), '"')
+	case t.Kind == Bytes:
+		return append(base64.StdEncoding.AppendEncode(append(b, '"'), v.Bytes()), '"')
+	case t.Kind == Array:
+		b = append(b, '[')
+		for i, e := range v.Array() {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendTyped(b, *t.Elem, e)
+		}
+		return append(b, ']')
+	case t.Kind == Struct:
+		fields := make([]jsonField, len(t.Fields))
+		for i, f := range t.Fields {
+			fields[i] = jsonField{f.Name, f.Type, v.Struct().At(i)}
+		}
+		return appendFields(b, fields)
+	case t.Kind == Map:
+		fields := make([]jsonField, v.Len())
+		for i, e := range v.Map() {
+			fields[i] = jsonField{string(AppendText(nil, *t.Key, e.Key)), *t.Elem, e.Value}
+		}
+		return appendFields(b, fields)
+	}
+	return connect.AppendJSON(b, nil, v)
+}
+
+type jsonField struct {
+	name  string
+	typ   Type
+	value connect.Value
+}
+
+func appendFields(b []byte, fields []jsonField) []byte {
+	slices.SortFunc(fields, func(x, y jsonField) int { return strings.Compare(x.name, y.name) })
+	b = append(b, '{')
+	for i, f := range fields {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(connect.AppendJSON(b, nil, connect.String(f.name)), ':')
+		b = appendTyped(b, f.typ, f.value)
+	}
+	return append(b, '}')
 }
 
 func bindJSONContains(args []Type) (Call, error) {
-	schema, err := args[1].Schema()
 	return func(a []connect.Value) (connect.Value, error) {
-		var list []json.RawMessage
-		if a[0].IsNull() || json.Unmarshal(a[0].Bytes(), &list) != nil {
+		if a[0].IsNull() {
 			return connect.Bool(false), nil
 		}
-		want := connect.AppendJSON(nil, schema, a[1])
-		for _, e := range list {
-			var compact bytes.Buffer
-			if json.Compact(&compact, e) == nil && bytes.Equal(compact.Bytes(), want) {
-				return connect.Bool(true), nil
+		array, err := jsonRoot(a[0].Bytes())
+		if err != nil || array == nil || array[0] != '[' {
+			return connect.Bool(false), nil
+		}
+		found := false
+		jsonElements(array, func(e []byte) { found = found || jsonIs(e, args[1], a[1]) })
+		return connect.Bool(found), nil
+	}, nil
+}
+
+// jsonIs tells whether a JSON value is a value of SQL.
+func jsonIs(e []byte, t Type, v connect.Value) bool {
+	if v.IsNull() {
+		return e[0] == 'n'
+	}
+	number := e[0] == '-' || e[0] >= '0' && e[0] <= '9'
+	whole := number && !bytes.ContainsAny(e, ".eE")
+	switch t.Kind {
+	case Boolean:
+		return e[0] == 't' && v.Bool() || e[0] == 'f' && !v.Bool()
+	case Int, Bigint:
+		n, err := strconv.ParseInt(string(e), 10, 64)
+		return whole && err == nil && n == v.Int()
+	case Double, Decimal:
+		f, err := strconv.ParseFloat(string(e), 64)
+		if t.Kind == Decimal {
+			return number && !whole && err == nil && f == decimalFloat(v, t.Scale)
+		}
+		return number && !whole && err == nil && f == v.Float()
+	case String:
+		return e[0] == '"' && bytes.Equal(jsonString(e), v.Bytes())
+	}
+	return false
+}
+
+// bindExtract makes a Call that keeps the path it met last, nearly always a constant.
+func bindExtract([]Type) (Call, error) {
+	var path string
+	var steps []string
+	return func(a []connect.Value) (connect.Value, error) {
+		if s := a[1].Str(); s != path || steps == nil {
+			fresh, err := jsonPath(s)
+			if err != nil {
+				return connect.Value{}, err
 			}
+			path, steps = strings.Clone(s), fresh
 		}
-		return connect.Bool(false), nil
-	}, err
+		value, err := jsonRoot(a[0].Bytes())
+		for _, step := range steps {
+			if value == nil {
+				break
+			}
+			value = jsonStep(value, step)
+		}
+		if err != nil || value == nil {
+			return connect.Value{}, err
+		}
+		return jsonText(value), nil
+	}, nil
 }
 
-func extractJSON(a []connect.Value) (connect.Value, error) {
-	raw := json.RawMessage(a[0].Bytes())
-	path, ok := strings.CutPrefix(a[1].Str(), "$")
-	for ok && path != "" {
+var errPath = errors.New("a path into JSON is $, then .name, [0] or [\"a name\"] each")
+
+// jsonPath cuts a path into steps.
+func jsonPath(path string) ([]string, error) {
+	steps := []string{}
+	rest, ok := strings.CutPrefix(path, "$")
+	for ok && rest != "" {
 		var step string
-		step, path = nextStep(path)
-		raw, ok = into(raw, step)
+		step, rest, ok = cutStep(rest)
+		steps = append(steps, strings.Clone(step))
 	}
-	var text string
-	switch {
-	case !ok || len(raw) == 0 || !json.Valid(raw) || string(raw) == "null":
-		return connect.Value{}, nil
-	case json.Unmarshal(raw, &text) == nil:
-		return connect.String(text), nil
+	if !ok {
+		return nil, fmt.Errorf("%w: '%s' is none", errPath, path)
 	}
-	var compact strings.Builder
-	enc := json.NewEncoder(&compact)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(raw); err != nil {
-		return connect.Value{}, nil
-	}
-	return connect.String(strings.TrimSuffix(compact.String(), "\n")), nil
+	return steps, nil
 }
 
-// nextStep cuts the first step off a JSON path: ".name", "['name']" or "[n]".
-func nextStep(path string) (step, rest string) {
-	if strings.HasPrefix(path, "[") {
-		if i := strings.IndexByte(path, ']'); i > 0 {
-			return strings.Trim(path[1:i], `'"`), path[i+1:]
+// cutStep cuts the first step off a path.
+func cutStep(path string) (step, rest string, ok bool) {
+	plain := func(s, more string) int {
+		n := strings.IndexFunc(s, func(r rune) bool {
+			return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(more, r)
+		})
+		if n < 0 {
+			n = len(s)
 		}
-		return "", ""
+		return n
 	}
-	path = strings.TrimPrefix(path, ".")
-	if i := strings.IndexAny(path, ".["); i >= 0 {
-		return path[:i], path[i:]
+	if name, ok := strings.CutPrefix(path, "."); ok {
+		n := plain(name, ":@")
+		return name[:n], name[n:], n > 0
 	}
-	return path, ""
+	inner, ok := strings.CutPrefix(path, "[")
+	if !ok {
+		return "", "", false
+	}
+	if quoted, err := strconv.QuotedPrefix(inner); err == nil && inner[0] == '"' {
+		step, err = strconv.Unquote(quoted)
+		rest, ok = strings.CutPrefix(inner[len(quoted):], "]")
+		return step, rest, ok && err == nil
+	}
+	n := plain(inner, "")
+	rest, ok = strings.CutPrefix(inner[n:], "]")
+	return inner[:n], rest, ok && n > 0
 }
 
-// into returns the member or element of a JSON value.
-func into(raw json.RawMessage, step string) (json.RawMessage, bool) {
-	var list []json.RawMessage
-	if json.Unmarshal(raw, &list) == nil {
-		i, err := strconv.Atoi(step)
-		if err != nil || i < 0 || i >= len(list) {
-			return nil, false
+// jsonStep returns the member or element of a JSON value, nil when there is none.
+func jsonStep(value []byte, step string) (found []byte) {
+	switch value[0] {
+	case '{':
+		jsonMembers(value, func(name, v []byte) {
+			if string(jsonString(name)) == step {
+				found = v
+			}
+		})
+	case '[':
+		at, err := strconv.Atoi(step)
+		if err != nil {
+			return nil
 		}
-		return list[i], true
+		jsonElements(value, func(e []byte) {
+			if at == 0 {
+				found = e
+			}
+			at--
+		})
 	}
-	object, _ := members(raw)
-	m, ok := object[step]
-	return m, ok
+	return found
 }

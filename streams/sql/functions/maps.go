@@ -14,14 +14,18 @@ const mapCategory = "MAP"
 func mapFunctions() []Function {
 	table := MapOf(of(String), variable("T"))
 	return []Function{
-		{Name: "AS_MAP", Category: mapCategory, Doc: "A map of an array of keys and an array of their values.", Examples: []Example{{"AS_MAP(ARRAY['a', 'b'], ARRAY[1, 2])", `{"a":1,"b":2}`}},
+		{Name: "AS_MAP", Category: mapCategory, Doc: "A map of an array of keys and an array of their values; keys without a value have null.", Examples: []Example{{"AS_MAP(ARRAY['a', 'b'], ARRAY[1, 2])", `{"a":1,"b":2}`}},
 			Variants: []Variant{{Params: []Type{ArrayOf(of(String)), ArrayOf(variable("T"))}, Returns: table, Call: func(a []connect.Value) (connect.Value, error) {
-				if a[0].Len() != a[1].Len() {
-					return connect.Value{}, errors.New("AS_MAP takes as many keys as values")
-				}
-				out := make([]connect.MapEntry, a[0].Len())
+				var out []connect.MapEntry
 				for i, k := range a[0].Array() {
-					out[i] = connect.MapEntry{Key: k, Value: a[1].Array()[i]}
+					var value connect.Value
+					if i < a[1].Len() {
+						value = a[1].Array()[i]
+					}
+					var err error
+					if out, err = Put(out, k, value); err != nil {
+						return connect.Value{}, err
+					}
 				}
 				return connect.Map(out), nil
 			}}}},
@@ -29,8 +33,8 @@ func mapFunctions() []Function {
 			Variants: []Variant{{Params: []Type{table}, Returns: ArrayOf(of(String)), Call: mapParts(func(e connect.MapEntry) connect.Value { return e.Key })}}},
 		{Name: "MAP_VALUES", Category: mapCategory, Doc: "The values of a map.", Examples: []Example{{"MAP_VALUES(MAP('a' := 1, 'b' := 2))", `[1,2]`}},
 			Variants: []Variant{{Params: []Type{table}, Returns: ArrayOf(variable("T")), Call: mapParts(func(e connect.MapEntry) connect.Value { return e.Value })}}},
-		{Name: "MAP_UNION", Category: mapCategory, Doc: "The entries of two maps; the second decides where both have a key.", Examples: []Example{{"MAP_UNION(MAP('a' := 1, 'b' := 2), MAP('b' := 3))", `{"a":1,"b":3}`}},
-			Variants: []Variant{{Params: []Type{table, table}, Returns: table, Call: mapUnion}}},
+		{Name: "MAP_UNION", Category: mapCategory, Doc: "The entries of two maps; the second decides where both have a key, and a null map counts as empty.", Examples: []Example{{"MAP_UNION(MAP('a' := 1, 'b' := 2), MAP('b' := 3))", `{"a":1,"b":3}`}},
+			Variants: []Variant{{Params: []Type{table, table}, Returns: table, Nulls: true, Call: mapUnion}}},
 		{Name: "ENTRIES", Category: mapCategory, Doc: "The entries of a map as an array of structs with the fields K and V, sorted by key when the second argument is true.",
 			Examples: []Example{{"ENTRIES(MAP('b' := 1, 'a' := 2), TRUE)", `[{"K":"a","V":2},{"K":"b","V":1}]`}},
 			Variants: []Variant{{Params: []Type{table, of(Boolean)}, Result: func(args []Type) (Type, error) { return ArrayOf(entryType(args[0])), nil }, Bind: bindEntries}}},
@@ -50,6 +54,14 @@ func mapParts(part func(connect.MapEntry) connect.Value) Call {
 	}
 }
 
+// Put sets a key in the entries of a map, which has no null key.
+func Put(entries []connect.MapEntry, key, value connect.Value) ([]connect.MapEntry, error) {
+	if key.IsNull() {
+		return entries, errors.New("a key of a map is null")
+	}
+	return put(entries, connect.MapEntry{Key: key, Value: value}), nil
+}
+
 // put sets a key in the entries of a map.
 func put(entries []connect.MapEntry, e connect.MapEntry) []connect.MapEntry {
 	for i := range entries {
@@ -62,6 +74,9 @@ func put(entries []connect.MapEntry, e connect.MapEntry) []connect.MapEntry {
 }
 
 func mapUnion(a []connect.Value) (connect.Value, error) {
+	if a[0].IsNull() || a[1].IsNull() {
+		return firstNotNull(a)
+	}
 	out := slices.Clone(a[0].Map())
 	for _, e := range a[1].Map() {
 		out = put(out, e)
@@ -89,12 +104,13 @@ func bindEntries(args []Type) (Call, error) {
 }
 
 func splitToMap(a []connect.Value) (connect.Value, error) {
-	if a[1].Len() == 0 || a[2].Len() == 0 {
+	if a[1].Len() == 0 || a[2].Len() == 0 || a[1].Str() == a[2].Str() {
 		return connect.Value{}, nil
 	}
 	var out []connect.MapEntry
 	for _, part := range strings.Split(a[0].Str(), a[1].Str()) {
 		if k, v, ok := strings.Cut(part, a[2].Str()); ok {
+			v, _, _ = strings.Cut(v, a[2].Str())
 			out = put(out, connect.MapEntry{Key: connect.String(k), Value: connect.String(v)})
 		}
 	}

@@ -44,10 +44,10 @@ func mathFunctions() []Function {
 		doubles("SINH", "The hyperbolic sine.", math.Sinh, Example{"SINH(0)", "0.0"}),
 		doubles("COSH", "The hyperbolic cosine.", math.Cosh, Example{"COSH(0)", "1.0"}),
 		doubles("TANH", "The hyperbolic tangent.", math.Tanh, Example{"TANH(0)", "0.0"}),
-		doubles("DEGREES", "An angle in radians as degrees.", func(x float64) float64 { return x / math.Pi * 180 }, Example{"DEGREES(PI())", "180.0"}),
-		doubles("RADIANS", "An angle in degrees as radians.", func(x float64) float64 { return x / 180 * math.Pi }, Example{"RADIANS(180) = PI()", "true"}),
+		doubles("DEGREES", "An angle in radians as degrees.", func(x float64) float64 { return x * (180 / math.Pi) }, Example{"DEGREES(PI())", "180.0"}),
+		doubles("RADIANS", "An angle in degrees as radians.", radians, Example{"RADIANS(180) = PI()", "true"}),
 		doubles2("ATAN2", "The angle of the point (x, y), given as y and x.", math.Atan2, Example{"ATAN2(0, 1)", "0.0"}),
-		doubles2("POWER", "x to the power of y.", math.Pow, Example{"POWER(2, 10)", "1024.0"}),
+		doubles2("POWER", "x to the power of y.", power, Example{"POWER(2, 10)", "1024.0"}),
 		{Name: "PI", Category: mathematical, Doc: "The number π.", Examples: []Example{{"PI()", "3.141592653589793"}}, Variants: []Variant{{
 			Returns: of(Double), Call: func([]connect.Value) (connect.Value, error) { return connect.Float64(math.Pi), nil }}}},
 		{Name: "RANDOM", Category: mathematical, Doc: "A random number from 0 up to 1.", Examples: []Example{{"RANDOM() < 1", "true"}}, Variants: []Variant{{
@@ -71,13 +71,17 @@ func logBase(a []connect.Value) (connect.Value, error) {
 	if base <= 0 || base == 1 {
 		return connect.Float64(math.NaN()), nil
 	}
-	switch base {
-	case 2:
-		return connect.Float64(math.Log2(a[1].Float())), nil
-	case 10:
-		return connect.Float64(math.Log10(a[1].Float())), nil
-	}
 	return connect.Float64(math.Log(a[1].Float()) / math.Log(base)), nil
+}
+
+func radians(degrees float64) float64 { return degrees * (math.Pi / 180) }
+
+// power is NaN where Java's is and C's is 1.
+func power(x, y float64) float64 {
+	if math.IsNaN(y) || math.IsInf(y, 0) && math.Abs(x) == 1 {
+		return math.NaN()
+	}
+	return math.Pow(x, y)
 }
 
 func absInt(n int64) int64 {

@@ -1,9 +1,10 @@
 package functions
 
 import (
+	"encoding/json"
 	"fmt"
-	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/tidemill/tidemill/connect"
 )
@@ -17,9 +18,14 @@ func paddingFunctions() []Function {
 			Variants: padding(true)},
 		{Name: "RPAD", Category: stringCategory, Doc: "The string filled up on the right, or cut, to so many characters.", Examples: []Example{{"RPAD('foo', 7, 'Bar')", `"fooBarB"`}, {"RPAD('foo', 5, '')", "null"}},
 			Variants: padding(false)},
-		{Name: "CHR", Category: stringCategory, Doc: "The character with a code point, given as a number or as \\uXXXX.", Examples: []Example{{"CHR(75)", `"K"`}, {`CHR('\u004b')`, `"K"`}},
+		{Name: "CHR", Category: stringCategory, Doc: "The character with a code point, given as a number or as \\uXXXX.", Examples: []Example{{"CHR(75)", `"K"`}, {`CHR('\u004b')`, `"K"`}, {`CHR('\ud83d\ude00')`, `"😀"`}, {"CHR(2000000)", "null"}},
 			Variants: []Variant{
-				{Params: params(Int), Returns: of(String), Call: func(a []connect.Value) (connect.Value, error) { return connect.String(string(rune(a[0].Int()))), nil }},
+				{Params: params(Int), Returns: of(String), Call: func(a []connect.Value) (connect.Value, error) {
+					if r := rune(a[0].Int()); utf8.ValidRune(r) {
+						return connect.String(string(r)), nil
+					}
+					return connect.Value{}, nil
+				}},
 				{Params: params(String), Returns: of(String), Call: unescape}}},
 		{Name: "ELT", Category: stringCategory, Doc: "The so-many-th of its further arguments, counted from 1.", Examples: []Example{{"ELT(2, 'a', 'b')", `"b"`}, {"ELT(3, 'a', 'b')", "null"}},
 			Variants: []Variant{{Params: params(Int, String), Variadic: true, Returns: of(String), Nulls: true, Call: func(a []connect.Value) (connect.Value, error) {
@@ -40,13 +46,18 @@ func paddingFunctions() []Function {
 	}
 }
 
+// unescape reads a text that begins with \uXXXX. Characters beyond the first 65536 are two
+// of them.
 func unescape(a []connect.Value) (connect.Value, error) {
 	s := a[0].Str()
-	unquoted, err := strconv.Unquote(`"` + strings.ReplaceAll(s, `"`, `\"`) + `"`)
-	if err != nil {
+	if len(s) < 6 || !strings.HasPrefix(s, `\u`) {
 		return connect.Value{}, nil
 	}
-	return connect.String(unquoted), nil
+	var text string
+	if json.Unmarshal([]byte(`"`+strings.ReplaceAll(s, `"`, `\"`)+`"`), &text) != nil {
+		return connect.Value{}, nil
+	}
+	return connect.String(text), nil
 }
 
 // padding makes the variants of LPAD and RPAD.

@@ -1,8 +1,9 @@
 package functions
 
 import (
+	"bytes"
+	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/tidemill/tidemill/connect"
@@ -20,7 +21,7 @@ func oneString(name, doc string, f func(string) string, examples ...Example) Fun
 
 func stringFunctions() []Function {
 	return []Function{
-		oneString("UCASE", "The string in upper case.", func(s string) string { return strings.ReplaceAll(strings.ToUpper(s), "ß", "SS") }, Example{"UCASE('straße')", `"STRASSE"`}),
+		oneString("UCASE", "The string in upper case.", upperCase, Example{"UCASE('straße')", `"STRASSE"`}),
 		oneString("LCASE", "The string in lower case.", strings.ToLower, Example{"LCASE('Ab')", `"ab"`}),
 		oneString("TRIM", "The string without white space at both ends.", func(s string) string {
 			return strings.TrimFunc(s, func(r rune) bool { return r <= ' ' })
@@ -37,38 +38,45 @@ func stringFunctions() []Function {
 			Variants: []Variant{{Params: params(String, String, String), Returns: of(String), Call: func(a []connect.Value) (connect.Value, error) {
 				return connect.String(strings.ReplaceAll(a[0].Str(), a[1].Str(), a[2].Str())), nil
 			}}}},
-		{Name: "SPLIT", Category: stringCategory, Doc: "The parts of a string between the delimiters; with an empty delimiter, its characters.",
+		{Name: "SPLIT", Category: stringCategory, Doc: "The parts of a string, or of bytes, between the delimiters; with an empty delimiter, its characters or bytes.",
 			Examples: []Example{{"SPLIT('a.b.c', '.')", `["a","b","c"]`}, {"SPLIT('ab', '')", `["a","b"]`}, {"SPLIT(',', ',')", `["",""]`}},
-			Variants: []Variant{{Params: params(String, String), Returns: ArrayOf(of(String)), Call: split}}},
+			Variants: []Variant{{Params: params(String, String), Returns: ArrayOf(of(String)), Call: split}, {Params: params(Bytes, Bytes), Returns: ArrayOf(of(Bytes)), Call: splitBytes}}},
 		{Name: "SUBSTRING", Category: stringCategory, Doc: "The part of a string from a position, counted from 1 or back from the end with a negative one, to its end or for so many characters.",
 			Examples: []Example{{"SUBSTRING('stream', 2)", `"tream"`}, {"SUBSTRING('stream', 2, 3)", `"tre"`}, {"SUBSTRING('stream', -2)", `"am"`}, {"SUBSTRING('stream', 9)", `""`}},
 			Variants: []Variant{
 				{Params: params(String, Int), Returns: of(String), Call: substring}, {Params: params(String, Int, Int), Returns: of(String), Call: substring},
 				{Params: params(Bytes, Int), Returns: of(Bytes), Call: subbytes}, {Params: params(Bytes, Int, Int), Returns: of(Bytes), Call: subbytes}}},
 		{Name: "INSTR", Category: stringCategory, Doc: "The position of a part in a string, counted from 1, or 0; from a position on, and the so-many-th occurrence.",
-			Examples: []Example{{"INSTR('CORPORATE FLOOR', 'OR')", "2"}, {"INSTR('CORPORATE FLOOR', 'OR', 3)", "5"}, {"INSTR('CORPORATE FLOOR', 'OR', 3, 2)", "14"}, {"INSTR('CORPORATE FLOOR', 'OR', -3)", "5"}, {"INSTR('a', 'x')", "0"}},
-			Variants: []Variant{{Params: params(String, String), Returns: of(Int), Call: instr}, {Params: params(String, String, Int), Returns: of(Int), Call: instr},
-				{Params: params(String, String, Int, Int), Returns: of(Int), Call: instr}}},
+			Examples: []Example{{"INSTR('CORPORATE FLOOR', 'OR')", "2"}, {"INSTR('CORPORATE FLOOR', 'OR', 3)", "5"}, {"INSTR('CORPORATE FLOOR', 'OR', 3, 2)", "14"}, {"INSTR('CORPORATE FLOOR', 'OR', -3)", "5"}, {"INSTR('a', NULL)", "0"}},
+			Variants: []Variant{{Params: params(String, String), Returns: of(Int), Nulls: true, Call: instr}, {Params: params(String, String, Int), Returns: of(Int), Nulls: true, Call: instr},
+				{Params: params(String, String, Int, Int), Returns: of(Int), Nulls: true, Call: instr}}},
 	}
 }
 
 // length counts the characters of s.
 func length(s string) int { return utf8.RuneCountInString(s) }
 
+// initcap drops the white space at the start, as ksqlDB does.
 func initcap(s string) string {
-	start := true
-	return strings.Map(func(r rune) rune {
-		if unicode.IsSpace(r) {
-			start = true
-			return r
+	const space = " \t\n\v\f\r"
+	out := make([]byte, 0, len(s))
+	for s = strings.TrimLeft(strings.ToLower(s), space); s != ""; {
+		_, n := utf8.DecodeRuneInString(s)
+		end := strings.IndexAny(s, space)
+		if end < 0 {
+			end = len(s)
 		}
-		if start {
-			start = false
-			return unicode.ToTitle(r)
+		for end < len(s) && strings.IndexByte(space, s[end]) >= 0 {
+			end++
 		}
-		return unicode.ToLower(r)
-	}, s)
+		out = append(append(out, upperCase(s[:n])...), s[n:end]...)
+		s = s[end:]
+	}
+	return string(out)
 }
+
+// upperCase knows of the one common letter that becomes two.
+func upperCase(s string) string { return strings.ReplaceAll(strings.ToUpper(s), "ß", "SS") }
 
 // joining makes the variant that puts strings or bytes together, with the first
 // argument between them when ws is true.
@@ -119,6 +127,26 @@ func split(a []connect.Value) (connect.Value, error) {
 	return stringArray(strings.Split(a[0].Str(), a[1].Str())), nil
 }
 
+func splitBytes(a []connect.Value) (connect.Value, error) {
+	var parts [][]byte
+	switch b, delimiter := a[0].Bytes(), a[1].Bytes(); {
+	case len(delimiter) > 0 || len(b) == 0:
+		parts = bytes.Split(b, delimiter)
+	default:
+		for i := range b {
+			parts = append(parts, b[i:i+1])
+		}
+	}
+	if len(parts) == 0 {
+		parts = [][]byte{{}}
+	}
+	out := make([]connect.Value, len(parts))
+	for i, p := range parts {
+		out[i] = connect.Bytes(p)
+	}
+	return connect.Array(out), nil
+}
+
 // cutAt returns the bounds of a substring of something n long, by ksqlDB's rules.
 func cutAt(n int, a []connect.Value) (from, to int) {
 	pos := int(a[1].Int())
@@ -151,26 +179,36 @@ func subbytes(a []connect.Value) (connect.Value, error) {
 	return connect.Bytes(a[0].Bytes()[from:to]), nil
 }
 
+// instr finds a part. Searching from the end, it stands before the position as a whole.
 func instr(a []connect.Value) (connect.Value, error) {
-	s, part := []rune(a[0].Str()), []rune(a[1].Str())
 	pos, nth := 1, 1
 	if len(a) > 2 {
+		if a[2].IsNull() {
+			return a[2], nil
+		}
 		pos = int(a[2].Int())
 	}
 	if len(a) > 3 {
+		if a[3].IsNull() {
+			return a[3], nil
+		}
 		nth = int(a[3].Int())
 	}
-	step, at := 1, pos-1
-	if pos < 0 {
-		step, at = -1, len(s)+pos
-	}
-	if pos == 0 || nth < 1 || len(part) == 0 {
+	if a[0].IsNull() || a[1].IsNull() {
 		return connect.Int32(0), nil
 	}
-	at = min(at, len(s)-len(part))
-	for ; at >= 0 && at+len(part) <= len(s); at += step {
-		if string(s[at:at+len(part)]) == string(part) {
-			if nth--; nth == 0 {
+	s, part := []rune(a[0].Str()), []rune(a[1].Str())
+	if pos == 0 || nth < 1 || max(pos, -pos) > len(s) {
+		return connect.Int32(0), nil
+	}
+	at, step, end := pos-1, 1, len(s)
+	if pos < 0 {
+		end = len(s) + pos + 1
+		at, step = end-len(part), -1
+	}
+	for ; at >= 0 && at+len(part) <= end; at += step {
+		if slices.Equal(s[at:at+len(part)], part) {
+			if nth--; nth == 0 || len(part) == 0 {
 				return connect.Int32(int32(at + 1)), nil
 			}
 		}
