@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -175,7 +176,8 @@ func number(v any) string {
 	return fmt.Sprint(v)
 }
 
-// copyPatience is the least that a copy has to come up to the source.
+// copyPatience is the least that a copy has to come up to the source, as long as it moves. When
+// it stands still, it has the time of a recovery.
 const copyPatience = 2 * time.Minute
 
 // agree waits until two sides say the same, and says what differs when they do not in
@@ -189,20 +191,24 @@ func (r *run) agree(ctx context.Context, name string, want, have func(context.Co
 	patience := max(r.o.Patience, copyPatience)
 	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for {
+	var last map[string]string
+	for moved := began; ; {
 		now, err := have(waiting)
 		differs := differences(truth, now)
+		if err != nil || !maps.Equal(now, last) {
+			last, moved = now, time.Now()
+		}
 		if err == nil && len(differs) == 0 {
 			r.journal.Say("verified", "%s has its %d rows, after %v", name, len(truth), time.Since(began).Round(time.Millisecond))
 			return nil
 		}
-		if !sleep(waiting, 100*time.Millisecond) {
+		if time.Since(moved) > r.o.Patience || !sleep(waiting, 100*time.Millisecond) {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 			status, _ := r.world.Status(ctx, sink)
 			r.journal.Found(chaos.AnomalyDiffers, "%s differs in %d rows from the source %v after all has come to Kafka: %q (%v); the sink is %s",
-				name, len(differs), patience, differs[:min(len(differs), 3)], err, status)
+				name, len(differs), time.Since(began).Round(time.Second), differs[:min(len(differs), 3)], err, status)
 			return nil
 		}
 	}
