@@ -12,7 +12,7 @@ func sinks() []Mutant {
 				"	if err == nil {\n		err = t.put(ctx)\n	}\n",
 				"	for tp, next := range t.next {\n		if s := t.assigned[tp]; s != nil {\n			s.put = next\n		}\n	}\n	if err == nil {\n		err = t.commit()\n	}\n	if err == nil {\n		err = t.put(ctx)\n	}\n",
 			}},
-			Hunt: Hunt{Copies: true, Faults: []string{"px-kafka.slow"}, Points: "worker.sink.put=kill@2"},
+			Hunt: Hunt{Copies: true, Faults: []string{"px-kafka.slow"}, Points: "worker.sink.put=kill@15"},
 		},
 		{
 			Name:   "bug_sink_no_deletes",
