@@ -43,7 +43,7 @@ var owners = map[string]string{
 	"go.uber.org/goleak":            "connect/connecttest",
 	"golang.org/x/crypto":           "rest/auth",
 	"github.com/go-jose":            "rest/auth",
-	"golang.org/x/sync":             "sources/* sinks/* plugin/host worker worker/fleet streams streams/sql rest internal/* cmd/* bench bench/apps torture torture/*",
+	"golang.org/x/sync":             "sources/* sinks/* plugin/host worker worker/fleet streams streams/sql rest pgwire internal/* cmd/* bench bench/apps torture torture/*",
 	"github.com/hashicorp":          "plugin plugin/host plugin/internal/line",
 	"google.golang.org/grpc":        "plugin plugin/host plugin/internal/line",
 	"google.golang.org/protobuf":    "streams/serde worker/otel internal/testenv/otlp",

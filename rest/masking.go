@@ -74,8 +74,8 @@ func (s *Server) learn(settings connect.Config) {
 // sqlSetting is a setting in a statement, such as 'database.password' = 'it”s'.
 var sqlSetting = regexp.MustCompile(`'([^']+)'\s*=\s*'((?:[^']|'')+)'`)
 
-// learnSQL makes the secrets in statements known, also in those that are not understood.
-func (s *Server) learnSQL(text string) {
+// LearnSQL makes the secrets in statements known, also in those that are not understood.
+func (s *Server) LearnSQL(text string) {
 	settings := connect.Config{}
 	for _, m := range sqlSetting.FindAllStringSubmatch(text, -1) {
 		if config.IsSecret(m[1]) && s.o.Redactor != nil {

@@ -244,6 +244,9 @@ func (s *Server) open(ctx context.Context, l listener, handler http.Handler) (*d
 // Asks tells whether those who ask have to show who they are.
 func (s *Server) Asks() bool { return !s.gate.Open() }
 
+// Gate finds out who asks, for other doors of the worker.
+func (s *Server) Gate() *auth.Gate { return s.gate }
+
 // Addrs returns the addresses the server listens on, those of listeners first.
 func (s *Server) Addrs() []net.Addr {
 	s.mu.Lock()

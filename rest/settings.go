@@ -107,11 +107,7 @@ func parseListener(text string) (listener, error) {
 }
 
 // loopback tells whether only this machine can reach the listener.
-func (l listener) loopback() bool {
-	host, _, _ := net.SplitHostPort(l.address)
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
+func (l listener) loopback() bool { return auth.Loopback(l.address) }
 
 // parseListeners returns the listeners of a setting that was checked.
 func parseListeners(texts []string) (all []listener) {

@@ -105,7 +105,7 @@ func (s *Server) readSQL(r *http.Request) (body sqlBody, request sql.Request, er
 	if err := json.Unmarshal(data, &body); err != nil {
 		return body, request, fail(http.StatusBadRequest, `The request is not of the form {"ksql":"…","streamsProperties":{}}`)
 	}
-	s.learnSQL(body.KSQL + body.SQL)
+	s.LearnSQL(body.KSQL + body.SQL)
 	request = sql.Request{Text: body.KSQL + body.SQL, Properties: map[string]string{}, Variables: map[string]string{}}
 	for _, from := range []struct {
 		given map[string]json.RawMessage

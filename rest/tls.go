@@ -193,6 +193,20 @@ func Peers(s connect.Settings) (*http.Client, error) {
 	return &http.Client{Transport: peers{config}}, nil
 }
 
+// ServerTLS returns what other doors of the worker serve TLS with: the certificate of the https
+// listeners, nil when none is set. report is told of files that become unusable.
+func ServerTLS(s connect.Settings, report func(message string, err error)) (*tls.Config, error) {
+	m := tlsMaterial(s)
+	if m.cert == "" && m.certText == "" {
+		return nil, nil
+	}
+	config, err := newRenewed(m, m.server, report)
+	if err != nil {
+		return nil, tlsError("ssl.certificate.location", "the certificate cannot be used", err)
+	}
+	return config.listening(), nil
+}
+
 // peers sends each request with the certificates of the day.
 type peers struct{ config *renewed }
 

@@ -31,7 +31,7 @@ func passedThrough(name string) bool {
 		"producer.", "consumer.", "admin.", "key.converter.", "value.converter.", "header.converter.",
 		"config.providers.", "listeners.https.", "admin.listeners.https.", "ssl.", "sasl.", "security.",
 		"config.storage.", "offset.storage.", "status.storage.", "plugin.", "metrics.", "metric.",
-		"internal.key.converter", "internal.value.converter", "tidemill.", "rest.", "streams.", "sql.", "ksql.", "registry.", "dev.", "log.",
+		"internal.key.converter", "internal.value.converter", "tidemill.", "rest.", "streams.", "sql.", "ksql.", "pgwire.", "registry.", "dev.", "log.",
 	} {
 		if strings.HasPrefix(name, prefix) {
 			return true

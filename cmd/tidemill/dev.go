@@ -14,7 +14,7 @@ func (a *app) devCommand() *cobra.Command {
 		Use:   "dev",
 		Short: "Run a worker with an embedded Kafka and schema registry on fixed ports",
 		Long: `Runs a worker together with an in-process Kafka broker and schema registry, on fixed ports, so that any
-client can connect: kcat, Kafka UIs, curl. Everything is kept in --data-dir; started on it again, even after
+client can connect: kcat, Kafka UIs, curl, psql. Everything is kept in --data-dir; started on it again, even after
 kill -9, the stack goes on where it was. The broker is a single node for development, not for production.`,
 		Example: `  tidemill dev
   tidemill dev --data-dir ./data --rest-port 8083 --kafka-port 9092 --registry-port 8081
@@ -27,6 +27,7 @@ kill -9, the stack goes on where it was. The broker is a single node for develop
 	f.IntVar(&o.restPort, "rest-port", 8083, "port of the REST interface")
 	f.IntVar(&o.kafkaPort, "kafka-port", 9092, "port of the Kafka broker")
 	f.IntVar(&o.registryPort, "registry-port", 8081, "port of the schema registry")
+	f.IntVar(&o.pgwirePort, "pgwire-port", 5433, "port at which psql and other clients of PostgreSQL ask the SQL engine; 0 for none")
 	return cmd
 }
 

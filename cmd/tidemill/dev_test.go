@@ -58,7 +58,7 @@ func TestKillNineLosesNothing(t *testing.T) {
 	ports := freePorts(t, 3)
 	base := fmt.Sprintf("http://127.0.0.1:%d", ports[0])
 	broker := fmt.Sprintf("127.0.0.1:%d", ports[1])
-	dev := launch(t, "dev", "--data-dir", t.TempDir(), "--rest-port", fmt.Sprint(ports[0]), "--kafka-port", fmt.Sprint(ports[1]), "--registry-port", fmt.Sprint(ports[2]))
+	dev := launch(t, "dev", "--data-dir", t.TempDir(), "--rest-port", fmt.Sprint(ports[0]), "--kafka-port", fmt.Sprint(ports[1]), "--registry-port", fmt.Sprint(ports[2]), "--pgwire-port", "0")
 	dev.waitHealthy(ctx, base)
 	c := newClient(base)
 	if err := c.createConnector(ctx, "own", debeziumConfig(t, dsn)); err != nil {

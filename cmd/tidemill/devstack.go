@@ -26,6 +26,7 @@ type devOptions struct {
 	restPort     int          // 0: a free one.
 	kafkaPort    int
 	registryPort int
+	pgwirePort   int // 0: PostgreSQL's clients are not listened to.
 	// brokers and registry are used instead of embedded ones where they are given.
 	brokers, registry string
 	// preferred tries the well-known ports first where a port is 0.
@@ -42,6 +43,7 @@ type devStack struct {
 	registry    *devstack.Registry
 	node        *node
 	restURL     string
+	pgwirePort  int
 	registryURL string
 	brokers     string
 	said        func(what, detail string, took time.Duration)
@@ -122,7 +124,12 @@ func (d *devStack) prepareNode(_ context.Context, o devOptions) error {
 		return err
 	}
 	d.restURL = fmt.Sprintf("http://127.0.0.1:%d", port)
-	d.node, err = newNode(nodeOptions{raw: d.settings(o.dir), log: o.log})
+	raw := d.settings(o.dir)
+	d.pgwirePort = o.pgwirePort
+	if o.pgwirePort != 0 {
+		raw["pgwire.listeners"] = fmt.Sprintf("127.0.0.1:%d", o.pgwirePort)
+	}
+	d.node, err = newNode(nodeOptions{raw: raw, log: o.log})
 	return err
 }
 
@@ -156,6 +163,9 @@ func (d *devStack) ready(ctx context.Context) error {
 	})
 	if err == nil {
 		d.said("worker", "Connect and ksqlDB REST "+d.restURL, time.Since(d.began))
+		if port := d.pgwirePort; port != 0 {
+			d.said("sql", fmt.Sprintf("for PostgreSQL's clients: psql -h 127.0.0.1 -p %d", port), time.Since(d.began))
+		}
 	}
 	return err
 }

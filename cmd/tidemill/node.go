@@ -15,6 +15,7 @@ import (
 
 	"github.com/tidemill/tidemill/config"
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/pgwire"
 	"github.com/tidemill/tidemill/plugin/host"
 	"github.com/tidemill/tidemill/rest"
 	"github.com/tidemill/tidemill/streams/status"
@@ -49,6 +50,7 @@ type node struct {
 	plugins *host.Host // Those that are no part of the program.
 	server  *rest.Server
 	sql     *sqlNode
+	pgwire  *pgwire.Server // Nil: PostgreSQL's clients are not listened to.
 	log     *slog.Logger
 	close   func() error // Closes the audit log.
 }
@@ -116,7 +118,28 @@ func newNode(o nodeOptions) (*node, error) {
 	if n.sql != nil {
 		n.sql.asked = n.server.Asks()
 	}
+	if n.pgwire, err = n.newPgwire(resolved, restSettings, pgwire.Options{
+		Redactor: redactor, Log: loggers.Logger("tidemill.pgwire", redactor.Handler(o.log)), Audit: options.Audit,
+	}); err != nil {
+		return nil, badInput(errors.Join(err, n.close()))
+	}
 	return n, nil
+}
+
+// newPgwire returns what answers PostgreSQL's clients, nil when the settings ask for none.
+func (n *node) newPgwire(raw connect.Config, rests connect.Settings, o pgwire.Options) (_ *pgwire.Server, err error) {
+	if o.Settings, err = pgwire.ConfigDef().Parse(raw); err != nil || len(o.Settings.List("pgwire.listeners")) == 0 {
+		return nil, err
+	}
+	if n.sql == nil {
+		return nil, &connect.Error{Code: "config.invalid", Class: connect.ClassConfig, Place: "pgwire.listeners", Message: "there is no SQL engine that PostgreSQL's clients could ask", Mend: "set " + settingService}
+	}
+	report := func(message string, err error) { o.Log.Error(message, "err", err) }
+	if o.TLS, err = rest.ServerTLS(rests, report); err != nil {
+		return nil, err
+	}
+	o.SQL, o.Gate, o.Insecure, o.Learn, o.Version = n.sql, n.server.Gate(), rests.Bool("rest.insecure"), n.server.LearnSQL, version
+	return pgwire.New(o)
 }
 
 // workerSettings checks the settings. One that is not known and looks like a misspelt
@@ -146,6 +169,11 @@ func (n *node) Run(ctx context.Context) (err error) {
 	if err := n.server.Listen(ctx); err != nil {
 		return environment(err)
 	}
+	if n.pgwire != nil {
+		if err := n.pgwire.Listen(ctx); err != nil {
+			return environment(err)
+		}
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.server.Run(ctx) })
 	group.Go(func() error { return n.worker.Run(ctx) })
@@ -155,6 +183,9 @@ func (n *node) Run(ctx context.Context) (err error) {
 	})
 	if n.sql != nil {
 		group.Go(func() error { return n.sql.Run(ctx) })
+	}
+	if n.pgwire != nil {
+		group.Go(func() error { return n.pgwire.Run(ctx) })
 	}
 	return group.Wait()
 }

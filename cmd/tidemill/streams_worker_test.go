@@ -133,7 +133,7 @@ func (d *devApplication) put(what string) {
 // lags, and after its state is gone and was restored.
 func TestStreamsOfWorker(t *testing.T) {
 	ports, dir := freePorts(t, 3), t.TempDir()
-	dev := launch(t, "dev", "--data-dir", dir, "--rest-port", fmt.Sprint(ports[0]), "--kafka-port", fmt.Sprint(ports[1]), "--registry-port", fmt.Sprint(ports[2]))
+	dev := launch(t, "dev", "--data-dir", dir, "--rest-port", fmt.Sprint(ports[0]), "--kafka-port", fmt.Sprint(ports[1]), "--registry-port", fmt.Sprint(ports[2]), "--pgwire-port", "0")
 	ctx := timeout(t, 5*time.Minute)
 	d := &devApplication{t: t, ctx: ctx, base: fmt.Sprintf("http://127.0.0.1:%d", ports[0])}
 	dev.waitHealthy(ctx, d.base)

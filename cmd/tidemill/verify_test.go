@@ -83,7 +83,7 @@ func TestVerify(t *testing.T) {
 	exec(verifiedTables)
 	ports := freePorts(t, 3)
 	base, broker := fmt.Sprintf("http://127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
-	dev := launch(t, "dev", "--data-dir", t.TempDir(), "--rest-port", fmt.Sprint(ports[0]), "--kafka-port", fmt.Sprint(ports[1]), "--registry-port", fmt.Sprint(ports[2]))
+	dev := launch(t, "dev", "--data-dir", t.TempDir(), "--rest-port", fmt.Sprint(ports[0]), "--kafka-port", fmt.Sprint(ports[1]), "--registry-port", fmt.Sprint(ports[2]), "--pgwire-port", "0")
 	dev.waitHealthy(ctx, base)
 	config := debeziumConfig(t, dsn)
 	for _, role := range []string{"key.converter", "value.converter"} {

@@ -1,7 +1,10 @@
 package auth
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
+	"net"
 	"net/http"
 
 	"github.com/tidemill/tidemill/connect"
@@ -96,6 +99,30 @@ func (g *Gate) Identify(r *http.Request) (*Principal, error) {
 		return p, nil
 	}
 	return nil, errors.Join(ErrUnknown, wrong)
+}
+
+// Login is what somebody shows who does not speak HTTP: a name and a password, or, over TLS,
+// a certificate.
+type Login struct {
+	From           string // host:port
+	Name, Password string
+	TLS            *tls.ConnectionState // nil: none.
+}
+
+// Login returns who shows what is in l, or an error that is [ErrUnknown] or [ErrTooMany].
+func (g *Gate) Login(ctx context.Context, l Login) (*Principal, error) {
+	r := (&http.Request{Header: http.Header{}, RemoteAddr: l.From, TLS: l.TLS}).WithContext(ctx)
+	if l.Password != "" {
+		r.SetBasicAuth(l.Name, l.Password)
+	}
+	return g.Identify(r)
+}
+
+// Loopback tells whether only this machine can reach an address, which is host:port.
+func Loopback(address string) bool {
+	host, _, _ := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // Known gives somebody whom another worker vouches for their roles.

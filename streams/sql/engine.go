@@ -178,6 +178,25 @@ type Request struct {
 	Variables map[string]string
 }
 
+// Apply executes a SET, UNSET, DEFINE or UNDEFINE on the request, for callers whose
+// session is longer than one request.
+func (r *Request) Apply(text string) error {
+	s := newSession(*r)
+	stmt, text, err := s.statement(Fragment{Text: text})
+	if err != nil {
+		return err
+	}
+	st, ok := stmt.(*set)
+	if !ok {
+		return fault(text, span{0, len(text)}, "sql.use_execute", "this statement sets nothing", "send it to the statement endpoint")
+	}
+	if _, err := s.set(st); err != nil {
+		return err
+	}
+	r.Properties, r.Variables = s.properties, s.variables
+	return nil
+}
+
 // session is what the statements of one request share: SET and DEFINE change it.
 type session struct {
 	properties map[string]string

@@ -28,6 +28,12 @@ type Column struct {
 	typ  functions.Type
 }
 
+// DataType returns the column's type.
+func (c Column) DataType() functions.Type { return c.typ }
+
+// AppendJSON appends a value of the column as JSON.
+func (c Column) AppendJSON(b []byte, v connect.Value) []byte { return appendJSON(b, c.typ, v) }
+
 // Schema writes the columns in one line, as ksqlDB's answers to /query do:
 // `ID` BIGINT KEY, `NAME` STRING.
 func (h Header) Schema() string {
