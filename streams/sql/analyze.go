@@ -24,7 +24,9 @@ type plan struct {
 	from  *source
 	alias string
 	scope *scope
-	where *compiled
+	// library holds the functions there are.
+	library *functions.Library
+	where   *compiled
 	// group holds the GROUP BY expressions, nil without aggregation; aggs are the
 	// aggregates over them.
 	group  []compiled
@@ -109,11 +111,11 @@ func analyzeQuery(src string, q *query, cat *catalog, persistent bool) (*plan, e
 		return nil, err
 	}
 	from, alias := read.sources[0].source, read.sources[0].alias
-	p := &plan{text: text, from: from, alias: alias, scope: read, emit: q.emit, limit: q.limit, table: from.table, windowing: from.windowing}
+	p := &plan{text: text, from: from, alias: alias, scope: read, library: cat.library, emit: q.emit, limit: q.limit, table: from.table, windowing: from.windowing}
 	if err := p.timeBy(); err != nil {
 		return nil, err
 	}
-	a := &analyzer{src: src, scope: p.scope, types: cat.types}
+	a := &analyzer{src: src, scope: p.scope, types: cat.types, library: cat.library}
 	if q.where != nil {
 		c, err := a.condition(q.where)
 		if err != nil {
@@ -348,7 +350,7 @@ func (b *planner) grouped() error {
 			return b.a.fault(it, "sql.not_grouped", "* cannot stand in an aggregation", "name the grouped columns and the aggregates")
 		}
 	}
-	over := &analyzer{src: b.a.src, scope: g, types: b.a.types}
+	over := &analyzer{src: b.a.src, scope: g, types: b.a.types, library: b.a.library}
 	if err := b.project(b.q.items, g.groups, over); err != nil {
 		return err
 	}
@@ -479,7 +481,7 @@ func (s *tableScope) replace(e expr) (compiled, bool, error) {
 	if !ok {
 		return compiled{}, false, nil
 	}
-	f, ok := functions.Lookup(c.name.text)
+	f, ok := s.over.functions().Lookup(c.name.text)
 	if !ok || f.Category != functions.Table {
 		return compiled{}, false, nil
 	}

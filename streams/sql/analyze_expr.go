@@ -23,6 +23,15 @@ type analyzer struct {
 	// scope resolves columns; nil where none are allowed.
 	scope resolver
 	types map[string]functions.Type
+	// library holds the functions there are, nil for those that every engine has.
+	library *functions.Library
+}
+
+func (a *analyzer) functions() *functions.Library {
+	if a.library == nil {
+		return functions.Builtin()
+	}
+	return a.library
 }
 
 // fault makes an error about the place of n.

@@ -219,12 +219,12 @@ func unitOf(f *functions.Function, arg expr, i int) (compiled, bool) {
 }
 
 func (a *analyzer) call(e *call) (compiled, error) {
-	f, ok := functions.Lookup(e.name.text)
+	f, ok := a.functions().Lookup(e.name.text)
 	if !ok {
-		if _, aggregate := functions.LookupAggregate(e.name.text); aggregate {
+		if _, aggregate := a.functions().LookupAggregate(e.name.text); aggregate {
 			return compiled{}, a.fault(e, "sql.misplaced_aggregate", e.name.text+" gathers rows and cannot stand here", "aggregates stand in the SELECT list or HAVING of a query with GROUP BY")
 		}
-		return compiled{}, a.fault(e.name, "sql.unknown_function", "there is no function "+e.name.text, didYouMean(e.name.text, functions.Names()))
+		return compiled{}, a.fault(e.name, "sql.unknown_function", "there is no function "+e.name.text, didYouMean(e.name.text, a.functions().Names()))
 	}
 	if f.Category == functions.Table {
 		return compiled{}, a.fault(e, "sql.bad_clause", e.name.text+" makes rows and stands in the SELECT list, outside of other table functions", "compute with its column in another query")

@@ -97,11 +97,14 @@ type catalog struct {
 	sources map[string]*source
 	types   map[string]functions.Type
 	queries map[string]*persistent
+	library *functions.Library // the functions there are; nil for those that every engine has
 }
 
 func newCatalog() *catalog {
 	return &catalog{sources: map[string]*source{}, types: map[string]functions.Type{}, queries: map[string]*persistent{}}
 }
+
+func (c *catalog) functions() *functions.Library { return (&analyzer{library: c.library}).functions() }
 
 // names lists the streams and tables, sorted.
 func (c *catalog) names() []string { return slices.Sorted(maps.Keys(c.sources)) }

@@ -12,6 +12,7 @@ import (
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/streams"
 	rows "github.com/tidemill/tidemill/streams/query"
+	"github.com/tidemill/tidemill/streams/sql/functions"
 	"github.com/tidemill/tidemill/streams/topics"
 )
 
@@ -106,6 +107,8 @@ type Config struct {
 	// MaxLag lets a copy answer pull queries that lacks at most so many changes of its
 	// table. Without it only the process answers that runs the query's task.
 	MaxLag int64
+	// Functions are those that statements can call; nil for functions.Builtin().
+	Functions *functions.Library
 	// Logger is told of rows that could not be computed; nil for nobody.
 	Logger *slog.Logger
 }
@@ -132,6 +135,7 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{config: config, catalog: newCatalog(), settings: map[string]string{}}
+	e.catalog.library = config.Functions
 	err := config.Log.Replay(ctx, func(b []byte) error {
 		c, err := decodeCommand(b)
 		if err != nil {

@@ -31,8 +31,8 @@ func evaluate(t *testing.T, text string) (string, error) {
 // TestFunctionExamples executes the examples that stand with the functions. Every
 // function has at least one.
 func TestFunctionExamples(t *testing.T) {
-	for _, name := range functions.Names() {
-		f, ok := functions.Lookup(name)
+	for _, name := range functions.Builtin().Names() {
+		f, ok := functions.Builtin().Lookup(name)
 		if !ok {
 			continue
 		}

@@ -43,7 +43,7 @@ func TestContract(t *testing.T) {
 	if len(names) != 149 {
 		t.Errorf("there are %d names on the list, and ksqlDB has 149 functions", len(names))
 	}
-	for _, n := range functions.Names() {
+	for _, n := range functions.Builtin().Names() {
 		if !names[n] {
 			t.Errorf("%s is not on the list", n)
 		}
@@ -80,14 +80,14 @@ func typesOf(t *testing.T, list string) (types []functions.Type) {
 // resultOf gives the type of a call, or why there is none.
 func resultOf(t *testing.T, name string, args []functions.Type) string {
 	t.Helper()
-	if f, ok := functions.Lookup(name); ok {
+	if f, ok := functions.Builtin().Lookup(name); ok {
 		b, err := f.Bind(args)
 		if err != nil {
 			return err.Error()
 		}
 		return b.Returns.String()
 	}
-	f, ok := functions.LookupAggregate(name)
+	f, ok := functions.Builtin().LookupAggregate(name)
 	if !ok {
 		return "nothing: there is no such function"
 	}
@@ -113,8 +113,8 @@ func resultOf(t *testing.T, name string, args []functions.Type) string {
 // TestAggregateExamples executes the examples that stand with the aggregates, over a stream
 // of their rows. Every aggregate has one.
 func TestAggregateExamples(t *testing.T) {
-	for _, name := range functions.Names() {
-		f, ok := functions.LookupAggregate(name)
+	for _, name := range functions.Builtin().Names() {
+		f, ok := functions.Builtin().LookupAggregate(name)
 		if !ok {
 			continue
 		}
@@ -173,8 +173,8 @@ func gathered1(t *testing.T, ex functions.Gathering) string {
 
 // TestTableExamples executes the examples of table functions: the rows that they make.
 func TestTableExamples(t *testing.T) {
-	for _, name := range functions.Names() {
-		f, ok := functions.Lookup(name)
+	for _, name := range functions.Builtin().Names() {
+		f, ok := functions.Builtin().Lookup(name)
 		if !ok || f.Category != functions.Table {
 			continue
 		}
@@ -206,14 +206,14 @@ func TestFunctionsPage(t *testing.T) {
 	page.WriteString("# SQL functions\n\nWritten from the entries that the engine reads, by `go test ./streams/sql -run TestFunctionsPage -rewrite`. Every example was executed.\n" +
 		"`DESCRIBE FUNCTION name` shows the same. What is different from ksqlDB stands in [sql.md](sql.md#functions).\n")
 	families := map[string][]string{}
-	for _, name := range functions.Names() {
-		if f, ok := functions.Lookup(name); ok {
+	for _, name := range functions.Builtin().Names() {
+		if f, ok := functions.Builtin().Lookup(name); ok {
 			text := "- `" + strings.Join(f.Signatures(), "` `") + "`: " + f.Doc
 			for _, ex := range f.Examples {
 				text += "\n  `` " + ex.SQL + " `` → `` " + ex.Want + " ``"
 			}
 			families[f.Category] = append(families[f.Category], text)
-		} else if f, ok := functions.LookupAggregate(name); ok {
+		} else if f, ok := functions.Builtin().LookupAggregate(name); ok {
 			text := "- `" + strings.Join(f.Signatures(), "` `") + "`: " + f.Doc
 			if f.Undoable {
 				text += " It can take rows back, and so stands over tables too."
@@ -234,5 +234,48 @@ func TestFunctionsPage(t *testing.T) {
 	}
 	if raw, err := os.ReadFile(path); err != nil || string(raw) != page.String() {
 		t.Errorf("%s is not what the entries say (%v): go test ./streams/sql -run TestFunctionsPage -rewrite", path, err)
+	}
+}
+
+// TestUserFunctions calls a function and an aggregate that a program adds to the engine.
+func TestUserFunctions(t *testing.T) {
+	whole := []functions.Type{{Kind: functions.Int}}
+	twice := functions.Function{Name: "twice", Doc: "Two times a number.", Variants: []functions.Variant{{Params: whole, Returns: whole[0],
+		Call: func(a []connect.Value) (connect.Value, error) { return connect.Int32(2 * int32(a[0].Int())), nil }}}}
+	add := func(state, row []connect.Value) error {
+		state[0] = connect.Int32(int32(state[0].Int() * row[0].Int()))
+		return nil
+	}
+	product := functions.Aggregate{Name: "PRODUCT", Doc: "The product of the column.", Variants: []functions.AggregateVariant{{Params: whole,
+		Make: func(args []functions.Type, _ []connect.Value) (functions.Accumulator, error) {
+			return functions.Accumulator{State: args, Returns: args[0], Zero: func(s []connect.Value) { s[0] = connect.Int32(1) }, Add: add, Merge: add}, nil
+		}}}}
+	library, err := functions.Builtin().With([]functions.Function{twice}, []functions.Aggregate{product})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newCluster(t)
+	engine, err := Open(t.Context(), Config{Service: "test", Topics: c, Records: c, Runner: c, Log: &memoryLog{}, Formats: map[string]Format{"JSON": jsonFormat("false")}, Functions: library})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = engine.Execute(t.Context(), Request{Text: "CREATE STREAM s (k STRING KEY, x INT) WITH (KAFKA_TOPIC='s', VALUE_FORMAT='JSON', PARTITIONS=1); INSERT INTO s VALUES ('a', TWICE(2)); INSERT INTO s VALUES ('a', 5);"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &answer{}
+	_, err = engine.Query(t.Context(), Request{Text: "SELECT k, PRODUCT(TWICE(x)) AS p FROM s GROUP BY k EMIT CHANGES;", Properties: map[string]string{"auto.offset.reset": "earliest"}}, a)
+	if got := strings.Join(a.out[1:], " "); err != nil || got != `["a",8] ["a",80]` {
+		t.Errorf("PRODUCT(TWICE(x)) is %s (%v)", got, err)
+	}
+	shown, err := engine.Execute(t.Context(), Request{Text: "DESCRIBE FUNCTION TWICE;"})
+	if err != nil || len(shown) != 1 {
+		t.Errorf("DESCRIBE FUNCTION TWICE: %v, %v", shown, err)
+	}
+	for _, f := range []functions.Function{{Name: "ABS", Doc: "x", Variants: twice.Variants}, {Name: "a b", Doc: "x", Variants: twice.Variants}, {Name: "F", Variants: twice.Variants}, {Name: "F", Doc: "x"},
+		{Name: "F", Doc: "x", Variants: []functions.Variant{{Params: whole, Returns: whole[0]}}}} {
+		if _, err := functions.Builtin().With([]functions.Function{f}, nil); err == nil {
+			t.Errorf("the entry %+v is not refused", f)
+		}
 	}
 }

@@ -21,7 +21,7 @@ func (b *planner) aggregates() bool {
 	found := false
 	look := func(e expr) bool {
 		if c, ok := e.(*call); ok {
-			_, is := functions.LookupAggregate(c.name.text)
+			_, is := b.a.functions().LookupAggregate(c.name.text)
 			found = found || is
 		}
 		return !found

@@ -29,7 +29,7 @@ func (e *Engine) insertValues(ctx context.Context, st *insertValues, text string
 	case s.query != "":
 		return nil, fault(text, st.target.span, "sql.read_only", s.name+" is filled by query "+s.query, "")
 	}
-	row, at, err := insertedRow(st, s, &analyzer{src: text, types: cat.types})
+	row, at, err := insertedRow(st, s, &analyzer{src: text, types: cat.types, library: cat.library})
 	if err != nil {
 		return nil, err
 	}

@@ -341,7 +341,7 @@ func (b *joiner) condition(i int) error {
 	if len(l) != 1 || len(r) != 1 || r[0] != i+1 || l[0] > i {
 		return shape()
 	}
-	a := &analyzer{src: b.src, scope: b.scope, types: b.cat.types}
+	a := &analyzer{src: b.src, scope: b.scope, types: b.cat.types, library: b.cat.library}
 	var err error
 	if s.onLeft, err = a.compile(s.left); err != nil {
 		return err

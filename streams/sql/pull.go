@@ -311,7 +311,7 @@ func isColumn(e expr, c column) bool {
 
 // constantAs computes an expression without columns as a value of a type.
 func constantAs(p *plan, e expr, t functions.Type) (connect.Value, bool) {
-	a := &analyzer{src: p.scope.src}
+	a := &analyzer{src: p.scope.src, library: p.library}
 	c, err := a.compile(e)
 	if err != nil {
 		return null, false

@@ -155,7 +155,7 @@ func (e *Engine) view() *catalog {
 // snapshot copies the catalog's maps, so that analysis goes on without a lock. The
 // sources themselves do not change.
 func (e *Engine) snapshot() *catalog {
-	return &catalog{sources: maps.Clone(e.catalog.sources), types: maps.Clone(e.catalog.types), queries: maps.Clone(e.catalog.queries)}
+	return &catalog{sources: maps.Clone(e.catalog.sources), types: maps.Clone(e.catalog.types), queries: maps.Clone(e.catalog.queries), library: e.catalog.library}
 }
 
 // firstName is the name of the first source a relation reads.

@@ -174,7 +174,7 @@ func (g *groupScope) replace(e expr) (compiled, bool, error) {
 	if !ok {
 		return compiled{}, false, nil
 	}
-	f, ok := functions.LookupAggregate(c.name.text)
+	f, ok := g.a.functions().LookupAggregate(c.name.text)
 	if !ok {
 		return compiled{}, false, nil
 	}

@@ -24,7 +24,7 @@ func (e *Engine) show(ctx context.Context, s *session, st *show) (Entity, error)
 		}
 		return out, nil
 	case "FUNCTIONS":
-		return showFunctions(text), nil
+		return showFunctions(cat.functions(), text), nil
 	case "TYPES":
 		out := listEntity{head: newHead("type_list", text), Types: map[string]schemaInfo{}, headings: []string{"Type Name", "Schema"}}
 		for _, n := range slices.Sorted(maps.Keys(cat.types)) {
@@ -68,11 +68,11 @@ func (e *Engine) queryInfo(q *persistent) queryInfo {
 	return out
 }
 
-func showFunctions(text string) Entity {
+func showFunctions(library *functions.Library, text string) Entity {
 	out := listEntity{head: newHead("function_names", text), headings: []string{"Function Name", "Category"}}
-	for _, n := range functions.Names() {
+	for _, n := range library.Names() {
 		info := functionInfo{Name: n, Type: "AGGREGATE", Category: "AGGREGATE"}
-		if f, ok := functions.Lookup(n); ok {
+		if f, ok := library.Lookup(n); ok {
 			info = functionInfo{Name: n, Type: scalarOrTable(f), Category: f.Category}
 		}
 		out.Functions = append(out.Functions, info)
@@ -171,7 +171,7 @@ func (e *Engine) describe(ctx context.Context, st *describe, text string) (Entit
 	printed := st.String() + ";"
 	switch st.what {
 	case "FUNCTION":
-		return describeFunction(st, text)
+		return describeFunction(cat.functions(), st, text)
 	case "STREAMS", "TABLES":
 		out := descriptionsEntity{head: newHead("source_descriptions", printed), Sources: []description{}}
 		for _, n := range cat.names() {
@@ -215,21 +215,21 @@ func (e *Engine) description(ctx context.Context, cat *catalog, s *source, exten
 	return d
 }
 
-func describeFunction(st *describe, text string) (Entity, error) {
+func describeFunction(library *functions.Library, st *describe, text string) (Entity, error) {
 	out := functionEntity{head: newHead("describe_function", st.String()+";"), Name: upper(st.name.text)}
 	var signatures []string
-	if f, ok := functions.Lookup(st.name.text); ok {
+	if f, ok := library.Lookup(st.name.text); ok {
 		out.Description, out.FunType, signatures = f.Doc, scalarOrTable(f), f.Signatures()
 		for _, ex := range f.Examples {
 			out.Examples = append(out.Examples, ex.SQL+" → "+ex.Want)
 		}
-	} else if f, ok := functions.LookupAggregate(st.name.text); ok {
+	} else if f, ok := library.LookupAggregate(st.name.text); ok {
 		out.Description, out.FunType, signatures = f.Doc, "AGGREGATE", f.Signatures()
 		for _, ex := range f.Examples {
 			out.Examples = append(out.Examples, ex.SQL+" of ("+strings.Join(ex.Rows, "), (")+") → "+ex.Want)
 		}
 	} else {
-		return nil, fault(text, st.name.span, "sql.unknown_function", "there is no function "+st.name.text, didYouMean(st.name.text, functions.Names()))
+		return nil, fault(text, st.name.span, "sql.unknown_function", "there is no function "+st.name.text, didYouMean(st.name.text, library.Names()))
 	}
 	for _, sig := range signatures {
 		out.Functions = append(out.Functions, functionVariant{sig})

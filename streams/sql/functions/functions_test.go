@@ -16,7 +16,7 @@ func TestUndo(t *testing.T) {
 		"COUNT": params(Int), "SUM": params(Bigint), "AVG": params(Double), "COLLECT_LIST": params(Int), "HISTOGRAM": params(String),
 		"ATTR": params(Int), "SUM_LIST": {ArrayOf(of(Int))}, "STDDEV_SAMP": params(Double), "CORRELATION": params(Double, Double),
 	} {
-		f, ok := LookupAggregate(name)
+		f, ok := Builtin().LookupAggregate(name)
 		if !ok || !f.Undoable {
 			t.Fatalf("%s is not undoable", name)
 		}
@@ -119,7 +119,7 @@ func draw(t *rapid.T, typ Type) connect.Value {
 // TestMerge gathers rows in two states, merges them, and compares with one state of all, for
 // every aggregate there is.
 func TestMerge(t *testing.T) {
-	for name, f := range load().aggregates {
+	for name, f := range Builtin().aggregates {
 		for i, v := range f.Variants {
 			var args []Type
 			for _, p := range v.Params {

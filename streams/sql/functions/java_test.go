@@ -55,8 +55,8 @@ func TestAtPlace(t *testing.T) {
 		f := rapid.Float64Range(-1e12, 1e12).Draw(t, "f")
 		digits := rapid.IntRange(-4, 12).Draw(t, "digits")
 		up, down := atPlace(f, digits, halvesUp), atPlace(f, digits, cut)
-		unit := math.Pow(10, -float64(digits))
-		if math.Abs(up-f) > unit*0.5000001+1e-3*unit || math.Abs(down-f) > unit*1.0000001 || math.Abs(down) > math.Abs(f) {
+		unit, step := math.Pow(10, -float64(digits)), math.Nextafter(math.Abs(f), math.Inf(1))-math.Abs(f)
+		if math.Abs(up-f) > unit/2+4*step || math.Abs(down-f) > unit+4*step || math.Abs(down) > math.Abs(f) {
 			t.Fatalf("%v at %d digits is %v, or %v when it is cut", f, digits, up, down)
 		}
 	})
