@@ -33,7 +33,11 @@ func describe(plugins connect.Plugins) line.Description {
 	for _, p := range plugins.Predicates {
 		d.Classes = append(d.Classes, classOf(line.Predicate, p))
 	}
-	d.Refused = append(d.Refused, refused("converter", plugins.Converters)...)
+	for _, p := range plugins.Converters {
+		c := classOf(line.Converter, p)
+		_, c.Probes = p.New().(connect.Prober)
+		d.Classes = append(d.Classes, c)
+	}
 	d.Refused = append(d.Refused, refused("header converter", plugins.HeaderConverters)...)
 	return d
 }
@@ -66,6 +70,7 @@ type target struct {
 	sink      connect.SinkConnector
 	transform connect.Transform
 	predicate connect.Predicate
+	converter connect.Converter
 	class     string
 	config    *connect.ConfigDef
 }
@@ -80,7 +85,7 @@ func (t target) connector() connect.Connector {
 
 // validator is what a target has to say of settings, nil for nothing.
 func (t target) validator() connect.Validator {
-	for _, made := range []any{t.source, t.sink, t.transform, t.predicate} {
+	for _, made := range []any{t.source, t.sink, t.transform, t.predicate, t.converter} {
 		if v, can := made.(connect.Validator); can {
 			return v
 		}
@@ -100,6 +105,8 @@ func find(plugins connect.Plugins, t line.Target) (target, error) {
 		made.transform, made.config, found = pick(plugins.Transforms, t)
 	case line.Predicate:
 		made.predicate, made.config, found = pick(plugins.Predicates, t)
+	case line.Converter:
+		made.converter, made.config, found = pick(plugins.Converters, t)
 	}
 	if found {
 		return made, nil

@@ -5,19 +5,27 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/plugin/internal/block"
 	"github.com/tidemill/tidemill/plugin/internal/line"
 )
 
-// stepSide is a transform or predicate and its worker's place.
+// stepSide is a transform, predicate or converter and its worker's place.
 type stepSide struct {
-	class    string
-	apply    func(r *connect.Record) (bool, error)
-	close    func() error
-	log      *slog.Logger
-	panicked bool // A trace was logged.
+	class string
+	log   *slog.Logger
+	told  sync.Once // A panic was logged with its trace.
+	lanes map[line.Method]*lane
+	probe func(context.Context) error
+	close func() error
+}
+
+// lane takes batches of records through one method of the plugin.
+type lane struct {
+	side     *stepSide
+	take     func(ctx context.Context, r *connect.Record) (bool, error)
 	decoder  block.Decoder
 	encoder  block.Encoder
 	records  []connect.Record
@@ -33,26 +41,11 @@ func (s *session) startStep(body []byte) error {
 	if err != nil {
 		return err
 	}
-	if c.config == nil {
-		c.config = connect.NewConfigDef().OpenTo(func(string) bool { return true })
-	}
-	settings, err := c.config.Parse(start.Config)
-	if err != nil {
-		return err
-	}
-	side := &stepSide{class: c.class, log: s.log(start), close: func() error { return nil }}
-	switch {
-	case c.transform != nil:
-		side.apply, side.close = c.transform.Apply, c.transform.Close
-		err = c.transform.Configure(settings)
-	case c.predicate != nil:
-		side.apply = func(r *connect.Record) (bool, error) {
-			tested := *r
-			return c.predicate.Test(&tested), nil
-		}
-		err = c.predicate.Configure(settings)
-	default:
-		err = misused(line.StartStep)
+	side := &stepSide{class: c.class, log: s.log(start), lanes: map[line.Method]*lane{}, close: func() error { return nil }}
+	if c.converter != nil {
+		err = side.startConverter(c.converter, start)
+	} else {
+		err = side.startStep(c, start.Config)
 	}
 	if err != nil {
 		return err
@@ -63,29 +56,86 @@ func (s *session) startStep(body []byte) error {
 	return nil
 }
 
-// called serves what the worker asks of the transform or predicate.
+// startStep configures a transform or predicate.
+func (t *stepSide) startStep(c target, config connect.Config) error {
+	if c.config == nil {
+		c.config = connect.NewConfigDef().OpenTo(func(string) bool { return true })
+	}
+	settings, err := c.config.Parse(config)
+	switch {
+	case err != nil:
+		return err
+	case c.transform != nil:
+		t.close = c.transform.Close
+		t.serve(line.Apply, func(_ context.Context, r *connect.Record) (bool, error) { return c.transform.Apply(r) })
+		return c.transform.Configure(settings)
+	case c.predicate != nil:
+		t.serve(line.Apply, func(_ context.Context, r *connect.Record) (bool, error) {
+			tested := *r
+			return c.predicate.Test(&tested), nil
+		})
+		return c.predicate.Configure(settings)
+	}
+	return misused(line.StartStep)
+}
+
+// startConverter configures a converter. It has keys or values in the place of a record's
+// value, and their bytes.
+func (t *stepSide) startConverter(c connect.Converter, start line.Start) error {
+	t.close = c.Close
+	if p, can := c.(connect.Prober); can {
+		t.probe = p.Probe
+	}
+	t.serve(line.Encode, func(ctx context.Context, r *connect.Record) (bool, error) {
+		data, err := c.FromConnect(ctx, []byte{}, r.Topic, r.ValueSchema, r.Value)
+		r.ValueSchema, r.Value = nil, connect.Value{}
+		if data != nil {
+			r.Value = connect.Bytes(data)
+		}
+		return true, err
+	})
+	t.serve(line.Decode, func(ctx context.Context, r *connect.Record) (_ bool, err error) {
+		var data []byte
+		if !r.Value.IsNull() {
+			data = r.Value.Bytes()
+		}
+		r.ValueSchema, r.Value, err = c.ToConnect(ctx, r.Topic, data)
+		return true, err
+	})
+	return c.Configure(start.Config, start.Key)
+}
+
+func (t *stepSide) serve(m line.Method, take func(ctx context.Context, r *connect.Record) (bool, error)) {
+	t.lanes[m] = &lane{side: t, take: take}
+}
+
+// called serves what the worker asks of the plugin.
 func (t *stepSide) called(ctx context.Context, m line.Method, body []byte) ([]byte, error) {
-	if m != line.Apply {
+	if m == line.Probe && t.probe != nil {
+		return nil, t.probe(ctx)
+	}
+	l := t.lanes[m]
+	if l == nil {
 		return nil, misused(m)
 	}
 	var err error
-	if t.records, err = t.decoder.Records(body, t.records[:0]); err != nil {
+	if l.records, err = l.decoder.Records(body, l.records[:0]); err != nil {
 		return nil, err
 	}
-	t.verdicts = t.verdicts[:0]
-	for i := range t.records {
+	l.verdicts = l.verdicts[:0]
+	for i := range l.records {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		t.verdicts = append(t.verdicts, t.judge(&t.records[i]))
+		l.verdicts = append(l.verdicts, l.judge(ctx, &l.records[i]))
 	}
-	return t.encoder.Verdicts(t.verdicts), nil
+	return l.encoder.Verdicts(l.verdicts), nil
 }
 
 // judge takes one record. What is wrong with it is the record's own fault, also a panic.
-func (t *stepSide) judge(r *connect.Record) block.Verdict {
+func (l *lane) judge(ctx context.Context, r *connect.Record) block.Verdict {
 	before := *r
-	yes, err := t.guarded(r)
+	yes, err := l.guarded(ctx, r)
 	switch {
 	case err != nil:
 		return block.Verdict{Failure: line.PackError(err)}
@@ -95,22 +145,21 @@ func (t *stepSide) judge(r *connect.Record) block.Verdict {
 	return block.Verdict{Yes: true, Changed: !same(&before, r), Record: *r}
 }
 
-func (t *stepSide) guarded(r *connect.Record) (yes bool, err error) {
+func (l *lane) guarded(ctx context.Context, r *connect.Record) (yes bool, err error) {
 	defer func() {
 		p := recover()
 		if p == nil {
 			return
 		}
 		err = &connect.Error{
-			Code: "task.panic", Place: t.class, Message: fmt.Sprint(p),
+			Code: "task.panic", Place: l.side.class, Message: fmt.Sprint(p),
 			Mend: "this is a fault of the plugin; report it with the trace in the worker's log",
 		}
-		if !t.panicked {
-			t.panicked = true
-			t.log.Error("the plugin's code panicked", "panic", fmt.Sprint(p), "trace", string(debug.Stack()))
-		}
+		l.side.told.Do(func() {
+			l.side.log.Error("the plugin's code panicked", "panic", fmt.Sprint(p), "trace", string(debug.Stack()))
+		})
 	}()
-	return t.apply(r)
+	return l.take(ctx, r)
 }
 
 // same tells whether a record has not changed.

@@ -26,7 +26,7 @@ type veil struct {
 }
 
 // veiled are the plugins whose settings a configuration has.
-type veiled struct{ class, version, steps string }
+type veiled struct{ class, version, parts string }
 
 func (s *Server) veil(r *http.Request) *veil {
 	return &veil{s: s, who: auth.From(r.Context()), known: map[veiled]*connect.ConfigDef{}}
@@ -40,8 +40,8 @@ func (v *veil) config(name string, settings connect.Config) connect.Config {
 		return settings
 	}
 	plugin := veiled{settings["connector.class"], settings["connector.plugin.version"], ""}
-	for prefix := range steps(settings) {
-		plugin.steps += prefix + "\n" + settings[prefix+"type"] + "\n" + settings[prefix+"plugin.version"] + "\n"
+	for prefix, class := range parts(settings) {
+		plugin.parts += prefix + "\n" + class + "\n" + settings[prefix+"plugin.version"] + "\n"
 	}
 	secrets, ok := v.known[plugin]
 	if !ok {
@@ -87,8 +87,8 @@ func (s *Server) LearnSQL(text string) {
 }
 
 // secretsOf returns a table of the PASSWORD settings of the plugins that settings name:
-// the connector, transforms and predicates, as far as they are known. It is made each time,
-// since a plugin may have come with other settings than it had.
+// the connector, transforms, predicates and converters, as far as they are known. It is made
+// each time, since a plugin may have come with other settings than it had.
 func (s *Server) secretsOf(settings connect.Config) *connect.ConfigDef {
 	var secrets []connect.ConfigKey
 	seen := map[string]bool{}
@@ -110,20 +110,27 @@ func (s *Server) secretsOf(settings connect.Config) *connect.ConfigDef {
 		}
 	}
 	add("", settings["connector.class"], settings["connector.plugin.version"])
-	for prefix := range steps(settings) {
-		add(prefix, settings[prefix+"type"], settings[prefix+"plugin.version"])
+	for prefix, class := range parts(settings) {
+		add(prefix, class, settings[prefix+"plugin.version"])
 	}
 	return connect.NewConfigDef(secrets...)
 }
 
-// steps are the prefixes of the settings of transforms and predicates.
-func steps(settings connect.Config) iter.Seq[string] {
-	return func(yield func(string) bool) {
+// parts are the prefixes of the settings of transforms, predicates and converters, and their
+// classes.
+func parts(settings connect.Config) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
 		for _, list := range []string{"transforms", "predicates"} {
 			for alias := range strings.SplitSeq(settings[list], ",") {
-				if alias = strings.TrimSpace(alias); alias != "" && !yield(list+"."+alias+".") {
+				prefix := list + "." + strings.TrimSpace(alias) + "."
+				if class := settings[prefix+"type"]; class != "" && !yield(prefix, class) {
 					return
 				}
+			}
+		}
+		for _, name := range []string{"key.converter", "value.converter"} {
+			if class := settings[name]; class != "" && !yield(name+".", class) {
+				return
 			}
 		}
 	}

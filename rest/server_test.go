@@ -208,11 +208,12 @@ func TestChangesAreLogged(t *testing.T) {
 func TestMaskedValuesAreStoredUnchanged(t *testing.T) {
 	h := newStandIn()
 	stored := connect.Config{"connector.class": "FileSource", "name": "a", "pin": "1234", "database.password": "hunter2", "url": "http://u:pw@h",
-		"transforms": "f, s", "transforms.f.type": "unknown", "transforms.s.type": "Stamp", "transforms.s.seal": "9876", "transforms.s.text": "open"}
+		"transforms": "f, s", "transforms.f.type": "unknown", "transforms.s.type": "Stamp", "transforms.s.seal": "9876", "transforms.s.text": "open",
+		"value.converter": "Stamp", "value.converter.seal": "5432"}
 	h.all["a"] = stored
 	base := serve(t, nil, func(o *rest.Options) { o.Herder = h })
 	_, body := get(t, http.DefaultClient, base+"/connectors/a/config", "")
-	for _, secret := range []string{"1234", "hunter2", ":pw@", "9876"} {
+	for _, secret := range []string{"1234", "hunter2", ":pw@", "9876", "5432"} {
 		if strings.Contains(body, secret) {
 			t.Errorf("%s in %s", secret, body)
 		}

@@ -19,7 +19,7 @@ type chain struct {
 	header  site
 	faults  *faults
 	at      *site  // Whose code runs.
-	ahead   *ahead // Nil while no step is far.
+	ahead   *ahead // Nil while no plugin is far.
 }
 
 // rescue makes a fault of a panic in the code of a transform, predicate or converter: it is
@@ -53,7 +53,8 @@ func (s *step) closePredicate() error {
 
 type converter struct {
 	connect.Converter
-	at site
+	far farConverter // The same, when it is far; nil otherwise.
+	at  site
 }
 
 // transform applies the steps in order. It returns false when one dropped the
@@ -109,6 +110,12 @@ type piece struct {
 
 func (c *chain) encodePart(ctx context.Context, conv *converter, a *arena, p piece) ([]byte, *fault) {
 	c.at = &conv.at
+	if conv.far != nil {
+		if conv == &c.key {
+			return c.ahead.turn.key, nil
+		}
+		return c.ahead.turn.value, nil
+	}
 	data, err := conv.FromConnect(ctx, a.tail(), p.topic, p.schema, p.value)
 	if err != nil {
 		bad := c.faults.retry(ctx, conv.at, err, func() (err error) {
@@ -145,7 +152,12 @@ func (c *chain) encodeHeaders(ctx context.Context, r *connect.Record, a *arena, 
 // dropped it.
 func (c *chain) read(ctx context.Context, in *kgo.Record, r *connect.SinkRecord) (keep bool, bad *fault) {
 	defer c.rescue(&bad)
-	if o := c.ahead.pop(); o != nil {
+	if c.ahead != nil {
+		o := c.ahead.pop()
+		if o == nil {
+			c.readAhead(ctx, []*kgo.Record{in})
+			o = c.ahead.pop()
+		}
 		r.Record = *o.record
 		return o.keep, o.bad
 	}
@@ -155,7 +167,7 @@ func (c *chain) read(ctx context.Context, in *kgo.Record, r *connect.SinkRecord)
 	return c.transform(ctx, &r.Record)
 }
 
-// decode converts a consumed record.
+// decode converts a consumed record, but for what is left to far converters.
 func (c *chain) decode(ctx context.Context, in *kgo.Record, r *connect.Record) *fault {
 	var bad *fault
 	if r.KeySchema, r.Key, bad = c.decodePart(ctx, &c.key, in.Topic, in.Key); bad != nil {
@@ -186,6 +198,9 @@ func (c *chain) decode(ctx context.Context, in *kgo.Record, r *connect.Record) *
 }
 
 func (c *chain) decodePart(ctx context.Context, conv *converter, topic string, data []byte) (*connect.Schema, connect.Value, *fault) {
+	if conv.far != nil {
+		return nil, connect.Value{}, nil
+	}
 	c.at = &conv.at
 	s, v, err := conv.ToConnect(ctx, topic, data)
 	if err != nil {

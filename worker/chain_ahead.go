@@ -12,10 +12,25 @@ import (
 // far is what transforms and predicates also are whose code is in another process. A call
 // of them costs the same for one record as for many, so that those of a batch share one.
 type far interface {
+	opener
 	many
+	Close() error
+}
+
+// farConverter is the same for converters, which have keys or values in the places of the
+// records' values: bad and err are as from many.
+type farConverter interface {
+	opener
+	// EncodeAll puts bytes, or null, in the place of values with their schemas.
+	EncodeAll(ctx context.Context, records []*connect.Record) (bad []error, err error)
+	// DecodeAll does the opposite.
+	DecodeAll(ctx context.Context, records []*connect.Record) (bad []error, err error)
+}
+
+// opener is a plugin that is told of its task.
+type opener interface {
 	// Open is called before Configure. life is how long the task lives, log is its log.
 	Open(life context.Context, log *slog.Logger)
-	Close() error
 }
 
 // many is a transform or predicate that takes records together.
@@ -55,7 +70,7 @@ func manyTests(p connect.Predicate) many {
 	return oneByOne(func(r *connect.Record) (bool, error) { return p.Test(r), nil })
 }
 
-// brokenStep is the error of a step that no record is to blame for. It says nothing more.
+// brokenStep is the error of a plugin that no record is to blame for. It says nothing more.
 type brokenStep struct{ error }
 
 // Unwrap returns the error.
@@ -65,20 +80,24 @@ func (b *brokenStep) Unwrap() error { return b.error }
 type ahead struct {
 	outcomes []outcome
 	next     int
+	turn     *outcome // Of the record whose turn it is.
 }
 
 // outcome is what has become of a record.
 type outcome struct {
 	record *connect.Record
-	topic  string // Before the steps.
+	in     *kgo.Record // What was consumed; nil for a source's.
+	topic  string      // Before the steps.
 	keep   bool
 	bad    *fault
+	// key and value are what far converters have made of a source's record.
+	key, value []byte
 }
 
 // begin forgets the records of the batch before.
 func (a *ahead) begin() {
 	clear(a.outcomes)
-	a.outcomes, a.next = a.outcomes[:0], 0
+	a.outcomes, a.next, a.turn = a.outcomes[:0], 0, nil
 }
 
 func (a *ahead) add(r *connect.Record, bad *fault) {
@@ -90,8 +109,9 @@ func (a *ahead) pop() *outcome {
 	if a == nil || a.next == len(a.outcomes) {
 		return nil
 	}
+	a.turn = &a.outcomes[a.next]
 	a.next++
-	return &a.outcomes[a.next-1]
+	return a.turn
 }
 
 // kept are the records that are still to go on, none of them behind one that ends the task.
@@ -107,7 +127,7 @@ func (c *chain) kept() (of []*outcome) {
 	return of
 }
 
-// readAhead converts consumed records and transforms them together, when a step is far.
+// readAhead converts consumed records and transforms them together, when a plugin is far.
 // read then has each of them, in the same order.
 func (c *chain) readAhead(ctx context.Context, records []*kgo.Record) {
 	if c.ahead == nil {
@@ -120,11 +140,78 @@ func (c *chain) readAhead(ctx context.Context, records []*kgo.Record) {
 		*r = sinkRecord(in).Record
 		bad := c.decodeGuarded(ctx, in, r)
 		c.ahead.add(r, bad)
+		c.ahead.outcomes[i].in = in
 		if bad != nil && c.faults.ends(bad) {
 			break
 		}
 	}
+	c.decodeFar(ctx, &c.key, func(o *outcome) ([]byte, **connect.Schema, *connect.Value) {
+		return o.in.Key, &o.record.KeySchema, &o.record.Key
+	})
+	c.decodeFar(ctx, &c.value, func(o *outcome) ([]byte, **connect.Schema, *connect.Value) {
+		return o.in.Value, &o.record.ValueSchema, &o.record.Value
+	})
 	c.applyAhead(ctx)
+}
+
+// decodeFar has a far converter read a part of all records: part tells its bytes, and where
+// what they mean belongs.
+func (c *chain) decodeFar(ctx context.Context, conv *converter, part func(o *outcome) ([]byte, **connect.Schema, *connect.Value)) {
+	if conv.far == nil {
+		return
+	}
+	of := c.kept()
+	records := make([]*connect.Record, len(of))
+	for i, o := range of {
+		records[i] = &connect.Record{Topic: o.in.Topic}
+		if data, _, _ := part(o); data != nil {
+			records[i].Value = connect.Bytes(data)
+		}
+	}
+	_, bad := c.each(ctx, conv.at, records, converting(conv.far.DecodeAll))
+	for i, o := range of {
+		_, schema, value := part(o)
+		*schema, *value, o.bad = records[i].ValueSchema, records[i].Value, bad[i]
+	}
+}
+
+// sendAhead transforms the records that go ahead, and has far converters write them.
+func (c *chain) sendAhead(ctx context.Context) {
+	c.applyAhead(ctx)
+	c.encodeFar(ctx, &c.key, func(o *outcome) (piece, *[]byte) {
+		return piece{o.record.Topic, o.record.KeySchema, o.record.Key}, &o.key
+	})
+	c.encodeFar(ctx, &c.value, func(o *outcome) (piece, *[]byte) {
+		return piece{o.record.Topic, o.record.ValueSchema, o.record.Value}, &o.value
+	})
+}
+
+// encodeFar has a far converter write a part of all records.
+func (c *chain) encodeFar(ctx context.Context, conv *converter, part func(o *outcome) (piece, *[]byte)) {
+	if conv.far == nil {
+		return
+	}
+	of := c.kept()
+	records := make([]*connect.Record, len(of))
+	for i, o := range of {
+		p, _ := part(o)
+		records[i] = &connect.Record{Topic: p.topic, ValueSchema: p.schema, Value: p.value}
+	}
+	_, bad := c.each(ctx, conv.at, records, converting(conv.far.EncodeAll))
+	for i, o := range of {
+		if o.bad = bad[i]; o.bad == nil && !records[i].Value.IsNull() {
+			_, data := part(o)
+			*data = records[i].Value.Bytes()
+		}
+	}
+}
+
+// converting is a converter's call as one of [many].
+func converting(all func(context.Context, []*connect.Record) ([]error, error)) applying {
+	return func(ctx context.Context, records []*connect.Record) ([]bool, []error, error) {
+		bad, err := all(ctx, records)
+		return make([]bool, len(records)), bad, err
+	}
 }
 
 func (c *chain) decodeGuarded(ctx context.Context, in *kgo.Record, r *connect.Record) (bad *fault) {
@@ -132,14 +219,14 @@ func (c *chain) decodeGuarded(ctx context.Context, in *kgo.Record, r *connect.Re
 	return c.decode(ctx, in, r)
 }
 
-// transformed returns what becomes of a record in a chain with a far step: what is known
-// since it went ahead, or what becomes of it by itself.
+// transformed returns what becomes of a source's record in a chain with a far plugin: what
+// is known since it went ahead, or what becomes of it by itself.
 func (c *chain) transformed(ctx context.Context, r *connect.Record) (bool, *fault) {
 	o := c.ahead.pop()
 	if o == nil || o.record != r {
 		c.ahead.begin()
 		c.ahead.add(r, nil)
-		c.applyAhead(ctx)
+		c.sendAhead(ctx)
 		o = c.ahead.pop()
 	}
 	return o.keep, o.bad
@@ -176,35 +263,49 @@ func (c *chain) applyAhead(ctx context.Context) {
 	}
 }
 
-// ask has a step look at records. What is wrong with one is put beside it. Behind one that
-// ends the task none is tried again: what is to be told of that one must not wait for them.
+// ask has a step look at records. What is wrong with one is put beside it.
 func (c *chain) ask(ctx context.Context, s *step, m many, of []*outcome) []bool {
-	if len(of) == 0 {
-		return nil
-	}
 	records := make([]*connect.Record, len(of))
 	for i, o := range of {
 		records[i] = o.record
 	}
-	yes, bad, err := m.ApplyAll(ctx, records)
+	yes, bad := c.each(ctx, s.at, records, m.ApplyAll)
+	for i, o := range of {
+		o.bad = bad[i]
+	}
+	return yes
+}
+
+// applying is the method of [many].
+type applying func(ctx context.Context, records []*connect.Record) (yes []bool, bad []error, err error)
+
+// each has records looked at together, and those by themselves again with which something
+// is wrong that may pass. Behind one that ends the task none is tried again: what is to be
+// told of that one must not wait for them.
+func (c *chain) each(ctx context.Context, at site, records []*connect.Record, all applying) ([]bool, []*fault) {
+	faults := make([]*fault, len(records))
+	if len(records) == 0 {
+		return nil, faults
+	}
+	yes, bad, err := all(ctx, records)
 	if err != nil {
 		c.faults.metrics.fail()
-		for _, o := range of {
-			o.bad = &fault{s.at, &brokenStep{err}}
+		for i := range faults {
+			faults[i] = &fault{at, &brokenStep{err}}
 		}
-		return nil
+		return nil, faults
 	}
 	over := false
-	for i, o := range of {
+	for i := range records {
 		if bad == nil || bad[i] == nil {
 			continue
 		}
 		if over {
-			o.bad = &fault{s.at, bad[i]}
+			faults[i] = &fault{at, bad[i]}
 			continue
 		}
-		o.bad = c.faults.retry(ctx, s.at, bad[i], func() error {
-			again, bad, err := m.ApplyAll(ctx, records[i:i+1])
+		faults[i] = c.faults.retry(ctx, at, bad[i], func() error {
+			again, bad, err := all(ctx, records[i:i+1])
 			switch {
 			case err != nil:
 				return &brokenStep{err}
@@ -214,7 +315,7 @@ func (c *chain) ask(ctx context.Context, s *step, m many, of []*outcome) []bool 
 			yes[i] = again[0]
 			return nil
 		})
-		over = o.bad != nil && c.faults.ends(o.bad)
+		over = faults[i] != nil && c.faults.ends(faults[i])
 	}
-	return yes
+	return yes, faults
 }

@@ -26,19 +26,18 @@ func (c *chain) build(life context.Context, rt *runtime, config connect.Config) 
 			return fmt.Errorf("transform %s: %w", alias, err)
 		}
 	}
-	plugins := rt.plugins
 	var err error
-	if c.key, err = newConverter(plugins, rt.raw, config, "key.converter"); err != nil {
+	if c.key, err = c.newConverter(life, rt, config, "key.converter"); err != nil {
 		return err
 	}
-	if c.value, err = newConverter(plugins, rt.raw, config, "value.converter"); err != nil {
+	if c.value, err = c.newConverter(life, rt, config, "value.converter"); err != nil {
 		return err
 	}
 	class, own := converterConfig(rt.raw, config, "header.converter")
 	if class == "" {
 		class = "org.apache.kafka.connect.storage.SimpleHeaderConverter"
 	}
-	p, err := connect.FindPlugin(plugins.HeaderConverters, class)
+	p, err := connect.FindPlugin(rt.plugins.HeaderConverters, class)
 	if err != nil {
 		return fmt.Errorf("header.converter: %w", err)
 	}
@@ -72,7 +71,8 @@ func under(config connect.Config, prefix string) connect.Config {
 	return sub
 }
 
-// versionSetting is the setting of a step that chooses among the versions of its class.
+// versionSetting is the setting of a step or converter that chooses among the versions of
+// its class.
 const versionSetting = "plugin.version"
 
 func (c *chain) addStep(life context.Context, rt *runtime, config connect.Config, alias string) error {
@@ -121,9 +121,9 @@ func (c *chain) newPredicate(life context.Context, rt *runtime, config connect.C
 	return predicate, predicate.Configure(settings)
 }
 
-// open tells a transform or predicate that is far of its task.
+// open tells a plugin that is far of its task.
 func (c *chain) open(life context.Context, plugin any) {
-	f, ok := plugin.(far)
+	f, ok := plugin.(opener)
 	if !ok {
 		return
 	}
@@ -153,20 +153,22 @@ func converterConfig(worker, config connect.Config, setting string) (string, con
 	return worker[setting], own
 }
 
-func newConverter(plugins connect.Plugins, worker, config connect.Config, setting string) (converter, error) {
-	class, own := converterConfig(worker, config, setting)
-	p, err := connect.FindPlugin(plugins.Converters, class)
+func (c *chain) newConverter(life context.Context, rt *runtime, config connect.Config, setting string) (converter, error) {
+	class, own := converterConfig(rt.raw, config, setting)
+	p, err := rt.find(convertersNamed, wish{class, own[versionSetting], setting + "." + versionSetting}, true)
 	if err != nil {
 		return converter{}, fmt.Errorf("%s: %w", setting, err)
 	}
-	c := p.New()
+	delete(own, versionSetting)
+	conv := converter{Converter: p.converter(), at: site{stageValue, p.class}}
 	isKey := setting == "key.converter"
-	if err := c.Configure(own, isKey); err != nil {
+	if isKey {
+		conv.at.stage = stageKey
+	}
+	c.open(life, conv.Converter)
+	conv.far, _ = conv.Converter.(farConverter)
+	if err := conv.Configure(own, isKey); err != nil {
 		return converter{}, fmt.Errorf("%s %s: %w", setting, class, err)
 	}
-	at := site{stageValue, p.Class}
-	if isKey {
-		at.stage = stageKey
-	}
-	return converter{c, at}, nil
+	return conv, nil
 }

@@ -15,6 +15,7 @@ type located struct {
 	sink           func() connect.SinkConnector
 	transform      func() connect.Transform
 	predicate      func() connect.Predicate
+	converter      func() connect.Converter
 }
 
 // make returns a connector that has not started.
@@ -109,6 +110,7 @@ func together(a, b connect.Plugins) connect.Plugins {
 	return connect.Plugins{
 		Sources: slices.Concat(a.Sources, b.Sources), Sinks: slices.Concat(a.Sinks, b.Sinks),
 		Transforms: slices.Concat(a.Transforms, b.Transforms), Predicates: slices.Concat(a.Predicates, b.Predicates),
+		Converters: slices.Concat(a.Converters, b.Converters),
 	}
 }
 
@@ -133,6 +135,11 @@ func transformsNamed(plugins connect.Plugins, class string) ([]located, error) {
 // predicatesNamed is a [finder] of predicates.
 func predicatesNamed(plugins connect.Plugins, class string) ([]located, error) {
 	return versionsOf(plugins.Predicates, class, func(l *located, make func() connect.Predicate) { l.predicate = make })
+}
+
+// convertersNamed is a [finder] of converters.
+func convertersNamed(plugins connect.Plugins, class string) ([]located, error) {
+	return versionsOf(plugins.Converters, class, func(l *located, make func() connect.Converter) { l.converter = make })
 }
 
 // versionsOf returns the entries of the class that a class or alias names.

@@ -11,7 +11,7 @@ func (h *Herder) Plugins() []PluginInfo {
 	list = infos(list, "source", all.Sources)
 	list = infos(list, "transformation", all.Transforms)
 	list = infos(list, "predicate", all.Predicates)
-	list = infos(list, "converter", own.Converters)
+	list = infos(list, "converter", all.Converters)
 	return infos(list, "header_converter", own.HeaderConverters)
 }
 
@@ -26,15 +26,11 @@ func infos[T any](list []PluginInfo, kind string, plugins []connect.Plugin[T]) [
 // of the worker's own that apply to it. version chooses among several, as
 // connector.plugin.version does; empty takes the newest.
 func (h *Herder) PluginConfig(class, version string) ([]connect.ConfigKey, error) {
-	p := h.rt.plugins
 	keys, err := h.keysOfNamed(wish{class, version, "version"})
 	if err == nil {
 		return keys, nil
 	}
-	if c, err := connect.FindPlugin(p.Converters, class); err == nil {
-		return keysOf(c.Config), nil
-	}
-	if c, err := connect.FindPlugin(p.HeaderConverters, class); err == nil {
+	if c, err := connect.FindPlugin(h.rt.plugins.HeaderConverters, class); err == nil {
 		return keysOf(c.Config), nil
 	}
 	h.rt.others(true)
@@ -48,7 +44,7 @@ func (h *Herder) PluginConfig(class, version string) ([]connect.ConfigKey, error
 // error is that of the first kind in which the class is known.
 func (h *Herder) keysOfNamed(w wish) ([]connect.ConfigKey, error) {
 	var missing error
-	for _, of := range []finder{connectorsNamed, transformsNamed, predicatesNamed} {
+	for _, of := range []finder{connectorsNamed, transformsNamed, predicatesNamed, convertersNamed} {
 		l, err := h.rt.find(of, w, false)
 		switch {
 		case err == nil && (l.source != nil || l.sink != nil):

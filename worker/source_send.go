@@ -68,7 +68,7 @@ func (t *sourceTask) remember(records []connect.SourceRecord, room []outgoing) {
 	}
 }
 
-// transformAhead transforms records together, when a step is far.
+// transformAhead transforms records together, when a plugin is far.
 func (t *sourceTask) transformAhead(ctx context.Context, records []connect.SourceRecord) {
 	ahead := t.chain.ahead
 	if ahead == nil {
@@ -80,7 +80,7 @@ func (t *sourceTask) transformAhead(ctx context.Context, records []connect.Sourc
 			ahead.add(&records[i].Record, nil)
 		}
 	}
-	t.chain.applyAhead(ctx)
+	t.chain.sendAhead(ctx)
 }
 
 func (t *sourceTask) sendOne(ctx context.Context, r *connect.SourceRecord, o *outgoing) error {

@@ -29,8 +29,12 @@ func newStopwatch(c *chain) *stopwatch {
 		}
 		w.timed.steps[i] = s
 	}
-	w.timed.key.Converter = timedConverter{c.key.Converter, &w.convert}
-	w.timed.value.Converter = timedConverter{c.value.Converter, &w.convert}
+	for _, conv := range []*converter{&w.timed.key, &w.timed.value} {
+		conv.Converter = timedConverter{conv.Converter, &w.convert}
+		if conv.far != nil {
+			conv.far = timedFar{conv.far, &w.convert}
+		}
+	}
 	w.timed.headers = timedHeaders{c.headers, &w.convert}
 	return w
 }
@@ -86,6 +90,23 @@ func (c timedConverter) FromConnect(ctx context.Context, dst []byte, topic strin
 func (c timedConverter) ToConnect(ctx context.Context, topic string, data []byte) (*connect.Schema, connect.Value, error) {
 	defer spend(c.spent, time.Now())
 	return c.Converter.ToConnect(ctx, topic, data)
+}
+
+type timedFar struct {
+	farConverter
+	spent *time.Duration
+}
+
+// EncodeAll implements farConverter.
+func (f timedFar) EncodeAll(ctx context.Context, records []*connect.Record) (bad []error, err error) {
+	defer spend(f.spent, time.Now())
+	return f.farConverter.EncodeAll(ctx, records)
+}
+
+// DecodeAll implements farConverter.
+func (f timedFar) DecodeAll(ctx context.Context, records []*connect.Record) (bad []error, err error) {
+	defer spend(f.spent, time.Now())
+	return f.farConverter.DecodeAll(ctx, records)
 }
 
 type timedHeaders struct {

@@ -112,16 +112,20 @@ func (v *validator) converter(ctx context.Context, setting string) {
 	if class == "" {
 		return
 	}
-	var def *connect.ConfigDef
+	var found located
 	var err error
 	if setting == "header.converter" {
 		var p connect.Plugin[connect.HeaderConverter]
 		p, err = connect.FindPlugin(v.rt.plugins.HeaderConverters, class)
-		def = p.Config
+		found.config = p.Config
 	} else {
-		var p connect.Plugin[connect.Converter]
-		p, err = connect.FindPlugin(v.rt.plugins.Converters, class)
-		def = p.Config
+		place := setting + "." + versionSetting
+		found, err = v.rt.find(convertersNamed, wish{class, own[versionSetting], place}, true)
+		if e := connect.AsError(err); e != nil && e.Place == place {
+			v.values.AddError(place, fmt.Sprintf("Invalid value %s for configuration %s: %s", own[versionSetting], place, e.Message))
+			return
+		}
+		delete(own, versionSetting)
 	}
 	if err != nil {
 		e := connect.AsError(err)
@@ -129,29 +133,31 @@ func (v *validator) converter(ctx context.Context, setting string) {
 		return
 	}
 	// Settings of the worker's converter are the worker's to show.
-	if def != nil && v.config[setting] != "" {
-		v.declare(def.Keys(), def.Validate(own), setting+".", "")
+	if found.config != nil && v.config[setting] != "" {
+		v.declare(found.config.Keys(), found.config.Validate(own), setting+".", "")
 	}
-	if setting != "header.converter" {
-		v.probe(ctx, setting, class, own)
+	if found.converter != nil {
+		v.probe(ctx, setting, found, own)
 	}
 }
 
 // probe lets a converter that can do so try what it depends on, unless its settings
 // are at fault already.
-func (v *validator) probe(ctx context.Context, setting, class string, own connect.Config) {
-	p, err := connect.FindPlugin(v.rt.plugins.Converters, class)
-	if err != nil || p.Config != nil && faulty(p.Config.Validate(own)) {
+func (v *validator) probe(ctx context.Context, setting string, found located, own connect.Config) {
+	if found.config != nil && faulty(found.config.Validate(own)) {
 		return
 	}
-	c := p.New()
+	c := found.converter()
 	prober, ok := c.(connect.Prober)
 	if !ok {
 		return
 	}
+	if o, ok := c.(opener); ok {
+		o.Open(ctx, v.rt.log) // Its process ends with the request, whatever becomes of the probe.
+	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	err = guard("probe", func() error {
+	err := guard("probe", func() error {
 		if err := c.Configure(own, setting == "key.converter"); err != nil {
 			return err
 		}

@@ -31,11 +31,12 @@ type Options struct {
 	Plugins    connect.Plugins
 	// External returns plugins that are no part of the program: those known, or with look
 	// those there are now. It is called from any goroutine; nil for none. A class has an
-	// entry for each of its versions. Converters in it are not looked at.
+	// entry for each of its versions. Header converters in it are not looked at.
 	//
-	// A transform or predicate of it whose code is in another process has the methods
-	// Open(life, log), called before Configure; ApplyAll(ctx, records), which takes the
-	// records of a batch in one call; and Close. See plugin/host.
+	// A transform, predicate or converter of it whose code is in another process has the
+	// methods Open(life, log), called before Configure; ApplyAll(ctx, records) or, of a
+	// converter, EncodeAll and DecodeAll, which take the records of a batch in one call; and
+	// Close. See plugin/host.
 	External func(look bool) connect.Plugins
 	// Resolve turns references to secrets into their values, as late as possible;
 	// nil leaves configurations as they are.

@@ -15,7 +15,7 @@ func checkClass(c line.Class) error {
 		return errors.New("this is no name of a class")
 	}
 	switch c.Role {
-	case line.Source, line.Sink, line.Transform, line.Predicate:
+	case line.Source, line.Sink, line.Transform, line.Predicate, line.Converter:
 	default:
 		return fmt.Errorf("this worker does not know what a %s is: the plugin is made for a newer one", c.Role)
 	}

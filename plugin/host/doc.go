@@ -1,5 +1,5 @@
 // Package host is the worker's side of external plugins: it finds them, and makes what
-// runs in their processes look like any other connector, transform or predicate.
+// runs in their processes look like any other connector, transform or converter.
 //
 // A [Host] looks into the directories of plugin.path. An executable there is asked once
 // what it holds, and again when it has changed; every class and version it names becomes
@@ -13,10 +13,10 @@
 // one that was asked.
 //
 // Each connector and each task has a process of its own, started with its Start and killed
-// with its Stop, and so has each transform and predicate of a task, from its Configure to
-// its Close. It has its configuration, and of the worker's environment no more than where to
-// find time zones, languages and certificates. When it ends by itself, what was asked of it
-// fails with the code "plugin.ended", which a worker takes for a failure that
-// may pass: it starts the task again, after a wait. On Linux the kernel kills it with the
-// worker; elsewhere it ends when its connection does.
+// with its Stop, and so has each transform, predicate and converter of a task, from its
+// Configure to its Close. It has its configuration, and of the worker's environment no more
+// than where to find time zones, languages and certificates. When it ends by itself, what
+// was asked of it fails with the code "plugin.ended", which a worker takes for a failure
+// that may pass: it starts the task again, after a wait. On Linux the kernel kills it with
+// the worker; elsewhere it ends when its connection does.
 package host

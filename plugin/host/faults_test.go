@@ -47,7 +47,7 @@ func TestFilesThatAreRefused(t *testing.T) {
 	}
 	for _, text := range []string{
 		"open-1 can be written by others", "link-1 is no regular file", wide + " can be written by others", "below", "java.jar",
-		"test.Odd: a converter works in the worker's own process only", "silent-1", "script-1", "sha256=",
+		"test.Odd: a header converter works in the worker's own process only", "silent-1", "script-1", "sha256=",
 	} {
 		if !strings.Contains(log.String(), text) {
 			t.Errorf("the log does not say %q:\n%s", text, log)

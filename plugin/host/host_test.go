@@ -61,7 +61,10 @@ func beWorker(dir string) {
 // held are the plugins of a file.
 func held(name, version string) connect.Plugins {
 	if name == "odd" {
-		return connect.Plugins{Converters: []connect.Plugin[connect.Converter]{{Class: "test.Odd"}}}
+		return connect.Plugins{HeaderConverters: []connect.Plugin[connect.HeaderConverter]{{Class: "test.Odd"}}}
+	}
+	if name == "converters" {
+		return convertersHeld(version)
 	}
 	if name == "steps" {
 		return stepsHeld(version)

@@ -166,9 +166,11 @@ func (h *Host) collect(order []string, files map[string]*program) (all connect.P
 			case line.Sink:
 				all.Sinks = append(all.Sinks, entry(c, func() connect.SinkConnector { return &sinkConnector{connector{program: p, class: c, log: h.log}} }))
 			case line.Transform:
-				all.Transforms = append(all.Transforms, entry(c, func() connect.Transform { return &transform{newStep(p, c, h.log)} }))
+				all.Transforms = append(all.Transforms, entry(c, func() connect.Transform { return &transform{judge{step: newStep(p, c, h.log)}} }))
 			case line.Predicate:
-				all.Predicates = append(all.Predicates, entry(c, func() connect.Predicate { return &predicate{newStep(p, c, h.log)} }))
+				all.Predicates = append(all.Predicates, entry(c, func() connect.Predicate { return &predicate{judge{step: newStep(p, c, h.log)}} }))
+			case line.Converter:
+				all.Converters = append(all.Converters, entry(c, func() connect.Converter { return &converter{step: newStep(p, c, h.log)} }))
 			}
 		}
 	}

@@ -12,25 +12,23 @@ import (
 	"github.com/tidemill/tidemill/plugin/internal/line"
 )
 
-// step is a transform or predicate whose code is in a process, which lasts from Configure
-// to Close.
+// step is a transform, predicate or converter whose code is in a process, which lasts from
+// Configure to Close.
 type step struct {
-	program  *program
-	class    line.Class
-	log      *slog.Logger
-	life     context.Context
-	process  *process
-	unhook   func() bool
+	program *program
+	class   line.Class
+	log     *slog.Logger
+	life    context.Context
+	process *process
+	unhook  func() bool
+}
+
+// lane takes batches of records through one method of the process.
+type lane struct {
 	encoder  block.Encoder
 	decoder  block.Decoder
 	verdicts []block.Verdict
 }
-
-// transform and predicate are the two kinds.
-type (
-	transform struct{ step }
-	predicate struct{ step }
-)
 
 func newStep(p *program, c line.Class, log *slog.Logger) step {
 	return step{program: p, class: c, log: log.With("class", c.Class), life: context.Background()}
@@ -41,15 +39,15 @@ func (s *step) Open(life context.Context, log *slog.Logger) {
 	s.life, s.log = life, log.With("class", s.class.Class)
 }
 
-// Configure implements connect.Transform and connect.Predicate.
-func (s *step) Configure(settings connect.Settings) error {
+// start starts the process.
+func (s *step) start(config connect.Config, key bool) error {
 	r, err := s.program.launch(s.life, s.log, s)
 	if err != nil {
 		return err
 	}
 	s.process, s.unhook = r, context.AfterFunc(s.life, r.close)
 	_, err = r.call(s.life, line.StartStep, line.Pack(line.Start{
-		Target: targetOf(s.class), Config: settings.Config(), Debug: s.log.Enabled(s.life, slog.LevelDebug),
+		Target: targetOf(s.class), Config: config, Key: key, Debug: s.log.Enabled(s.life, slog.LevelDebug),
 	}))
 	if err != nil {
 		s.end()
@@ -57,22 +55,22 @@ func (s *step) Configure(settings connect.Settings) error {
 	return err
 }
 
-// ApplyAll takes records through the process in one call: see worker.Options.External.
-func (s *step) ApplyAll(ctx context.Context, records []*connect.Record) (yes []bool, bad []error, err error) {
-	body, err := s.process.call(ctx, line.Apply, s.encoder.Records(records))
+// through takes records through a method in one call.
+func (l *lane) through(ctx context.Context, s *step, m line.Method, records []*connect.Record) (yes []bool, bad []error, err error) {
+	body, err := s.process.call(ctx, m, l.encoder.Records(records))
 	if err != nil {
 		return nil, nil, err
 	}
-	s.verdicts, err = s.decoder.Verdicts(body, s.verdicts[:0])
-	if err == nil && len(s.verdicts) != len(records) {
-		err = fmt.Errorf("of %d records it speaks of %d", len(records), len(s.verdicts))
+	l.verdicts, err = l.decoder.Verdicts(body, l.verdicts[:0])
+	if err == nil && len(l.verdicts) != len(records) {
+		err = fmt.Errorf("of %d records it speaks of %d", len(records), len(l.verdicts))
 	}
 	if err != nil {
-		return nil, nil, &connect.Error{Code: "plugin.protocol", Place: s.program.path, Message: "what the plugin has sent cannot be read", Cause: err}
+		return nil, nil, s.misunderstood(err)
 	}
 	yes = make([]bool, len(records))
-	for i := range s.verdicts {
-		v := &s.verdicts[i]
+	for i := range l.verdicts {
+		v := &l.verdicts[i]
 		yes[i] = v.Yes
 		if v.Changed {
 			*records[i] = v.Record
@@ -88,24 +86,8 @@ func (s *step) ApplyAll(ctx context.Context, records []*connect.Record) (yes []b
 	return yes, bad, nil
 }
 
-func (s *step) applyOne(r *connect.Record) (bool, error) {
-	yes, bad, err := s.ApplyAll(s.life, []*connect.Record{r})
-	if err == nil && bad != nil {
-		err = bad[0]
-	}
-	return err == nil && yes[0], err
-}
-
-// Apply implements connect.Transform.
-func (t *transform) Apply(r *connect.Record) (bool, error) { return t.applyOne(r) }
-
-// Test implements connect.Predicate. It has no error; a worker asks by ApplyAll, which has.
-func (p *predicate) Test(r *connect.Record) bool {
-	yes, err := p.applyOne(r)
-	if err != nil {
-		p.log.Error("the predicate cannot be asked", "error", err)
-	}
-	return yes
+func (s *step) misunderstood(cause error) error {
+	return &connect.Error{Code: "plugin.protocol", Place: s.program.path, Message: "what the plugin has sent cannot be read", Cause: cause}
 }
 
 // Validate implements connect.Validator: all of the plugin's checks are made by its
@@ -123,10 +105,10 @@ func (s *step) Validate(ctx context.Context, config connect.Config, values conne
 	maps.Copy(values, a.Values)
 }
 
-// closeLimit is how long a transform may take to close.
+// closeLimit is how long a plugin may take to close.
 const closeLimit = 5 * time.Second
 
-// Close implements connect.Transform.
+// Close implements connect.Transform and connect.Converter.
 func (s *step) Close() error {
 	if s.process == nil {
 		return nil

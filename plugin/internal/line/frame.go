@@ -42,7 +42,7 @@ func parseHead(head []byte) (frame, error) {
 type Method byte
 
 // What a worker asks of a plugin's process. The process is for one thing: questions, a
-// connector, a task, or a transform or predicate of one; the first call says which.
+// connector, a task, or a transform, predicate or converter of one; the first call says which.
 const (
 	Describe Method = iota + 1
 	Validate
@@ -83,17 +83,20 @@ const (
 	Report
 	AwaitLetter
 
-	// What a worker asks of the process of a transform or predicate. They stand here since
-	// the numbers of those above are known to programs that were built before.
+	// What a worker asks of the process of a transform, predicate or converter. They stand
+	// here since the numbers of those above are known to programs that were built before.
 	StartStep
 	Apply
+	Encode
+	Decode
+	Probe
 )
 
 var methodNames = [...]string{
 	"", "describe", "validate", "exactly-once support", "alter offsets", "remedy", "retire", "start", "task configs", "start", "poll", "commit",
 	"start", "put", "pre-commit", "open", "close", "stop", "signal", "consumed", "end",
 	"log", "figures", "show", "reconfigure", "fail", "stored offset", "refresh", "consume", "assignment", "pause", "resume", "seek",
-	"request commit", "report", "await letter", "start", "apply",
+	"request commit", "report", "await letter", "start", "apply", "encode", "decode", "probe",
 }
 
 // String returns the method's name for messages.

@@ -22,6 +22,7 @@ const (
 	Sink      Role = "sink"
 	Transform Role = "transform"
 	Predicate Role = "predicate"
+	Converter Role = "converter"
 )
 
 // Class is one class.
@@ -37,6 +38,7 @@ type Class struct {
 	Commits  bool      `json:"commits,omitempty"` // Source tasks want to be told of commits.
 	Answers  bool      `json:"answers,omitempty"` // Sink tasks say what may be committed.
 	Opens    bool      `json:"opens,omitempty"`   // Sink tasks want to be told of partitions.
+	Probes   bool      `json:"probes,omitempty"`  // Converters try what they depend on.
 }
 
 // Setting is a declared setting, less the functions, which stay with the plugin.
@@ -81,8 +83,8 @@ type Answer struct {
 	Offsets     map[string]string    `json:"offsets,omitempty"`
 }
 
-// Start starts a connector, a task, or a transform or predicate, whose Config are its own
-// settings alone.
+// Start starts a connector, a task, or a transform, predicate or converter, whose Config are
+// its own settings alone.
 type Start struct {
 	Target
 	Name     string         `json:"name"` // The connector's.
@@ -90,6 +92,7 @@ type Start struct {
 	Config   connect.Config `json:"config"`
 	Debug    bool           `json:"debug,omitempty"` // The worker logs at this level.
 	StateDir string         `json:"state_dir,omitempty"`
+	Key      bool           `json:"key,omitempty"` // A converter is for keys.
 	// What the worker has a door for.
 	Refreshes bool `json:"refreshes,omitempty"`
 	Signals   bool `json:"signals,omitempty"`
