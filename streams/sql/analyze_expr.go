@@ -27,11 +27,14 @@ type analyzer struct {
 	library *functions.Library
 }
 
-func (a *analyzer) functions() *functions.Library {
-	if a.library == nil {
+func (a *analyzer) functions() *functions.Library { return orBuiltin(a.library) }
+
+// orBuiltin returns l or, when it is nil, the functions that every engine has.
+func orBuiltin(l *functions.Library) *functions.Library {
+	if l == nil {
 		return functions.Builtin()
 	}
-	return a.library
+	return l
 }
 
 // fault makes an error about the place of n.

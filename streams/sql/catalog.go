@@ -104,7 +104,7 @@ func newCatalog() *catalog {
 	return &catalog{sources: map[string]*source{}, types: map[string]functions.Type{}, queries: map[string]*persistent{}}
 }
 
-func (c *catalog) functions() *functions.Library { return (&analyzer{library: c.library}).functions() }
+func (c *catalog) functions() *functions.Library { return orBuiltin(c.library) }
 
 // names lists the streams and tables, sorted.
 func (c *catalog) names() []string { return slices.Sorted(maps.Keys(c.sources)) }
