@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -83,4 +84,64 @@ func TestCacheWalks(t *testing.T) {
 		t.Error("nothing was ever kept of a walk")
 	}
 	must(d.Close())
+}
+
+// TestCacheKeepsRowsThatAreAskedFor has a store that is walked alone cache no rows, and one
+// that is asked for rows cache those that changed. A row that is cached never grows old, and
+// the deletion of a key that was never there is shown in neither.
+func TestCacheKeepsRowsThatAreAskedFor(t *testing.T) {
+	for _, asked := range []bool{false, true} {
+		d, err := OpenDisk("db", DiskOptions{FS: vfs.NewMem()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := d.Open("store", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := NewCache(d.Reader(id), 1<<20)
+		get := func(key string) string {
+			v, _, err := c.Get(nil, []byte(key))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(v)
+		}
+		get("first") // Known to be absent from now on.
+		for round := range 3 {
+			for key := range 100 {
+				if asked {
+					get(fmt.Sprint(key))
+				}
+				if err := c.Put(fmt.Append(nil, key), fmt.Append(nil, round)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := errors.Join(c.Put([]byte("first"), fmt.Append(nil, round)), c.Delete([]byte("never"))); err != nil {
+				t.Fatal(err)
+			}
+			shown := 0
+			if err := c.Flush(false, func(Entry) error { shown++; return nil }); err != nil {
+				t.Fatal(err)
+			}
+			if shown != 101 {
+				t.Errorf("asked: %v; %d changes are shown, and not 101", asked, shown)
+			}
+			b := d.Batch()
+			c.Write(b, id)
+			if err := b.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			c.Committed()
+			if got := c.rows.knows([]byte("50")); got != asked {
+				t.Errorf("asked: %v; cached: %v", asked, got)
+			}
+			if got := get("first"); got != fmt.Sprint(round) {
+				t.Errorf("asked: %v; the row is %q after commit %d", asked, got, round)
+			}
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
