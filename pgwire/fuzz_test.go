@@ -18,6 +18,7 @@ import (
 	"github.com/tidemill/tidemill/pgwire"
 	"github.com/tidemill/tidemill/rest/auth"
 	"github.com/tidemill/tidemill/streams/sql"
+	"github.com/tidemill/tidemill/streams/sql/functions"
 )
 
 // standIn understands every statement and gives no rows.
@@ -27,6 +28,12 @@ type standIn struct{}
 func (standIn) Execute(_ context.Context, r sql.Request) ([]sql.Entity, error) {
 	_, err := sql.Parse(r.Text)
 	return nil, err
+}
+
+// Prepare implements pgwire.SQL.
+func (standIn) Prepare(r sql.Request) (sql.Description, error) {
+	_, err := sql.Parse(r.Text)
+	return sql.Description{Parameters: make([]functions.Type, 1), Columns: []sql.Column{{Name: "A"}}}, err
 }
 
 // Query implements pgwire.SQL.

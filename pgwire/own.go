@@ -48,20 +48,26 @@ func (s *session) own(st *statement, to *result) (tag string, answered bool, err
 		return first, true, s.reset(st)
 	case "SET":
 		return first, !engineSet(st), s.set(st)
+	case "DEALLOCATE", "CLOSE":
+		return first, true, nil
+	}
+	made, answered := s.made(st)
+	if !answered {
+		return "", false, nil
+	}
+	return st.word(0), true, to.texts(made)
+}
+
+// made answers a statement whose result is made here, without effects.
+func (s *session) made(st *statement) (texts, bool) {
+	switch st.word(0) {
 	case "SHOW":
 		value, known := s.shown(st)
-		if !known {
-			return "", false, nil
-		}
-		return first, true, to.texts(oneText(value[0], value[1]))
+		return oneText(value[0], value[1]), known
 	case "SELECT":
-		row, ok := s.constants(st.text)
-		if !ok {
-			return "", false, nil
-		}
-		return first, true, to.texts(row)
+		return s.constants(st.text)
 	}
-	return "", false, nil
+	return texts{}, false
 }
 
 // engineSet tells whether a SET is the engine's: SET 'name' = 'value'.

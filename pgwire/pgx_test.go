@@ -210,6 +210,9 @@ type waiting struct {
 // Execute implements pgwire.SQL.
 func (w waiting) Execute(context.Context, sql.Request) ([]sql.Entity, error) { return nil, nil }
 
+// Prepare implements pgwire.SQL.
+func (w waiting) Prepare(sql.Request) (sql.Description, error) { return sql.Description{}, nil }
+
 // Query implements pgwire.SQL.
 func (w waiting) Query(ctx context.Context, _ sql.Request, to sql.Answer) (bool, error) {
 	if err := to.Header(sql.Header{Push: true}); err != nil {

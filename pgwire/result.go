@@ -1,10 +1,12 @@
 package pgwire
 
 import (
+	"context"
 	"strconv"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/streams/sql"
 )
 
@@ -12,12 +14,18 @@ import (
 type result struct {
 	s       *session
 	copying bool // COPY (…) TO STDOUT.
-	columns []sql.Column
-	rows    int
-	buf     []byte // The values of a row, one after another.
-	ends    []int  // Where each ends, -1 for a null.
-	values  [][]byte
-	line    []byte // The row as COPY writes it.
+	// Of a portal: what is executed, how many rows a part has, 0 for all, and how many of them
+	// were given.
+	portal      *portal
+	run         *run
+	ctx         context.Context
+	left, given int
+	columns     []sql.Column
+	rows        int
+	buf         []byte // The values of a row, one after another.
+	ends        []int  // Where each ends, -1 for a null.
+	values      [][]byte
+	line        []byte // The row as COPY writes it.
 }
 
 // Header implements sql.Answer.
@@ -28,6 +36,9 @@ func (r *result) Header(h sql.Header) error {
 		fields[i] = describe(c)
 	}
 	var first pgproto3.BackendMessage = &pgproto3.RowDescription{Fields: fields}
+	if r.portal != nil { // The client asks for it by itself.
+		return r.s.out.soon()
+	}
 	if r.copying {
 		first = &pgproto3.CopyOutResponse{ColumnFormatCodes: make([]uint16, len(fields))}
 	}
@@ -39,13 +50,19 @@ func (r *result) Header(h sql.Header) error {
 
 // Row implements sql.Answer.
 func (r *result) Row(row sql.Row) error {
+	if err := r.pause(); err != nil {
+		return err
+	}
 	r.buf, r.ends = r.buf[:0], r.ends[:0]
 	for i, v := range row.Values {
 		if v.IsNull() {
 			r.ends = append(r.ends, -1)
 			continue
 		}
-		r.buf = appendText(r.buf, r.columns[i], v)
+		var err error
+		if r.buf, err = r.append(i, v); err != nil {
+			return err
+		}
 		r.ends = append(r.ends, len(r.buf))
 	}
 	r.values = r.values[:0]
@@ -68,6 +85,25 @@ func (r *result) Row(row sql.Row) error {
 		return err
 	}
 	return r.s.out.soon()
+}
+
+// append appends the value of a column in the format that the client wants.
+func (r *result) append(column int, v connect.Value) ([]byte, error) {
+	c := r.columns[column]
+	if r.portal == nil || formatOf(r.portal.formats, column) == pgproto3.TextFormat {
+		return appendText(r.buf, c, v), nil
+	}
+	of, _ := oidOf(c.DataType())
+	r.line = appendText(r.line[:0], c, v)
+	return r.s.binary(r.buf, of, r.line)
+}
+
+// args are the arguments of a portal.
+func (r *result) args() []sql.Argument {
+	if r.portal == nil {
+		return nil
+	}
+	return r.portal.args
 }
 
 // appendCopy appends a row as COPY writes it.
@@ -99,17 +135,25 @@ func appendCopy(b []byte, values [][]byte) []byte {
 
 // texts sends rows of text under headings.
 func (r *result) texts(t texts) error {
-	fields := make([]pgproto3.FieldDescription, len(t.columns))
-	for i, c := range t.columns {
-		fields[i] = pgproto3.FieldDescription{Name: []byte(c.name), DataTypeOID: c.oid, DataTypeSize: -1, TypeModifier: -1}
-	}
-	if err := r.s.send(&pgproto3.RowDescription{Fields: fields}); err != nil {
-		return err
+	if r.portal == nil {
+		if err := r.s.send(&pgproto3.RowDescription{Fields: t.fields()}); err != nil {
+			return err
+		}
 	}
 	for _, row := range t.rows {
+		if err := r.pause(); err != nil {
+			return err
+		}
 		values := make([][]byte, len(row))
 		for i, v := range row {
 			values[i] = []byte(v)
+			if r.portal == nil || formatOf(r.portal.formats, i) == pgproto3.TextFormat {
+				continue
+			}
+			var err error
+			if values[i], err = r.s.binary([]byte{}, t.columns[i].oid, values[i]); err != nil {
+				return err
+			}
 		}
 		if err := r.s.send(&pgproto3.DataRow{Values: values}); err != nil {
 			return err
@@ -137,6 +181,15 @@ func (r *result) complete(tag string) error {
 type texts struct {
 	columns []textColumn
 	rows    [][]string
+}
+
+// fields are what the client is told of the columns.
+func (t texts) fields() []pgproto3.FieldDescription {
+	fields := make([]pgproto3.FieldDescription, len(t.columns))
+	for i, c := range t.columns {
+		fields[i] = pgproto3.FieldDescription{Name: []byte(c.name), DataTypeOID: c.oid, DataTypeSize: -1, TypeModifier: -1}
+	}
+	return fields
 }
 
 type textColumn struct {

@@ -31,6 +31,7 @@ const (
 type SQL interface {
 	Execute(ctx context.Context, r sql.Request) ([]sql.Entity, error)
 	Query(ctx context.Context, r sql.Request, to sql.Answer) (complete bool, err error)
+	Prepare(r sql.Request) (sql.Description, error)
 }
 
 var _ SQL = (*sql.Engine)(nil)

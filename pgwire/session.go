@@ -1,6 +1,7 @@
 package pgwire
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/tidemill/tidemill/rest/auth"
 	"github.com/tidemill/tidemill/streams/sql"
@@ -33,6 +35,11 @@ type session struct {
 	// settings are PostgreSQL's own that the client may ask for, by their names in lower case.
 	settings map[string]string
 	block    bool // Between BEGIN and COMMIT.
+	// Of the extended protocol.
+	prepared map[string]*prepared
+	portals  map[string]*portal
+	skipping bool // After an error, until the client synchronizes.
+	types    *pgtype.Map
 
 	mu          sync.Mutex         // Guards the following.
 	stop        context.CancelFunc // Ends the statement that runs; nil: there is none.
@@ -40,7 +47,7 @@ type session struct {
 }
 
 func newSession(s *Server, conn net.Conn) *session {
-	c := &session{server: s, request: sql.Request{Properties: map[string]string{}, Variables: map[string]string{}}}
+	c := &session{server: s, prepared: map[string]*prepared{}, portals: map[string]*portal{}, types: pgtype.NewMap(), request: sql.Request{Properties: map[string]string{}, Variables: map[string]string{}}}
 	c.over(conn)
 	return c
 }
@@ -202,6 +209,8 @@ func (s *session) run(ctx context.Context) error {
 		cancel() // A statement that runs for a client that is gone ends.
 	}()
 	defer func() { // The reader ends with the connection.
+		cancel()
+		s.closePortals()
 		s.conn.Close()
 		<-ended
 	}()
@@ -259,8 +268,26 @@ func (s *session) read(ctx context.Context, to chan<- pgproto3.FrontendMessage) 
 
 // kept copies a message, whose memory is that of the next one.
 func kept(m pgproto3.FrontendMessage) pgproto3.FrontendMessage {
-	if m, ok := m.(*pgproto3.Query); ok {
+	switch m := m.(type) {
+	case *pgproto3.Query:
 		return &pgproto3.Query{String: m.String}
+	case *pgproto3.Parse:
+		return &pgproto3.Parse{Name: m.Name, Query: m.Query, ParameterOIDs: m.ParameterOIDs}
+	case *pgproto3.Bind:
+		own := *m
+		for i, p := range own.Parameters {
+			own.Parameters[i] = bytes.Clone(p)
+		}
+		return &own
+	case *pgproto3.Describe:
+		own := *m
+		return &own
+	case *pgproto3.Execute:
+		own := *m
+		return &own
+	case *pgproto3.Close:
+		own := *m
+		return &own
 	}
 	return m
 }
@@ -272,19 +299,16 @@ func (s *session) handle(ctx context.Context, m pgproto3.FrontendMessage) error 
 		return s.query(ctx, m.String)
 	case *pgproto3.Terminate:
 		return errTerminated
-	case *pgproto3.Sync:
-		return s.ready()
 	}
-	err := refuse(stateUnsupported, "this part of the protocol is not spoken here", "ask in the simple protocol, as psql does")
-	s.bye(err)
-	return err
+	return s.extended(ctx, m)
 }
 
 // ready tells the client that it is its turn.
 func (s *session) ready() error {
-	status := byte('I')
-	if s.block {
-		status = 'T'
+	status := byte('T')
+	if !s.block {
+		status = 'I'
+		s.closePortals()
 	}
 	if err := s.send(&pgproto3.ReadyForQuery{TxStatus: status}); err != nil {
 		return err
@@ -302,18 +326,11 @@ func (s *session) interrupt() {
 	}
 }
 
-// cancellable returns the context of a statement, which interrupt ends. done tells whether it
-// did.
-func (s *session) cancellable(ctx context.Context) (_ context.Context, done func() (interrupted bool)) {
-	ctx, stop := context.WithCancel(ctx)
+// during has interrupt call stop, or nothing. It tells whether it called what was set before.
+func (s *session) during(stop context.CancelFunc) (interrupted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	interrupted = s.interrupted
 	s.stop, s.interrupted = stop, false
-	return ctx, func() bool {
-		stop()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.stop = nil
-		return s.interrupted
-	}
+	return interrupted
 }

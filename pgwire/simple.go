@@ -40,9 +40,11 @@ func (s *session) query(ctx context.Context, text string) error {
 
 // execute executes one statement and sends what it gives.
 func (s *session) execute(ctx context.Context, st *statement, to *result) error {
-	ctx, done := s.cancellable(ctx)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	s.during(stop)
 	err := s.perform(ctx, st, to)
-	if done() {
+	if s.during(nil) {
 		return refuse(stateCancelled, "canceling statement due to user request", "")
 	}
 	return err
@@ -80,7 +82,7 @@ func (s *session) ask(ctx context.Context, st *statement, to *result) error {
 		return s.denied(st, auth.Viewer)
 	}
 	request := s.request
-	request.Text = st.text
+	request.Text, request.Arguments = st.text, to.args()
 	_, err := s.server.o.SQL.Query(ctx, request, to)
 	if err != nil {
 		return err
@@ -113,7 +115,7 @@ func (s *session) change(ctx context.Context, st *statement, to *result) (err er
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	request := s.request
-	request.Text = st.text
+	request.Text, request.Arguments = st.text, to.args()
 	entities, err := s.server.o.SQL.Execute(ctx, request)
 	if err != nil {
 		return err

@@ -281,6 +281,15 @@ func (n *sqlNode) Execute(ctx context.Context, r sql.Request) ([]sql.Entity, err
 	return engine.Execute(ctx, r)
 }
 
+// Prepare implements pgwire.SQL.
+func (n *sqlNode) Prepare(r sql.Request) (sql.Description, error) {
+	engine, err := n.ready()
+	if err != nil {
+		return sql.Description{}, err
+	}
+	return engine.Prepare(r)
+}
+
 // Query implements rest.SQL.
 func (n *sqlNode) Query(ctx context.Context, r sql.Request, to sql.Answer) (complete bool, err error) {
 	engine, err := n.ready()

@@ -95,7 +95,9 @@ func (a *analyzer) literal(e *literal) (compiled, error) {
 	t := functions.Type{Kind: e.kind}
 	switch e.kind {
 	case functions.Null:
-		return constantOf(t, null), nil
+		c := constantOf(t, null)
+		c.infer = e.infer
+		return c, nil
 	case functions.Boolean:
 		return constantOf(t, connect.Bool(e.text == "TRUE")), nil
 	case functions.String:

@@ -31,6 +31,8 @@ type literal struct {
 	span
 	kind functions.Kind
 	text string
+	// infer is told the type of a parameter whose value is not known yet; else nil.
+	infer *functions.Type
 }
 
 // columnRef is a column, of a named source when source is not empty.

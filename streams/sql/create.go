@@ -86,7 +86,7 @@ func (e *Engine) prepareSourceTable(ctx context.Context, c *change, s *source) e
 func planSourceTable(cmd *command, s *source) (*persistent, error) {
 	cat := newCatalog()
 	cat.sources[s.name] = s
-	stmt, err := parseOne("SELECT * FROM " + string(identSQL(nil, s.name)))
+	stmt, err := parseOne("SELECT * FROM "+string(identSQL(nil, s.name)), nil)
 	if err != nil {
 		return nil, err
 	}

@@ -180,6 +180,8 @@ type Request struct {
 	Properties map[string]string
 	// Variables are what ${name} stands for, by their names in upper case.
 	Variables map[string]string
+	// Arguments are what $1 and so on stand for in a text of one statement.
+	Arguments []Argument
 }
 
 // Apply executes a SET, UNSET, DEFINE or UNDEFINE on the request, for callers whose
@@ -205,10 +207,11 @@ func (r *Request) Apply(text string) error {
 type session struct {
 	properties map[string]string
 	variables  map[string]string
+	args       []Argument
 }
 
 func newSession(r Request) *session {
-	s := &session{properties: map[string]string{}, variables: map[string]string{}}
+	s := &session{properties: map[string]string{}, variables: map[string]string{}, args: r.Arguments}
 	for k, v := range r.Properties {
 		s.properties[k] = v
 	}
@@ -245,7 +248,7 @@ func (s *session) replaceVariables(text string) string {
 // are placed in the whole script.
 func (s *session) statement(f Fragment) (Statement, string, error) {
 	text := s.replaceVariables(f.Text)
-	stmt, err := parseOne(text)
+	stmt, err := parseOne(text, &binding{args: s.args})
 	return stmt, text, err
 }
 

@@ -20,6 +20,8 @@ type compiled struct {
 	// constant holds the value of an expression that does not look at the row.
 	constant *connect.Value
 	make     func(told teller) (eval, error)
+	// infer is told the type that a parameter is needed in; nil for all else.
+	infer *functions.Type
 }
 
 // null is the absent value.
@@ -95,6 +97,9 @@ func strict2(l, r eval, op func(a, b connect.Value) (connect.Value, error)) eval
 
 // converted brings x to a type by the rules of CAST. Constants are converted once.
 func converted(x compiled, to functions.Type) (compiled, error) {
+	if x.infer != nil && x.infer.Kind == functions.Null {
+		*x.infer = to
+	}
 	conv, err := functions.Cast(x.typ, to)
 	if err != nil {
 		return x, err

@@ -11,7 +11,7 @@ import (
 func evaluate(t *testing.T, text string) (string, error) {
 	t.Helper()
 	src := "SELECT " + text + " FROM X"
-	stmt, err := parseOne(src)
+	stmt, err := parseOne(src, nil)
 	if err != nil {
 		return "", err
 	}
@@ -69,7 +69,7 @@ func TestExpressions(t *testing.T) {
 // BenchmarkExpression measures a filter over a row of scalars.
 func BenchmarkExpression(b *testing.B) {
 	src := "SELECT A * 2 + 1 > 10 AND B < 5.0e0 FROM X"
-	stmt, err := parseOne(src)
+	stmt, err := parseOne(src, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -134,7 +134,7 @@ func gathered1(t *testing.T, ex functions.Gathering) string {
 	t.Helper()
 	names, types := []string{"X", "Y"}, []functions.Type{}
 	for _, row := range ex.Rows {
-		stmt, err := parseOne("SELECT " + row + " FROM X")
+		stmt, err := parseOne("SELECT "+row+" FROM X", nil)
 		if err != nil {
 			t.Fatal(err)
 		}

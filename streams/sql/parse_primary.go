@@ -12,6 +12,8 @@ func (p *parser) primary() (expr, error) {
 		return &literal{span: span{t.pos, t.end}, kind: functions.String, text: t.text}, nil
 	case integer, decimal, float:
 		return p.number(t)
+	case parameter:
+		return p.parameter(t)
 	case quoted:
 		return p.reference()
 	case word:

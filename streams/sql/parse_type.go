@@ -165,6 +165,9 @@ func (p *parser) decimalType(t token) (functions.Type, error) {
 // integer takes a whole number that is not negative and fits 31 bits.
 func (p *parser) integer(what string) (int, error) {
 	t := p.peek()
+	if t.kind == parameter {
+		return p.boundInteger(t)
+	}
 	if t.kind != integer {
 		p.want(0, what)
 		return 0, p.unexpected()

@@ -19,11 +19,14 @@ type parser struct {
 	depth    int
 	wanted   []string
 	wantedAt int
+	bound    *binding
 }
 
 // Parse reads a script: statements that end with semicolons, which the last one
 // may leave out. The error is an *Error.
-func Parse(script string) ([]Statement, error) {
+func Parse(script string) ([]Statement, error) { return parse(script, nil) }
+
+func parse(script string, bound *binding) ([]Statement, error) {
 	toks, err := lex(script)
 	if err != nil {
 		return nil, err
@@ -33,7 +36,7 @@ func Parse(script string) ([]Statement, error) {
 			return nil, fault(script, span{t.pos, t.end}, "sql.unknown_variable", "the variable "+t.text+" is not defined", "DEFINE "+t.text+" = '…';")
 		}
 	}
-	p := &parser{src: script, toks: toks}
+	p := &parser{src: script, toks: toks, bound: bound}
 	var out []Statement
 	for {
 		for p.isSym(";") {
@@ -54,8 +57,8 @@ func Parse(script string) ([]Statement, error) {
 }
 
 // parseOne reads exactly one statement.
-func parseOne(src string) (Statement, error) {
-	stmts, err := Parse(src)
+func parseOne(src string, bound *binding) (Statement, error) {
+	stmts, err := parse(src, bound)
 	if err != nil {
 		return nil, err
 	}

@@ -200,7 +200,7 @@ func (e *Engine) prepareAlter(c *change, st *alterSource, text string) error {
 
 // replay makes the change of a command of the log again, in the catalog alone.
 func (e *Engine) replay(cmd *command) error {
-	stmt, err := parseOne(cmd.Statement)
+	stmt, err := parseOne(cmd.Statement, nil)
 	if err != nil {
 		return err
 	}

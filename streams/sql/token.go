@@ -18,6 +18,8 @@ const (
 	symbol
 	// variable is ${name}, which a session replaces before its statement is parsed.
 	variable
+	// parameter is $1 and so on; its text is the number.
+	parameter
 )
 
 // token is one lexical unit. Its text is what the parser compares: an unquoted
@@ -69,6 +71,11 @@ func (l *lexer) next() (token, error) {
 		if end := strings.IndexByte(l.src[start:], '}'); strings.HasPrefix(l.src[start:], "${") && end > 0 {
 			l.at += end + 1
 			return token{kind: variable, text: upper(l.src[start+2 : start+end]), pos: start, end: l.at}, nil
+		}
+		if start+1 < len(l.src) && isDigit(l.src[start+1]) {
+			l.at++
+			l.digits()
+			return token{kind: parameter, text: l.src[start+1 : l.at], pos: start, end: l.at}, nil
 		}
 	case c == '\'':
 		return l.quote(text, c)
