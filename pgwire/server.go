@@ -97,7 +97,7 @@ func (s *Server) closed(address string) *connect.Error {
 		e.Mend = "set rest.basic.auth.file (tidemill user add writes it), listen on 127.0.0.1, or say --insecure (rest.insecure=true) if that is wanted"
 	case !s.o.Gate.Open() && s.o.TLS == nil:
 		e.Message = "passwords would come over the network in the clear"
-		e.Mend = "set ssl.certificate.location and ssl.key.location, or listen on 127.0.0.1"
+		e.Mend = "set listeners.https.ssl.keystore.location to a PEM file with certificate and key, or listen on 127.0.0.1"
 	default:
 		return nil
 	}

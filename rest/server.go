@@ -65,7 +65,8 @@ type Server struct {
 	slots       chan struct{} // Of requests that are being answered.
 	peers       *http.Client  // To other workers.
 	headers     []header
-	tls         *tls.Config
+	// public are the listeners, and admin those for /admin alone.
+	public, admin []listener
 	// queries are the ends of the running queries, by their names.
 	queries sync.Map
 
@@ -109,16 +110,11 @@ func New(o Options) (*Server, error) {
 	if s.gate, err = auth.New(c, s.report); err != nil {
 		faults = append(faults, config.Faults(err)...)
 	}
-	if s.peers, err = Peers(c); err != nil {
-		faults = append(faults, config.Faults(err)...)
-	}
-	public, admin := s.listeners()
-	all := append(public, admin...)
-	if err := s.loadTLS(all); err != nil {
-		faults = append(faults, config.Faults(err)...)
-	}
+	s.peers = Peers(c)
+	s.public, s.admin = listeners(c)
+	faults = append(append(faults, config.Faults(s.loadTLS(publicTLS, s.public))...), config.Faults(s.loadTLS(adminTLS, s.admin))...)
 	if len(faults) == 0 && s.gate.Open() && !c.Bool("rest.insecure") {
-		faults = append(faults, closed(all)...)
+		faults = append(append(faults, closed(s.public)...), closed(s.admin)...)
 	}
 	if len(faults) > 0 {
 		return nil, faults
@@ -127,8 +123,7 @@ func New(o Options) (*Server, error) {
 }
 
 // listeners returns where to listen, and where for /admin alone.
-func (s *Server) listeners() (public, admin []listener) {
-	c := s.o.Settings
+func listeners(c connect.Settings) (public, admin []listener) {
 	public = parseListeners(c.List("listeners"))
 	if len(public) == 0 {
 		public = []listener{{address: net.JoinHostPort(c.String("rest.host.name"), strconv.Itoa(c.Int("rest.port")))}}
@@ -152,18 +147,16 @@ func closed(all []listener) (faults connect.Errors) {
 // report tells of files that have become unusable.
 func (s *Server) report(message string, err error) { s.log.Error(message, "err", err) }
 
-func (s *Server) loadTLS(all []listener) error {
-	for _, l := range all {
+// loadTLS gives those listeners that are https what they are spoken to with.
+func (s *Server) loadTLS(prefix string, all []listener) (err error) {
+	m := tlsMaterial(s.o.Settings, prefix)
+	for i, l := range all {
 		if !l.tls {
 			continue
 		}
-		m := tlsMaterial(s.o.Settings)
-		config, err := newRenewed(m, m.server, s.report)
-		if err != nil {
-			return tlsError("ssl.certificate.location", "the https listener "+l.address+" has no usable certificate", err)
+		if all[i].config, err = m.tlsOf("the https listener "+l.address, s.report); err != nil {
+			return err
 		}
-		s.tls = config.listening()
-		return nil
 	}
 	return nil
 }
@@ -183,7 +176,6 @@ func (s *Server) Listen(ctx context.Context) error {
 	if s.doors != nil {
 		return nil
 	}
-	public, admin := s.listeners()
 	var doors []*door
 	open := func(all []listener, handler http.Handler) error {
 		for _, l := range all {
@@ -195,9 +187,9 @@ func (s *Server) Listen(ctx context.Context) error {
 		}
 		return nil
 	}
-	err := open(public, s.Handler())
+	err := open(s.public, s.Handler())
 	if err == nil {
-		err = open(admin, s.handler(func(r route) bool { return r.admin }))
+		err = open(s.admin, s.handler(func(r route) bool { return r.admin }))
 	}
 	if err != nil {
 		for _, d := range doors {
@@ -220,7 +212,7 @@ func (s *Server) open(ctx context.Context, l listener, handler http.Handler) (*d
 	}
 	n = limitConnections(n, s.o.Settings.Int("rest.max.connections"))
 	if l.tls {
-		n = tls.NewListener(n, s.tls)
+		n = tls.NewListener(n, l.config)
 	}
 	handler = s.checkHost(l, handler)
 	switch {

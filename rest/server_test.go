@@ -269,7 +269,7 @@ func TestBadSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = rest.New(rest.Options{Settings: settings, Herder: newStandIn()})
-	if err == nil || !strings.Contains(err.Error(), "there are no users") || !strings.Contains(err.Error(), "rest.tls: ssl.certificate.location") {
+	if err == nil || !strings.Contains(err.Error(), "there are no users") || !strings.Contains(err.Error(), "rest.tls: listeners.https.ssl.keystore.location") {
 		t.Error(err)
 	}
 }

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/url"
@@ -87,7 +88,8 @@ var checkListeners = connect.CheckText(func(text string) error {
 // listener is one place to listen on.
 type listener struct {
 	tls     bool
-	address string // host:port
+	address string      // host:port
+	config  *tls.Config // What it is spoken to with, if it is https.
 }
 
 func parseListener(text string) (listener, error) {

@@ -13,68 +13,111 @@ import (
 	"github.com/tidemill/tidemill/rest/auth"
 )
 
+// store is PEM that a setting names or holds.
+type store struct{ setting, file, text string }
+
+// read returns nothing when nothing is set.
+func (s store) read() ([]byte, error) {
+	if s.file == "" {
+		return []byte(s.text), nil
+	}
+	data, err := os.ReadFile(s.file)
+	if err == nil && !strings.Contains(string(data), "-----BEGIN") {
+		command := "openssl pkcs12 -in store.p12 -nodes -out store.pem"
+		if strings.Contains(s.setting, "truststore") {
+			command = "keytool -list -rfc -keystore store.jks > store.pem"
+		}
+		err = errors.New(s.file + " is no PEM; of a Java key store make it with: " + command)
+	}
+	return data, err
+}
+
 // material is where the certificates of https listeners come from.
 type material struct {
-	cert, key, trust             string // Files; key is "" when cert holds it as well.
-	certText, keyText, trustText string // The same, given inline.
-	client                       string // none, requested or required.
+	prefix           string // What the listeners' own settings begin with.
+	own              bool   // They are from such.
+	cert, key, trust store  // The key's is empty when the certificate's holds it as well.
+	client           string // What clients are asked for: requested, required, or else nothing.
 }
+
+// Which listeners' certificates: Kafka Connect's prefixes of settings.
+const (
+	publicTLS = "listeners.https."
+	adminTLS  = "admin.listeners.https."
+)
 
 // tlsMaterial reads Kafka Connect's settings, as PEM, and our own two for files of
 // certificates as most programs write them.
-func tlsMaterial(s connect.Settings) material {
-	given := auth.TLSSettings(s.Config())
+func tlsMaterial(s connect.Settings, prefix string) material {
+	given, from := auth.TLSSettings(s.Config(), prefix)
+	take := func(file, text string) store {
+		if given[text] != "" {
+			return store{setting: from + text, text: given[text]}
+		}
+		return store{setting: from + file, file: given[file]}
+	}
 	m := material{
-		cert: given["ssl.keystore.location"], certText: given["ssl.keystore.certificate.chain"], keyText: given["ssl.keystore.key"],
-		trust: given["ssl.truststore.location"], trustText: given["ssl.truststore.certificates"], client: auth.ClientCertificates(s),
+		prefix: prefix, own: from != "", trust: take("ssl.truststore.location", "ssl.truststore.certificates"),
+		cert: take("ssl.keystore.location", "ssl.keystore.certificate.chain"), key: take("", "ssl.keystore.key"),
+		client: strings.ToLower(strings.TrimSpace(given["ssl.client.auth"])),
 	}
 	if given["ssl.certificate.location"] != "" {
-		m.cert, m.key = given["ssl.certificate.location"], given["ssl.key.location"]
+		m.own, m.cert, m.key = true, take("ssl.certificate.location", ""), take("ssl.key.location", "")
 	}
 	return m
 }
 
-func read(file, text string) ([]byte, error) {
-	if text != "" || file == "" {
-		return []byte(text), nil
+func (m material) fault(setting string, cause error) error {
+	return &connect.Error{
+		Code: "rest.tls", Class: connect.ClassConfig, Place: setting, Message: "the certificates cannot be used", Cause: cause,
+		Mend: "set " + m.prefix + "ssl.keystore.location to a PEM file with certificate and key, or ssl.certificate.location and ssl.key.location to one each",
 	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	if !strings.Contains(string(data), "-----BEGIN") {
-		return nil, errors.New(file + " is no PEM; of a Java key store make it with: openssl pkcs12 -in store.p12 -nodes -out store.pem")
-	}
-	return data, nil
 }
 
 // pair returns the certificate with its key, nil when there is none.
 func (m material) pair() (*tls.Certificate, error) {
-	chain, err := read(m.cert, m.certText)
-	if err != nil || len(chain) == 0 {
-		return nil, err
+	chain, err := m.cert.read()
+	if err != nil {
+		return nil, m.fault(m.cert.setting, err)
 	}
-	key := chain
-	if m.key != "" || m.keyText != "" {
-		if key, err = read(m.key, m.keyText); err != nil {
-			return nil, err
-		}
+	if len(chain) == 0 {
+		return nil, nil
+	}
+	key, err := m.key.read()
+	if err != nil {
+		return nil, m.fault(m.key.setting, err)
+	}
+	if len(key) == 0 {
+		key = chain
 	}
 	pair, err := tls.X509KeyPair(chain, key)
-	return &pair, err
+	if err != nil {
+		return nil, m.fault(m.cert.setting, err)
+	}
+	return &pair, nil
 }
 
 // trusted returns the authorities of the trust store, nil when there is none.
 func (m material) trusted() (*x509.CertPool, error) {
-	data, err := read(m.trust, m.trustText)
-	if err != nil || len(data) == 0 {
-		return nil, err
+	data, err := m.trust.read()
+	if err != nil {
+		return nil, m.trustFault(err.Error())
+	}
+	if len(data) == 0 {
+		return nil, nil
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(data) {
-		return nil, errors.New("no certificate was found in the trust store")
+		return nil, m.trustFault("no certificate was found in the trust store")
 	}
 	return pool, nil
+}
+
+func (m material) trustFault(cause string) error {
+	return &connect.Error{
+		Code: "rest.tls", Class: connect.ClassConfig, Place: m.trust.setting, Message: "the certificates cannot be used", Cause: errors.New(cause),
+		Mend: "set " + m.prefix + "ssl.truststore.location to a PEM file with the authorities of clients and of the other workers",
+	}
 }
 
 // server returns what a listener serves with.
@@ -84,20 +127,20 @@ func (m material) server() (*tls.Config, error) {
 		return nil, err
 	}
 	if pair == nil {
-		return nil, errors.New("no certificate is set")
+		return nil, m.fault(m.prefix+"ssl.keystore.location", errors.New("no certificate is set"))
 	}
 	config := &tls.Config{Certificates: []tls.Certificate{*pair}, MinVersion: tls.VersionTLS12}
 	if config.ClientCAs, err = m.trusted(); err != nil {
 		return nil, err
-	}
-	if m.client != "none" && config.ClientCAs == nil {
-		return nil, errors.New("certificates are asked of clients, and no trust store says whose are good: set ssl.truststore.location")
 	}
 	switch m.client {
 	case "requested":
 		config.ClientAuth = tls.VerifyClientCertIfGiven
 	case "required":
 		config.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	if config.ClientAuth != tls.NoClientCert && config.ClientCAs == nil {
+		return nil, m.trustFault("certificates are asked of clients, and no trust store says whose are good")
 	}
 	return config, nil
 }
@@ -109,9 +152,9 @@ func (m material) peer() (*tls.Config, error) {
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
-	data, err := read(m.trust, m.trustText)
+	data, err := m.trust.read()
 	if err != nil {
-		return nil, err
+		return nil, m.trustFault(err.Error())
 	}
 	pool.AppendCertsFromPEM(data)
 	config := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
@@ -127,7 +170,7 @@ func (m material) peer() (*tls.Config, error) {
 
 // stamps tells two states of the files apart.
 func (m material) stamps() (all [3]string) {
-	for i, file := range []string{m.cert, m.key, m.trust} {
+	for i, file := range []string{m.cert.file, m.key.file, m.trust.file} {
 		if info, err := os.Stat(file); file != "" && err == nil {
 			all[i] = info.ModTime().String()
 		}
@@ -180,45 +223,68 @@ func (r *renewed) listening() *tls.Config {
 	}
 }
 
-// Peers returns the client by which the workers of a group ask each other, over https with
-// the certificates of the REST interface's settings.
-func Peers(s connect.Settings) (*http.Client, error) {
-	m := tlsMaterial(s)
-	config, err := newRenewed(m, m.peer, func(string, error) {})
-	if err != nil {
-		return nil, tlsError("ssl.truststore.location", "the certificates for requests to other workers cannot be used", err)
-	}
-	// Requests to others are few, so that each may have a connection of its own and thereby
-	// the certificates of the day.
-	return &http.Client{Transport: peers{config}}, nil
-}
-
-// ServerTLS returns what other doors of the worker serve TLS with: the certificate of the https
-// listeners, nil when none is set. report is told of files that become unusable.
-func ServerTLS(s connect.Settings, report func(message string, err error)) (*tls.Config, error) {
-	m := tlsMaterial(s)
-	if m.cert == "" && m.certText == "" {
-		return nil, nil
-	}
+// tlsOf returns what a listener serves TLS with; where says which it is.
+func (m material) tlsOf(where string, report func(string, error)) (*tls.Config, error) {
 	config, err := newRenewed(m, m.server, report)
 	if err != nil {
-		return nil, tlsError("ssl.certificate.location", "the certificate cannot be used", err)
+		return nil, because(err, where+" has no usable certificate")
 	}
 	return config.listening(), nil
 }
 
-// peers sends each request with the certificates of the day.
-type peers struct{ config *renewed }
+// because returns the fault of a material with a message of what fails by it.
+func because(err error, message string) error {
+	var e *connect.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	told := *e
+	told.Message = message
+	return &told
+}
+
+// ServerTLS returns what other doors of the worker serve TLS with: the certificate of the https
+// listeners. It is nil when there is none, and none is meant for listeners: where no listener
+// is https, what stands in ssl.keystore. belongs to Kafka's clients. where says which door
+// it is; report is told of files that become unusable.
+func ServerTLS(s connect.Settings, where string, report func(message string, err error)) (*tls.Config, error) {
+	m := tlsMaterial(s, publicTLS)
+	meant := m.own
+	for _, l := range parseListeners(s.List("listeners")) {
+		meant = meant || l.tls
+	}
+	if !meant || m.cert.file == "" && m.cert.text == "" {
+		return nil, nil
+	}
+	if m.client == "" || m.client == "none" {
+		m.trust = store{} // That of Kafka's clients, perhaps: nobody is to be trusted by it here.
+	}
+	return m.tlsOf(where, report)
+}
+
+// Peers returns the client by which the workers of a group ask each other, over https with
+// the certificates of the REST interface's settings, which are read when the first asks for it.
+func Peers(s connect.Settings) *http.Client {
+	m := tlsMaterial(s, publicTLS)
+	return &http.Client{Transport: peers{sync.OnceValues(func() (*renewed, error) { return newRenewed(m, m.peer, func(string, error) {}) })}}
+}
+
+// peers sends each request with the certificates of the day. Requests to others are few,
+// so that each may have a connection of its own.
+type peers struct{ config func() (*renewed, error) }
 
 // RoundTrip implements http.RoundTripper.
 func (p peers) RoundTrip(r *http.Request) (*http.Response, error) {
-	t := &http.Transport{DisableKeepAlives: true, TLSHandshakeTimeout: headerTimeout, TLSClientConfig: p.config.get().Clone()}
-	return t.RoundTrip(r)
-}
-
-func tlsError(place, message string, cause error) error {
-	return &connect.Error{
-		Code: "rest.tls", Class: connect.ClassConfig, Place: place, Message: message, Cause: cause,
-		Mend: "set ssl.certificate.location and ssl.key.location to PEM files, or listeners.https.ssl.keystore.location to one that holds both",
+	t := &http.Transport{DisableKeepAlives: true, TLSHandshakeTimeout: headerTimeout}
+	if r.URL.Scheme == "https" {
+		config, err := p.config()
+		if err != nil {
+			if r.Body != nil {
+				r.Body.Close()
+			}
+			return nil, because(err, "other workers cannot be asked over https")
+		}
+		t.TLSClientConfig = config.get().Clone()
 	}
+	return t.RoundTrip(r)
 }

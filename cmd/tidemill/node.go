@@ -84,10 +84,7 @@ func newNode(o nodeOptions) (*node, error) {
 	if err != nil {
 		return nil, badInput(err)
 	}
-	peers, err := rest.Peers(restSettings)
-	if err != nil {
-		return nil, badInput(err)
-	}
+	peers := rest.Peers(restSettings)
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.plugins = host.New(host.Options{Dirs: splitPaths(resolved["plugin.path"]), Log: loggers.Logger("tidemill.plugins", redactor.Handler(kept))})
@@ -135,7 +132,7 @@ func (n *node) newPgwire(raw connect.Config, rests connect.Settings, o pgwire.Op
 		return nil, &connect.Error{Code: "config.invalid", Class: connect.ClassConfig, Place: "pgwire.listeners", Message: "there is no SQL engine that PostgreSQL's clients could ask", Mend: "set " + settingService}
 	}
 	report := func(message string, err error) { o.Log.Error(message, "err", err) }
-	if o.TLS, err = rest.ServerTLS(rests, report); err != nil {
+	if o.TLS, err = rest.ServerTLS(rests, "the listener of pgwire.listeners", report); err != nil {
 		return nil, err
 	}
 	o.SQL, o.Gate, o.Insecure, o.Learn, o.Version = n.sql, n.server.Gate(), rests.Bool("rest.insecure"), n.server.LearnSQL, version

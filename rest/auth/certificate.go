@@ -22,44 +22,41 @@ func checkMapping(text string) error {
 	return err
 }
 
-// ClientCertificates tells what https listeners ask of their clients: none, requested or
-// required, by Kafka Connect's settings listeners.https.ssl.client.auth or
-// ssl.client.auth.
-func ClientCertificates(s connect.Settings) string {
-	given := TLSSettings(s.Config())["ssl.client.auth"]
-	if given == "" {
-		return "none"
-	}
-	return strings.ToLower(strings.TrimSpace(given))
-}
-
-// TLSSettings returns the ssl. settings of the REST interface: those that begin with
-// listeners.https. when there are any, else the worker's own, as in Kafka Connect.
-func TLSSettings(all connect.Config) connect.Config {
+// TLSSettings returns the ssl. settings of the listeners whose own settings begin with the
+// prefix: these when there are any, else the worker's, as in Kafka Connect; and what their
+// names begin with.
+func TLSSettings(all connect.Config, prefix string) (given connect.Config, from string) {
 	own, others := connect.Config{}, connect.Config{}
 	for name, text := range all {
-		if rest, ok := strings.CutPrefix(name, "listeners.https."); ok {
+		if rest, ok := strings.CutPrefix(name, prefix); ok {
 			own[rest] = text
 		} else if strings.HasPrefix(name, "ssl.") {
 			others[name] = text
 		}
 	}
 	if len(own) > 0 {
-		return own
+		return own, prefix
 	}
-	return others
+	return others, ""
 }
 
 // certificates recognizes the certificates of clients, which TLS has verified.
 type certificates struct{ rules []rule }
 
 func newCertificates(s connect.Settings, _ func(string, error)) (Method, error) {
-	switch want := ClientCertificates(s); want {
-	case "none":
+	asked := false
+	for _, prefix := range []string{"listeners.https.", "admin.listeners.https."} {
+		given, from := TLSSettings(s.Config(), prefix)
+		switch want := strings.ToLower(strings.TrimSpace(given["ssl.client.auth"])); want {
+		case "", "none":
+		case "requested", "required":
+			asked = true
+		default:
+			return nil, connect.ConfigError(from+"ssl.client.auth", "Invalid value %s for configuration %sssl.client.auth: String must be one of: required, requested, none", want, from)
+		}
+	}
+	if !asked {
 		return nil, nil
-	case "requested", "required":
-	default:
-		return nil, connect.ConfigError("ssl.client.auth", "Invalid value %s for configuration ssl.client.auth: String must be one of: required, requested, none", want)
 	}
 	rules, err := parseMapping(s.String("rest.ssl.principal.mapping.rules"))
 	return certificates{rules}, err
