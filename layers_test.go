@@ -16,7 +16,7 @@ const module = "github.com/tidemill/tidemill/"
 // packages on lower floors; neighbours on one floor do not know each other.
 var floors = []string{
 	"internal/failpoint",
-	"connect  internal/meter  internal/javatime  internal/kafkalog  streams/state  streams/clock",
+	"connect  internal/meter  internal/javatime  internal/kafkalog  streams/state  streams/clock  streams/gctuner",
 	"config  converters/*  transforms  registry  sources/*  sinks/*  streams/sql/functions  streams/serde  streams/fault  streams/query  streams/topics  streams/status  internal/emit  connect/connecttest  streams/state/statetest  plugin/internal/*",
 	"streams/txn  worker/fleet  worker/otel",
 	"worker  streams  streams/txn/txntest  internal/devstack  internal/testenv/*  torture/storm  plugin  plugin/host",

@@ -89,7 +89,7 @@ func (o options) announceKStreams(ctx context.Context, b *streamsBed, java kstre
 	s["kstreams.jvm"] = java.heap + " " + scriptFlags
 	s["kstreams.rows"] = grouped(fmt.Sprint(o.kstreamsRows))
 	s["kstreams.settings"] = "its defaults, one stream thread, and topology.optimization=all; both sides with one partition, state on disk and 10 MiB of write-back cache"
-	s["kstreams.tidemill"] = "its defaults, and GOGC=60, which the tidemill program has by itself"
+	s["kstreams.tidemill"] = "its defaults, and gctuner.Start(), as in the tidemill program"
 	s["kstreams.avro"] = "Apache Avro " + versionOf(java.path, "avro") + ", generic records, the schema known beforehand"
 	for _, g := range guarantees {
 		s["guarantee."+g.name] = g.what + fmt.Sprintf(": processing.guarantee=%s, commit.interval.ms=%d", g.setting, g.commit.Milliseconds())

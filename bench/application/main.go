@@ -7,19 +7,14 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/tidemill/tidemill/bench/apps"
+	"github.com/tidemill/tidemill/streams/gctuner"
 )
 
 func main() {
-	// As cmd/tidemill does, and README.md advises: what a streams application makes is
-	// mostly garbage that lives shortly. Collecting it sooner costs little processor time.
-	const collectAt = 60
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(collectAt)
-	}
+	gctuner.Start() // As cmd/tidemill does, and README.md advises.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := apps.Run(ctx, os.Args[1:])
 	stop()

@@ -10,8 +10,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
+
+	"github.com/tidemill/tidemill/streams/gctuner"
 )
 
 // version is set when a release is linked.
@@ -28,12 +29,7 @@ const (
 )
 
 func main() {
-	// A worker makes much garbage that lives shortly, and little that stays. Collecting
-	// it sooner than Go's default costs little and keeps the resident memory low.
-	const collectAt = 60
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(collectAt)
-	}
+	gctuner.Start()
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
