@@ -40,6 +40,35 @@ func changelogConfig(layout state.Spec) map[string]string {
 	}
 }
 
+// logsAtOnce tells whether a store's changes go to the changelog as records are processed.
+// In transaction mode, where rows may be staged, they go together; so do those that are
+// also passed on then.
+func (t *task) logsAtOnce(spec *storeSpec) bool {
+	l := &spec.layout
+	return l.LogAtOnce && !l.Unlogged && l.History <= 0 && !spec.cached && t.env.epochs == nil
+}
+
+// logNews writes to the changelogs what is not to wait for the commit.
+func (t *task) logNews() error {
+	for _, st := range t.ordered {
+		if !st.atOnce {
+			continue
+		}
+		if err := t.logStore(st); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// logStore writes to the changelog what it does not have yet of the changes of a store.
+func (t *task) logStore(st *taskStore) error {
+	return st.cache.News(func(e state.Entry) error {
+		t.log(st, e)
+		return nil
+	})
+}
+
 // replay puts changelog records into a batch as the rows they were.
 func (t *task) replay(b state.Batch, st *taskStore, rs []*kgo.Record, scratch []byte) ([]byte, error) {
 	if st.versions != nil {

@@ -141,7 +141,9 @@
 // the consumed offsets, in one Kafka transaction with the writes when that is
 // wanted, and then applies rows and offsets to the local database in one step. A
 // process that dies at any moment finds the database as of some commit and catches
-// up from the changelog.
+// up from the changelog. Stores whose rows are put once, such as those of a join of
+// streams, are written to their changelogs as records are processed, so that a commit has
+// less to wait for; operators ask for it with state.Spec.LogAtOnce.
 //
 // With [App].Standbys other processes keep copies of a task's stores from their
 // changelogs, and the task goes to one of them when its process is gone. A process that

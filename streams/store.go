@@ -18,7 +18,8 @@ type taskStore struct {
 	id        state.ID
 	cache     *state.Cache
 	changelog string
-	prefix    int // the bytes of a key in the cache before the key in the changelog
+	prefix    int  // the bytes of a key in the cache before the key in the changelog
+	atOnce    bool // changes are logged as records are processed
 	expiry
 	memory
 	past

@@ -129,7 +129,7 @@ func (t *task) openStore(spec *storeSpec) error {
 	if err != nil {
 		return fmt.Errorf("opening store %s of task %s: %w", spec.name, t.id, err)
 	}
-	st := &taskStore{figures: &storeFigures{name: spec.name}, spec: spec, id: id, changelog: changelogName(t.env.app, spec.name), prefix: spec.layout.Prefix()}
+	st := &taskStore{figures: &storeFigures{name: spec.name}, spec: spec, id: id, changelog: changelogName(t.env.app, spec.name), prefix: spec.layout.Prefix(), atOnce: t.logsAtOnce(spec)}
 	st.cache = state.NewCache(t.env.db.Reader(id), t.env.cacheBytes)
 	if d, ok := t.env.db.(*state.Disk); ok {
 		d.Lend(st.cache)
@@ -210,7 +210,7 @@ func (t *task) process(limit int) (n int, err error) {
 	}
 	t.env.metrics.Processed.Add(int64(n))
 	t.tally.processed += int64(n)
-	return n, nil
+	return n, t.logNews()
 }
 
 // meet moves the time of a partition, and that of the task, by a record that is taken in.
@@ -304,6 +304,9 @@ func (t *task) flushStore(st *taskStore) error {
 		return err
 	}
 	t.logVersions(st)
+	if st.atOnce {
+		return t.logStore(st)
+	}
 	return st.cache.Flush(st.withOld, func(e state.Entry) error {
 		t.log(st, e)
 		if st.emit == nil || st.spec.layout.IsNote(e.Key) {

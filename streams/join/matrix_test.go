@@ -276,3 +276,29 @@ func TestNames(t *testing.T) {
 		t.Errorf("a stream joined with itself has %v", got)
 	}
 }
+
+// TestStreamsLogAtOnce looks at the changelogs of a join of streams before a commit, when
+// they have every record of both sides, and after it, when they have none of them again.
+func TestStreamsLogAtOnce(t *testing.T) {
+	d := streamstest.New(t, build(t, "streams before=10 after=10 grace=0", join.Left(glue)))
+	d.Hold()
+	left, right := streamstest.In(d, "L", text{}, text{}), streamstest.In(d, "R", text{}, text{})
+	check := func(when string, want map[string]int) {
+		t.Helper()
+		for store, n := range want {
+			topic := streamstest.App + "-j-" + store + "-join-store-changelog"
+			if got := len(streamstest.Out(d, topic, serde.Bytes{}, serde.Bytes{}).Read()); got != n {
+				t.Errorf("%s the changelog of %s has %d records, want %d", when, store, got, n)
+			}
+		}
+	}
+	left.At(1, "k", "l1")
+	left.At(1, "k", "l2")
+	right.At(2, "k", "r1")
+	check("before the commit", map[string]int{"this": 2, "outer-other": 1, "left-shared": 0})
+	left.At(3, "j", "l3")
+	check("of a record", map[string]int{"this": 1, "outer-other": 0, "left-shared": 0})
+	d.Commit()
+	// The note of the operator, and the record that is alone.
+	check("at the commit", map[string]int{"this": 1, "outer-other": 0, "left-shared": 1})
+}

@@ -48,7 +48,9 @@ type Within[K, V, W any] struct {
 // sent that are due with it.
 //
 // A stream that is joined with itself, with Inner, is kept in one store. The stores'
-// names follow from With.Name, as in Kafka Streams.
+// names follow from With.Name, as in Kafka Streams, and as there their changelogs are
+// written while records are processed. At least once, who takes over without the local
+// database so finds records that came after the last commit, and pairs of them come twice.
 func Streams[K, V, W, R any](l *streams.Stream[K, V], r *streams.Stream[K, W], in Within[K, V, W], how Joiner[K, V, W, R], opts ...streams.With) *streams.Stream[K, R] {
 	set := options(opts)
 	b := l.Builder()
@@ -123,7 +125,7 @@ func (j *windowed[K, V, W, R]) stores() []state.Spec {
 }
 
 func (j *windowed[K, V, W, R]) store(suffix string, reach int64) state.Spec {
-	return state.Spec{Name: j.name + suffix, Form: state.WindowKeys, Retention: time.Duration(max(reach, 1)) * time.Millisecond}
+	return state.Spec{Name: j.name + suffix, Form: state.WindowKeys, Retention: time.Duration(max(reach, 1)) * time.Millisecond, LogAtOnce: true}
 }
 
 // reach returns how long after its own time, in milliseconds, a record of a side can be

@@ -26,6 +26,8 @@ type entry struct {
 	val, old []byte
 	has, had bool
 	oldKnown bool
+	due      bool // News has not shown it as it is
+	told     bool // it was shown
 
 	cause     any
 	causeSize int64
@@ -50,7 +52,8 @@ const entryOverhead = 160
 //
 // A commit has three steps, with the caller's own work between them: Flush
 // shows the changes, Write puts them into a batch, Committed declares them
-// clean once the batch is applied. Discard throws them away instead.
+// clean once the batch is applied. Discard throws them away instead. Whoever
+// wants changes before the commit asks for News.
 //
 // A Cache is a Store and is used by one goroutine.
 type Cache struct {
@@ -59,6 +62,8 @@ type Cache struct {
 
 	entries map[string]*entry // the changes
 	order   []*entry          // of their first, until Write
+	news    int               // how many of them News has been through
+	again   []*entry          // of those the ones that have changed since
 	rows    *rows             // what the reader below has
 	index   *tree[*entry]
 	scan    cacheIter // of the scan under way, or of the last one
@@ -146,6 +151,7 @@ func (c *Cache) add(key []byte, room int) *entry {
 		kv := append(make([]byte, 0, len(key)+room), key...)
 		e = &entry{key: kv[:len(key):len(key)], val: kv[len(key):]}
 	}
+	e.due = true
 	c.entries[e.name()] = e
 	c.order = append(c.order, e)
 	if c.index != nil {
@@ -189,6 +195,9 @@ func (c *Cache) caused(e *entry) (more int64) {
 func (c *Cache) change(key []byte, room int) *entry {
 	e := c.entries[string(key)]
 	if e != nil {
+		if !e.due {
+			e.due, c.again = true, append(c.again, e)
+		}
 		return e
 	}
 	e = c.add(key, room)
@@ -231,22 +240,51 @@ func (c *Cache) Flush(withOld bool, visit func(Entry) error) error {
 	}
 	c.plain = !withOld
 	for _, e := range c.order {
-		if !e.oldKnown && (withOld || !e.has) {
-			old, had, err := c.base.Get(e.old[:0], e.key)
-			if err != nil {
-				return err
-			}
-			e.old, e.had, e.oldKnown = old, had, true
-			c.soil(int64(len(old)))
-		}
-		if e.oldKnown && !e.had && !e.has {
-			continue // Came and went between two commits.
-		}
-		err := visit(Entry{Key: e.key, Old: e.old, HasOld: e.had, New: e.val, HasNew: e.has, Cause: e.cause})
-		if err != nil {
+		if err := c.show(e, withOld, visit); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// show shows one change.
+func (c *Cache) show(e *entry, withOld bool, visit func(Entry) error) error {
+	if !e.oldKnown && (withOld || !e.has) {
+		old, had, err := c.base.Get(e.old[:0], e.key)
+		if err != nil {
+			return err
+		}
+		e.old, e.had, e.oldKnown = old, had, true
+		c.soil(int64(len(old)))
+	}
+	if e.oldKnown && !e.had && !e.has && !e.told {
+		return nil // Came and went between two commits.
+	}
+	e.told = true
+	return visit(Entry{Key: e.key, Old: e.old, HasOld: e.had, New: e.val, HasNew: e.has, Cause: e.cause})
+}
+
+// News shows the changes that it has not shown yet, before the commit or for it: those of
+// keys that are new among the changes in the order in which Flush has them, and after them
+// the keys it has shown that were changed again. It is for those who want changes early,
+// and no values before, of a Cache without a Stage.
+func (c *Cache) News(visit func(Entry) error) error {
+	c.plain = true
+	for ; c.news < len(c.order); c.news++ {
+		e := c.order[c.news]
+		if err := c.show(e, false, visit); err != nil {
+			return err
+		}
+		e.due = false
+	}
+	for _, e := range c.again {
+		if err := c.show(e, false, visit); err != nil {
+			return err
+		}
+		e.due = false
+	}
+	clear(c.again)
+	c.again = c.again[:0]
 	return nil
 }
 
@@ -301,6 +339,8 @@ func (c *Cache) settle() {
 		c.recycle(e)
 	}
 	clear(c.order)
+	clear(c.again)
 	c.soil(-c.dirt)
 	c.order, c.index = c.order[:0], nil
+	c.again, c.news = c.again[:0], 0
 }

@@ -35,6 +35,15 @@ type Spec struct {
 	// A Segment is then the span of time of which versions are removed together, a
 	// quarter of the history, but ten seconds at least, when zero.
 	History time.Duration
+	// LogAtOnce has changes go to the changelog as records are processed, and not together
+	// at the commit, so that a commit has less to wait for. It is for rows that are put once,
+	// which gain nothing from waiting until only the last of several changes is left. Exactly
+	// once, results are the same. At least once, who has lost the local database in a crash
+	// finds in the changelog what was put since the last commit, as with Kafka Streams where
+	// caching is disabled, and processes those records again: one that puts its row puts it
+	// again, one that adds to a row would add twice. It says nothing of cached tables, of
+	// stores with a History, and in transaction mode.
+	LogAtOnce bool
 	// Unlogged keeps the store without a changelog: its rows are gone with the
 	// local database.
 	Unlogged bool
