@@ -20,7 +20,7 @@ import (
 )
 
 // startOn is start with a say in how the database is opened.
-func (w *world) startOn(dir string, app App, tune func(*state.DiskOptions)) *running {
+func (w *world) startOn(dir string, app App, tune func(*state.DiskOptions), change ...func(*Engine)) *running {
 	w.t.Helper()
 	e, err := openEngine(Config{
 		Brokers: w.brokers, Dir: dir, BlockCacheBytes: -1, // What is read is read from the disk.
@@ -28,6 +28,9 @@ func (w *world) startOn(dir string, app App, tune func(*state.DiskOptions)) *run
 	}, tune)
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	for _, c := range change {
+		c(e)
 	}
 	if err := e.Add(app); err != nil {
 		w.t.Fatal(err)

@@ -131,6 +131,7 @@ type Engine struct {
 	crash func(point string) error
 	// purgeEvery is purgeInterval outside of tests.
 	purgeEvery time.Duration
+	farBehind  int64 // farBehind outside of tests
 }
 
 // OpenEngine opens the state directory. Applications start with Run.
@@ -151,7 +152,7 @@ func openEngine(cfg Config, tune func(*state.DiskOptions)) (*Engine, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{cfg: cfg, apps: map[string]*application{}, db: state.NewMemory(), purgeEvery: purgeInterval, speaks: fleetVersion}
+	e := &Engine{cfg: cfg, apps: map[string]*application{}, db: state.NewMemory(), purgeEvery: purgeInterval, farBehind: farBehind, speaks: fleetVersion}
 	var err error
 	if e.client, err = topics.Open(cfg.Brokers, cfg.Client...); err != nil {
 		return nil, err
@@ -326,7 +327,7 @@ func (e *Engine) forget(ctx context.Context, a *application) error {
 func (e *Engine) dropStores(a *application) error {
 	e.using.RLock()
 	defer e.using.RUnlock()
-	d, ok := e.db.(state.Dropper)
+	d, ok := e.db.(interface{ Drop(name string) error })
 	if !ok {
 		return nil
 	}

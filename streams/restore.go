@@ -277,16 +277,35 @@ func (p *restoration) catchUp(ctx context.Context, a *application, tasks []*task
 			part.report(a)
 		}
 	}
+	if err := p.read(ctx, a, parts, reach{from, to}); err != nil {
+		return fmt.Errorf("restoring the stores of application %s: %w", a.ID, err)
+	}
+	return finish(a, parts, to)
+}
+
+// reach is a part of changelogs.
+type reach struct{ from, to map[string]map[int32]int64 }
+
+// read takes parts of changelogs into the stores.
+func (p *restoration) read(ctx context.Context, a *application, parts map[string]map[int32]*logPart, what reach) (err error) {
+	var total int64
+	for _, ps := range parts {
+		for _, part := range ps {
+			total += part.total
+		}
+	}
+	fills := a.e.fillFor(total)
+	defer func() { err = errors.Join(err, fills.close()) }()
 	var scratch []byte
-	err = a.e.client.ReadSpan(ctx, from, to, func(rs []*kgo.Record) (bool, error) {
+	err = a.e.client.ReadSpan(ctx, what.from, what.to, func(rs []*kgo.Record) (bool, error) {
 		part := parts[rs[0].Topic][rs[0].Partition]
-		b := a.e.db.Batch()
+		b := fills.batch(part.st)
 		var err error
 		if scratch, err = part.t.replay(b, part.st, rs, scratch); err != nil {
 			return false, err
 		}
 		part.moveTo(b, rs[len(rs)-1].Offset+1)
-		if err := b.Commit(); err != nil {
+		if err := fills.commit(b); err != nil {
 			return false, err
 		}
 		part.read += int64(len(rs))
@@ -295,10 +314,7 @@ func (p *restoration) catchUp(ctx context.Context, a *application, tasks []*task
 		part.report(a)
 		return true, nil
 	})
-	if err != nil {
-		return fmt.Errorf("restoring the stores of application %s: %w", a.ID, err)
-	}
-	return finish(a, parts, to)
+	return fills.end(err)
 }
 
 // finish notes that the stores stand at the ends of their changelogs.
@@ -326,7 +342,13 @@ func (p *logPart) begin(a *application, span topics.Span) (int64, error) {
 		q.saved = -1
 	}
 	if at < span.Start || at > span.End {
-		b.DeleteRange(p.st.id, state.Range{})
+		rows := a.e.db.Reader(p.st.id).Scan(state.Range{})
+		if rows.Next() {
+			b.DeleteRange(p.st.id, state.Range{}) // Above nothing it would be in the way of what comes.
+		}
+		if err := rows.Close(); err != nil {
+			return 0, err
+		}
 		at = span.Start
 		p.moveTo(b, at)
 	}

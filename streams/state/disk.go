@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -24,6 +25,8 @@ type DiskOptions struct {
 	// MemTableBytes bounds the table of newest writes, of which up to two are
 	// in memory; 16 MiB when zero.
 	MemTableBytes uint64
+	// FillBytes bounds the rows that a Fill has in memory; 16 MiB when zero.
+	FillBytes int64
 	// Sync makes every commit wait for the disk. Without it the newest commits
 	// are only in the memory of the process: what the engine has not written
 	// yet, up to 32 KiB for any length of time, is lost when the process is
@@ -55,10 +58,13 @@ type Disk struct {
 	lock    *pebble.Lock
 	aside   string // where a DB was moved that is not replaced yet
 	db      *pebble.DB
+	engine  *pebble.Options
 	write   *pebble.WriteOptions
 	health  *health
 	rows    lender
 	idle    idle
+	fills   atomic.Int32 // that are in use
+	filled  atomic.Int64 // that there were
 
 	mu    sync.Mutex // guards the following
 	ids   map[string]uint32
@@ -77,6 +83,9 @@ func OpenDisk(dir string, o DiskOptions) (*Disk, error) {
 	}
 	if o.MemTableBytes == 0 {
 		o.MemTableBytes = 16 << 20
+	}
+	if o.FillBytes == 0 {
+		o.FillBytes = fillBytes
 	}
 	d := &Disk{dir: dir, options: o, base: o.FS, write: pebble.NoSync}
 	if d.base == nil {
@@ -186,6 +195,10 @@ func (d *Disk) openEngine() (err error) {
 			err = fmt.Errorf("opening the state directory %s: %w", d.dir, cause)
 		}
 	}()
+	err = d.base.RemoveAll(d.base.PathJoin(d.dir, fillFolder)) // Of one that was not finished.
+	if err != nil {
+		return fmt.Errorf("removing rows that were sorted: %w", err)
+	}
 	names, err := d.base.List(d.dir)
 	if err == nil {
 		err = headless(names)
@@ -193,6 +206,7 @@ func (d *Disk) openEngine() (err error) {
 	if err != nil {
 		return fmt.Errorf("opening the state directory %s: %w", d.dir, err)
 	}
+	d.engine = opts
 	if d.db, err = pebble.Open(d.dir, opts); err != nil {
 		return fmt.Errorf("opening the state directory %s: %w", d.dir, err)
 	}
@@ -263,7 +277,7 @@ func (d *Disk) Names() []string {
 	return slices.Sorted(maps.Keys(d.ids))
 }
 
-// Drop implements Dropper.
+// Drop forgets a store for good.
 func (d *Disk) Drop(name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -40,7 +40,7 @@ func (m *Memory) Open(name string, partition int32) (ID, error) {
 	return id, nil
 }
 
-// Drop implements Dropper.
+// Drop forgets a store for good.
 func (m *Memory) Drop(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

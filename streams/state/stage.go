@@ -8,9 +8,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
-	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
 	"github.com/cockroachdb/pebble/v2/sstable"
-	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // Stage keeps the changes of one commit that are too many for memory. Caches overflow into
@@ -269,7 +267,7 @@ func (s *Stage) tables() (paths []string, err error) {
 		}
 		if w == nil && err == nil {
 			paths = append(paths, s.d.base.PathJoin(s.dir, fmt.Sprintf("%06d.sst", len(paths))))
-			w, err = s.newTable(paths[len(paths)-1])
+			w, err = s.d.newTable(paths[len(paths)-1])
 		}
 		if err == nil {
 			err = writeChange(w, it.Key(), it.Value())
@@ -279,16 +277,6 @@ func (s *Stage) tables() (paths []string, err error) {
 		err = errors.Join(err, w.Close())
 	}
 	return paths, errors.Join(err, s.health.note(it.Close()))
-}
-
-func (s *Stage) newTable(path string) (*sstable.Writer, error) {
-	f, err := s.d.room.Create(path, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return nil, err
-	}
-	return sstable.NewWriter(objstorageprovider.NewFileWritable(f), sstable.WriterOptions{
-		TableFormat: s.d.db.TableFormat(), FilterPolicy: bloom.FilterPolicy(10),
-	}), nil
 }
 
 func writeChange(w *sstable.Writer, key, value []byte) error {

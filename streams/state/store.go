@@ -77,6 +77,9 @@ type Batch interface {
 
 // DB holds all stores of one instance. It is safe for concurrent use; the
 // Readers, Batches and Snapshots it hands out are each used by one goroutine.
+//
+// One that has Drop(name string) error forgets a store for good with it: its content in
+// every partition and its name. A name that was never opened is no error.
 type DB interface {
 	// Open returns the ID of the named store of a partition (0…65535) and
 	// creates the store when it is new.
@@ -97,13 +100,6 @@ type Snapshot interface {
 	Reader(id ID) Reader
 	// Close releases the snapshot.
 	Close() error
-}
-
-// Dropper is the optional ability of a DB to forget a store for good: its
-// content in every partition and its name.
-type Dropper interface {
-	// Drop forgets the named store; a name that was never opened is no error.
-	Drop(name string) error
 }
 
 // PrefixEnd returns the first key after all keys that start with prefix, or nil

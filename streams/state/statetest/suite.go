@@ -233,7 +233,7 @@ func snapshotStands(t *testing.T, db state.DB) {
 }
 
 func droppingForgets(t *testing.T, db state.DB) {
-	d, ok := db.(state.Dropper)
+	d, ok := db.(interface{ Drop(name string) error })
 	if !ok {
 		return
 	}
