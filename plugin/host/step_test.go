@@ -180,46 +180,75 @@ func TestStepsOfASource(t *testing.T) {
 	}
 }
 
-// TestKilledTransform kills the process of a transform again and again: its task starts
-// anew, with the record it was at, and another connector's is not touched.
-func TestKilledTransform(t *testing.T) {
-	for name, over := range map[string]connect.Config{"at least once": nil, "exactly once": {"exactly.once.source.support": "enabled"}} {
-		t.Run(name, func(t *testing.T) {
-			dir, topic := t.TempDir(), "step-killed-"+name[:1]
-			r := start(t, devstack.TestKafka(t), pluginDir(t, "counter-1", "steps-1"), over)
-			victim, other := filepath.Join(dir, "victim"), filepath.Join(dir, "other")
-			r.create("other", marked(source(topic+"-other", "pace.ms", "5"), "transforms.m.pidfile", other))
-			r.create("victim", marked(source(topic, "pace.ms", "1", "boundary", "5", "batch", "7"), "transforms.m.pidfile", victim, "errors.tolerance", "all"))
-			await(t, "both run", func() bool { return pid(victim) != 0 && pid(other) != 0 })
-			bystander := pid(other)
-			for range 3 {
-				before, killed := len(distinct(r.values(topic))), pid(victim)
-				await(t, "the task writes", func() bool { return len(distinct(r.values(topic))) > before+30 })
-				must(t, syscall.Kill(killed, syscall.SIGKILL))
-				await(t, "it is started again", func() bool { return pid(victim) != killed && pid(victim) != 0 })
-			}
-			before := len(distinct(r.values(topic)))
-			await(t, "the last one writes", func() bool { return len(distinct(r.values(topic))) > before+30 })
-			if pid(other) != bystander || syscall.Kill(bystander, 0) != nil {
-				t.Error("the process of another connector is not the same any more")
-			}
-			if !strings.Contains(r.log.String(), "plugin.ended") || !strings.Contains(r.log.String(), "signal: killed") {
-				t.Error("the log does not tell how the process ended")
-			}
-			r.stop()
-			got := r.values(topic)
-			once := distinct(got)
-			want := counted(len(once), "1!")
-			if slices.Sort(want); !slices.Equal(once, want) {
-				t.Errorf("of %d values some are missing", len(once))
-			}
-			if over != nil && len(got) != len(once) {
-				t.Errorf("%d of %d values are there twice", len(got)-len(once), len(got))
-			}
-			if syscall.Kill(bystander, 0) == nil {
-				t.Error("a process is left when the worker has stopped")
-			}
-		})
+// TestKilledStep kills the process of a transform, or of a converter, again and again: its
+// task starts anew, with the record it was at, and another connector's is not touched.
+func TestKilledStep(t *testing.T) {
+	for kind, c := range map[string]struct {
+		use   func(config connect.Config, pidfile string) connect.Config
+		write func(value string) string
+	}{
+		"transform": {
+			func(config connect.Config, pidfile string) connect.Config {
+				return marked(config, "transforms.m.pidfile", pidfile)
+			},
+			func(value string) string { return value + "!" },
+		},
+		"converter": {
+			func(config connect.Config, pidfile string) connect.Config {
+				config["value.converter"], config["value.converter.pidfile"] = "test.Reversed", pidfile
+				return config
+			},
+			func(value string) string {
+				text := []byte(value)
+				slices.Reverse(text)
+				return string(text) + "."
+			},
+		},
+	} {
+		for name, over := range map[string]connect.Config{"at least once": nil, "exactly once": {"exactly.once.source.support": "enabled"}} {
+			t.Run(kind+", "+name, func(t *testing.T) { killSteps(t, kind+"-killed-"+name[:1], over, c.use, c.write) })
+		}
+	}
+}
+
+func killSteps(t *testing.T, topic string, over connect.Config, use func(connect.Config, string) connect.Config, write func(string) string) {
+	dir := t.TempDir()
+	r := start(t, devstack.TestKafka(t), pluginDir(t, "counter-1", "steps-1", "converters-1"), over)
+	victim, other := filepath.Join(dir, "victim"), filepath.Join(dir, "other")
+	r.create("other", use(source(topic+"-other", "pace.ms", "5"), other))
+	r.create("victim", use(source(topic, "pace.ms", "1", "boundary", "5", "batch", "7", "errors.tolerance", "all"), victim))
+	await(t, "the other one writes", func() bool { return len(r.values(topic+"-other")) > 0 })
+	bystander := pid(other)
+	for range 3 {
+		before := len(distinct(r.values(topic)))
+		await(t, "the task writes", func() bool { return len(distinct(r.values(topic))) > before+30 })
+		killed := pid(victim)
+		must(t, syscall.Kill(killed, syscall.SIGKILL))
+		await(t, "it is started again", func() bool { return pid(victim) != killed && pid(victim) != 0 })
+	}
+	before := len(distinct(r.values(topic)))
+	await(t, "the last one writes", func() bool { return len(distinct(r.values(topic))) > before+30 })
+	if pid(other) != bystander || syscall.Kill(bystander, 0) != nil {
+		t.Error("the process of another connector is not the same any more")
+	}
+	if !strings.Contains(r.log.String(), "plugin.ended") || !strings.Contains(r.log.String(), "signal: killed") {
+		t.Error("the log does not tell how the process ended")
+	}
+	r.stop()
+	got := r.values(topic)
+	once := distinct(got)
+	want := counted(len(once), "1")
+	for i, value := range want {
+		want[i] = write(value)
+	}
+	if slices.Sort(want); !slices.Equal(once, want) {
+		t.Errorf("of %d values some are missing", len(once))
+	}
+	if over != nil && len(got) != len(once) {
+		t.Errorf("%d of %d values are there twice", len(got)-len(once), len(got))
+	}
+	if syscall.Kill(bystander, 0) == nil {
+		t.Error("a process is left when the worker has stopped")
 	}
 }
 
