@@ -35,7 +35,10 @@ func benchConnectors(ctx context.Context, o options) error {
 	if err := s.crowded(ctx, o); err != nil {
 		return err
 	}
-	return s.shared(ctx, o)
+	if err := s.shared(ctx, o); err != nil {
+		return err
+	}
+	return s.rolled(ctx, o)
 }
 
 // crowded measures one worker.
@@ -97,29 +100,55 @@ func (s *stack) crowded(ctx context.Context, o options) error {
 	return nil
 }
 
-// shared measures how a fleet shares its tasks anew when a worker leaves and comes back.
-func (s *stack) shared(ctx context.Context, o options) error {
+// mate is a worker of a fleet.
+type mate struct {
+	*engine
+	file string // Of its settings.
+}
+
+// again starts it when it has ended.
+func (m mate) again(ctx context.Context) error {
+	return m.run(ctx, m.stack.binary, "worker", "-c", m.file)
+}
+
+// fleet starts workers of a group of their own.
+func (s *stack) fleet(ctx context.Context, more ...string) (all []mate, err error) {
 	group := s.unique("fleet")
 	settings := fmt.Sprintf("group.id=%[1]s\nconfig.storage.topic=%[1]s-configs\noffset.storage.topic=%[1]s-offsets\nstatus.storage.topic=%[1]s-status\n", group) + jsonConverters
-	var all []*engine
-	var last string
 	for range fleetWorkers {
-		file, url, err := s.properties(s.unique("member"), settings)
+		file, url, err := s.properties(s.unique("member"), append(more, settings)...)
 		if err != nil {
-			return err
+			return all, err
 		}
-		e := &engine{name: "tidemill", stack: s, url: url}
-		if err := e.run(ctx, s.binary, "worker", "-c", file); err != nil {
-			return err
+		m := mate{&engine{name: "tidemill", stack: s, url: url}, file}
+		if err := m.again(ctx); err != nil {
+			return all, err
 		}
-		all, last = append(all, e), file
+		all = append(all, m)
 	}
+	return all, nil
+}
+
+// ended stops all of a fleet.
+func ended(all []mate) {
+	for _, m := range all {
+		m.process.stop()
+	}
+}
+
+// shared measures how a fleet shares its tasks anew when a worker leaves and comes back.
+func (s *stack) shared(ctx context.Context, o options) error {
+	all, err := s.fleet(ctx)
+	if err != nil {
+		return err
+	}
+	defer ended(all)
 	for n := range sharedConnectors {
 		if err := all[n%len(all)].created(ctx, idleName(n), idleConnector(n)); err != nil {
 			return err
 		}
 	}
-	first, leaver := all[0], all[len(all)-1]
+	first, leaver := all[0].engine, all[len(all)-1]
 	if err := first.placed(ctx, sharedConnectors, len(all)); err != nil {
 		return err
 	}
@@ -132,7 +161,7 @@ func (s *stack) shared(ctx context.Context, o options) error {
 		}
 		left = append(left, time.Since(began))
 		began = time.Now()
-		if err := leaver.run(ctx, s.binary, "worker", "-c", last); err != nil {
+		if err := leaver.again(ctx); err != nil {
 			return err
 		}
 		if err := first.placed(ctx, sharedConnectors, len(all)); err != nil {

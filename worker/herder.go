@@ -40,6 +40,7 @@ type Herder struct {
 	place   fleet.State // What is known of the group.
 	share   share
 	moved   chan struct{} // Closed, and replaced, when place or share have changed.
+	placing func()        // Called, and dropped, when the worker has its place.
 	ready   bool
 	cluster string
 	running context.Context // What units live by; nil when none may be started.

@@ -27,6 +27,10 @@ func (h *Herder) take(_ context.Context, s fleet.State) {
 		}
 	}
 	again := s.Rounds != h.place.Rounds
+	if h.placing != nil && s.Rounds > 0 {
+		h.placing()
+		h.placing = nil
+	}
 	h.place, h.share = s, next
 	units := maps.Clone(h.units)
 	h.mu.Unlock()
@@ -55,6 +59,13 @@ func (h *Herder) take(_ context.Context, s fleet.State) {
 	h.moved = make(chan struct{})
 	nudge(h.changed)
 	nudge(h.resuming)
+}
+
+// awaits takes what is to be called when the worker has its place in the group.
+func (h *Herder) awaits(placed func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.placing = placed
 }
 
 // holds tells whether this worker is to run a task.

@@ -17,8 +17,8 @@ func (h *Herder) Info() ServerInfo {
 // healthLimit is how long the question for health may take.
 const healthLimit = 10 * time.Second
 
-// Health tells how the worker is: healthy when it can read the config topic. It
-// answers within ten seconds.
+// Health tells how the worker is: healthy when it has its place in the group and can read
+// the config topic. It answers within ten seconds.
 func (h *Herder) Health(ctx context.Context) Health {
 	stage := func() string {
 		if text := h.stages.String(); text != "" {
@@ -26,7 +26,7 @@ func (h *Herder) Health(ctx context.Context) Health {
 		}
 		return ""
 	}
-	if h.checkReady() != nil {
+	if h.checkReady() != nil || !h.hasPlace() {
 		return Health{Status: "starting", Message: "Worker is still starting up." + stage()}
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthLimit)
@@ -35,6 +35,13 @@ func (h *Herder) Health(ctx context.Context) Health {
 		return Health{Status: "unhealthy", Message: "Worker was unable to handle this request and may be unable to handle other requests." + stage()}
 	}
 	return Health{Status: "healthy", Message: "Worker has completed startup and is ready to handle requests."}
+}
+
+// hasPlace tells whether the worker was given its part of the work, once at least.
+func (h *Herder) hasPlace() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.group.member == nil || h.place.Rounds > 0
 }
 
 // Failed returns the connectors and tasks of the group that have failed, as "connector"

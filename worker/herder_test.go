@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -332,6 +333,34 @@ func TestStartErrorsHaveAMend(t *testing.T) {
 	if !errors.As(err, &faults) || len(faults) != 4 {
 		t.Errorf("want four faults at once, got %v", err)
 	}
+}
+
+// A worker that has not been given its part of the work yet is starting, so that whoever
+// restarts workers one after another by their health stops none too early.
+func TestHealthKnowsWhenTheWorkerHasItsPlace(t *testing.T) {
+	l := newFakeLab(t)
+	var asked, let atomic.Bool
+	l.cluster.ControlKey(int16(kmsg.JoinGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+		l.cluster.KeepControl()
+		asked.Store(true)
+		return nil, fmt.Errorf("not yet"), !let.Load()
+	})
+	settings, err := ConfigDef().Parse(l.props())
+	must(t, err)
+	w, err := New(Options{Config: settings, Raw: l.props(), Plugins: l.plugins()})
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	wait(t, "it asks for its place", asked.Load)
+	if got := w.Herder().Health(ctx); got.Status != "starting" || !strings.Contains(got.Message, "ensuring membership in the cluster") {
+		t.Errorf("without its place it is %+v", got)
+	}
+	let.Store(true)
+	wait(t, "it is healthy", func() bool { return w.Herder().Health(ctx).Status == "healthy" })
+	cancel()
+	must(t, <-done)
 }
 
 func TestHealthKnowsWhenTheBrokersAreAway(t *testing.T) {

@@ -152,6 +152,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	staying, leave := context.WithCancel(storing)
 	defer leave()
 	if !w.options.Standalone {
+		w.herder.awaits(w.herder.stages.enter("ensuring membership in the cluster"))
 		running.Go(func() error {
 			w.herder.keepKey(working)
 			return nil
