@@ -22,6 +22,7 @@ var floors = []string{
 	"worker  streams  streams/txn/txntest  internal/devstack  internal/testenv/*  torture/storm  plugin  plugin/host",
 	"streams/join  streams/window  streams/monitor  streams/reset  streams/streamstest  torture/chaos  torture/oracle  torture/recount",
 	"streams/sql  streams/cogroup  torture/fleet  bench/apps  rest/auth",
+	"rest/live",
 	"rest  pgwire  torture/bankstorm",
 	"torture/mutants",
 	"cmd/*  bench  bench/application  torture  torture/sim  examples/*  examples/streams/*",

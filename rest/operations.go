@@ -158,9 +158,11 @@ func pluginOperations() map[string]operation {
 func sqlOperations() map[string]operation {
 	anything := map[int]any{200: json.RawMessage{}}
 	return map[string]operation{
-		"POST /ksql":                    {summary: "Run statements", body: sqlBody{}, answers: anything},
-		"POST /query":                   {summary: "Run a query; rows come as they are found", body: sqlBody{}, answers: anything},
-		"POST /query-stream":            {summary: "Run a query; rows come as they are found", body: sqlBody{}, answers: anything, media: map[int]string{200: delimitedType}},
+		"POST /ksql":         {summary: "Run statements", body: sqlBody{}, answers: anything},
+		"POST /query":        {summary: "Run a query; rows come as they are found", body: sqlBody{}, answers: anything},
+		"POST /query-stream": {summary: "Run a query; rows come as they are found", body: sqlBody{}, answers: anything, media: map[int]string{200: delimitedType}},
+		"GET /subscribe": {summary: "Follow a query: the rows there are, and then every change, as Server-Sent Events", answers: anything, media: map[int]string{200: "text/event-stream"},
+			query: []parameter{{"query", "string", "one SELECT with EMIT CHANGES"}, {"after", "string", "the id of the last event seen, as Last-Event-ID"}, {"auto.offset.reset", "string", "earliest: of streams that the query gathers, all records"}}},
 		"POST /close-query":             {summary: "End a query", body: sqlBody{}, answers: map[int]any{200: nil}},
 		"GET /info":                     {summary: "Version of ksqlDB that is spoken", answers: anything},
 		"GET /healthcheck":              {summary: "Whether SQL is ready", answers: map[int]any{200: json.RawMessage{}, 503: json.RawMessage{}}},

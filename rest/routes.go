@@ -75,6 +75,7 @@ func (s *Server) routes() []route {
 			{method: "POST", path: "/ksql", role: auth.Admin, whole: true, stream: s.executeSQL},
 			{method: "POST", path: "/query", role: auth.Viewer, whole: true, stream: s.query},
 			{method: "POST", path: "/query-stream", role: auth.Viewer, whole: true, stream: s.queryStream},
+			{method: "GET", path: "/subscribe", role: auth.Viewer, whole: true, stream: s.subscribe},
 			{method: "POST", path: "/close-query", role: auth.Viewer, whole: true, stream: s.closeQuery},
 			{method: "GET", path: "/info", role: auth.Viewer, stream: s.serverInfo},
 			{method: "GET", path: "/healthcheck", role: auth.Viewer, stream: s.healthcheck},

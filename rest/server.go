@@ -16,6 +16,7 @@ import (
 	"github.com/tidemill/tidemill/config"
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/rest/auth"
+	"github.com/tidemill/tidemill/rest/live"
 )
 
 // Times that guard against clients that do nothing. They are not settings, because
@@ -67,6 +68,8 @@ type Server struct {
 	headers     []header
 	// public are the listeners, and admin those for /admin alone.
 	public, admin []listener
+	// live runs the queries that clients subscribe to.
+	live *live.Hub
 	// queries are the ends of the running queries, by their names.
 	queries sync.Map
 
@@ -104,6 +107,8 @@ func New(o Options) (*Server, error) {
 	}
 	s.slots = make(chan struct{}, c.Int("rest.max.requests"))
 	s.streams, s.endStreams = context.WithCancel(context.Background())
+	s.live = live.New(live.Limits{Rows: c.Int64("rest.subscribe.max.bytes"), Queries: c.Int("rest.subscribe.max.queries")})
+	context.AfterFunc(s.streams, s.live.Close)
 	s.headers, _ = parseHeaders(c.String("response.http.headers.config"))
 	var faults connect.Errors
 	var err error

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidemill/tidemill/config"
 	"github.com/tidemill/tidemill/connect"
+	"github.com/tidemill/tidemill/streams/query"
 	"github.com/tidemill/tidemill/streams/sql"
 )
 
@@ -18,6 +19,7 @@ import (
 type SQL interface {
 	Execute(ctx context.Context, r sql.Request) ([]sql.Entity, error)
 	Query(ctx context.Context, r sql.Request, to sql.Answer) (complete bool, err error)
+	Follow(ctx context.Context, r sql.Request, from query.Position, to sql.Follower) error
 }
 
 var _ SQL = (*sql.Engine)(nil)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tidemill/tidemill/connect"
 	"github.com/tidemill/tidemill/rest"
+	"github.com/tidemill/tidemill/streams/query"
 	"github.com/tidemill/tidemill/streams/sql"
 )
 
@@ -74,6 +75,19 @@ func (e *sqlStandIn) Query(ctx context.Context, r sql.Request, to sql.Answer) (b
 		return false, errors.Join(err, errors.New("the store is closed"))
 	}
 	return true, nil
+}
+
+func (e *sqlStandIn) Follow(_ context.Context, r sql.Request, _ query.Position, to sql.Follower) error {
+	switch r.Text {
+	case "wrong":
+		return &sql.Error{Code: "sql.unknown_column", Message: "no column QUANTTY", Hint: "did you mean QUANTITY?", Line: 1, Column: 8}
+	case "breaks":
+		if err := to.Begin(sql.Header{}, true); err != nil {
+			return err
+		}
+		return errors.New("the topic is gone")
+	}
+	return nil
 }
 
 func TestSQLTranscript(t *testing.T) {

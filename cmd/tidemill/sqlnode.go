@@ -281,6 +281,15 @@ func (n *sqlNode) Execute(ctx context.Context, r sql.Request) ([]sql.Entity, err
 	return engine.Execute(ctx, r)
 }
 
+// Follow implements rest.SQL.
+func (n *sqlNode) Follow(ctx context.Context, r sql.Request, from query.Position, to sql.Follower) error {
+	engine, err := n.ready()
+	if err != nil {
+		return err
+	}
+	return engine.Follow(ctx, r, from, to)
+}
+
 // Prepare implements pgwire.SQL.
 func (n *sqlNode) Prepare(r sql.Request) (sql.Description, error) {
 	engine, err := n.ready()

@@ -134,6 +134,25 @@ func (c *cluster) Read(_ context.Context, topic string, extent topics.Extent, vi
 	return nil
 }
 
+// Spans implements Records.
+func (c *cluster) Spans(_ context.Context, names ...string) (map[string]map[int32]topics.Span, error) {
+	spans := map[string]map[int32]topics.Span{}
+	for _, name := range names {
+		spans[name] = map[int32]topics.Span{0: {End: int64(len(c.topics[name]))}}
+	}
+	return spans, nil
+}
+
+// ReadSpan implements Records.
+func (c *cluster) ReadSpan(_ context.Context, from, to map[string]map[int32]int64, visit func([]*topics.Record) (bool, error)) error {
+	for name, ps := range from {
+		if _, err := visit(c.topics[name][ps[0]:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Add implements Runner.
 func (c *cluster) Add(app streams.App) error {
 	local, err := streams.NewLocal(app.Topology, app.ID)

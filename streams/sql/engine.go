@@ -35,6 +35,10 @@ type Records interface {
 	Produce(ctx context.Context, rs ...*topics.Record) error
 	// Read visits the committed records of a topic, until visit wants no more.
 	Read(ctx context.Context, topic string, extent topics.Extent, visit func(*topics.Record) (more bool, err error)) error
+	// Spans tells where the partitions of topics begin and end.
+	Spans(ctx context.Context, names ...string) (map[string]map[int32]topics.Span, error)
+	// ReadSpan visits committed records from some offsets to others, or for ever.
+	ReadSpan(ctx context.Context, from, to map[string]map[int32]int64, visit func([]*topics.Record) (more bool, err error)) error
 }
 
 // Runner runs the topologies of persistent queries; *streams.Engine has it.

@@ -49,23 +49,13 @@ func (e *Engine) push(ctx context.Context, p *plan, run pushing) (bool, error) {
 		return false, err
 	}
 	local.OnFault(recordfault.SkipUnreadable, "")
-	// Nobody reads what the run writes to topics of its own.
 	internal := b.topology.InternalTopics(run.id)
 	if err := run.to.Header(header); err != nil || left == 0 {
 		return left == 0, err
 	}
 	feed := &feed{e: e, run: run, seen: map[topicPartition]int64{}, visit: func(r *topics.Record) (bool, error) {
-		if err := local.Put(r.Topic, r.Key, r.Value, r.Timestamp.UnixMilli(), r.Headers...); err != nil {
+		if err := replayed(local, internal, r); err != nil {
 			return false, err
-		}
-		if err := local.Commit(); err != nil {
-			return false, err
-		}
-		if err := local.Advance(time.Second); err != nil { // What is sent once in a second is sent now.
-			return false, err
-		}
-		for _, t := range internal {
-			local.Take(t)
 		}
 		if failure != nil {
 			return false, failure
@@ -77,6 +67,22 @@ func (e *Engine) push(ctx context.Context, p *plan, run pushing) (bool, error) {
 		return false, failure
 	}
 	return err == nil, err
+}
+
+// replayed has a topology process a record and give all that it makes of it. What it writes to
+// topics of its own nobody reads.
+func replayed(local *streams.Local, internal []string, r *topics.Record) error {
+	err := local.Put(r.Topic, r.Key, r.Value, r.Timestamp.UnixMilli(), r.Headers...)
+	if err == nil {
+		err = local.Commit()
+	}
+	if err == nil {
+		err = local.Advance(time.Second) // What is sent once in a second is sent now.
+	}
+	for _, t := range internal {
+		local.Take(t)
+	}
+	return err
 }
 
 // extent says which records a run reads.
