@@ -99,7 +99,7 @@ func (r *runner) commit(ctx context.Context) error {
 	if err := r.reach("offsets committed"); err != nil {
 		return err
 	}
-	b := r.epochs.batch(r.env.db)
+	b := r.epochs.batch(r.env.db, tasks)
 	for _, t := range tasks {
 		t.write(b)
 	}

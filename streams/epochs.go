@@ -354,12 +354,22 @@ func (e *epochs) newPile() uint16 {
 // staged tells whether rows are staged, which are better committed soon.
 func (e *epochs) staged() bool { return e.stage != nil && e.stage.Staged() }
 
-// batch starts what commits all changes in one step.
-func (e *epochs) batch(db state.DB) state.Batch {
+// batch starts what commits all changes of tasks in one step.
+func (e *epochs) batch(db state.DB, tasks []*task) state.Batch {
 	if e != nil && e.staged() {
 		return e.stage.Batch()
 	}
-	return db.Batch()
+	d, ok := db.(*state.Disk)
+	if !ok {
+		return db.Batch()
+	}
+	size := int64(1 << 10) // of positions
+	for _, t := range tasks {
+		for _, st := range t.ordered {
+			size += st.cache.WriteBytes()
+		}
+	}
+	return d.BatchOf(size)
 }
 
 // headerLSN is the header of outgoing records that has the position of the transaction

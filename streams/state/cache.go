@@ -139,6 +139,9 @@ func (c *Cache) Get(dst, key []byte) (value []byte, found bool, err error) {
 	return value, found, err
 }
 
+// fixedBytes is how long a value is that may be a number or some, which has one length.
+const fixedBytes = 64
+
 // add makes an entry for a new key, with room for a value.
 func (c *Cache) add(key []byte, room int) *entry {
 	var e *entry
@@ -147,8 +150,12 @@ func (c *Cache) add(key []byte, room int) *entry {
 		c.idle -= e.idle()
 		e.key = append(e.key[:0], key...)
 	} else {
-		// One allocation holds both; the capacity of key ends where value begins.
-		kv := append(make([]byte, 0, len(key)+room), key...)
+		// One allocation holds both; the capacity of key ends where value begins. When it is
+		// used again the next value may be somewhat longer, but for those of a fixed length.
+		if room > fixedBytes {
+			room += room / 8
+		}
+		kv := append(slices.Grow([]byte(nil), len(key)+room), key...)
 		e = &entry{key: kv[:len(key):len(key)], val: kv[len(key):]}
 	}
 	e.due = true
@@ -299,6 +306,12 @@ func (c *Cache) Write(b Batch, id ID) {
 			b.Delete(id, e.key)
 		}
 	}
+}
+
+// WriteBytes is about how many bytes Write will add to a batch.
+func (c *Cache) WriteBytes() int64 {
+	const head = 16 // of the change and the key
+	return c.dirt - int64(len(c.order))*(entryOverhead-head)
 }
 
 // Committed declares the changes clean: the reader below has them now.

@@ -174,6 +174,7 @@ func (d *Disk) openEngine() (err error) {
 				}
 			},
 			DataCorruption: func(info pebble.DataCorruptionInfo) { health.note(info.Details) },
+			FlushEnd:       d.idle.written,
 		},
 	}
 	// To read one row of a compressed block is to unpack all of it, and to move blocks is most
@@ -306,8 +307,12 @@ func (d *Disk) Reader(id ID) Reader {
 }
 
 // Batch implements DB.
-func (d *Disk) Batch() Batch {
-	return &diskBatch{b: d.db.NewBatch(), write: d.write, idle: &d.idle}
+func (d *Disk) Batch() Batch { return d.BatchOf(0) }
+
+// BatchOf starts an empty batch that has room for about size bytes from the start: one that
+// grows with what is put into it takes twice the memory, and time to move it.
+func (d *Disk) BatchOf(size int64) Batch {
+	return &diskBatch{b: d.db.NewBatchWithSize(int(size)), write: d.write, idle: &d.idle}
 }
 
 // Snapshot implements DB.
@@ -425,8 +430,11 @@ func (r *diskReader) Scan(rg Range) Iterator {
 	}
 	if r.walks && it == &r.scan {
 		it.of = r
-		if it.it, it.at = r.idle.take(r); it.it != nil {
+		it.it, it.at, it.err = r.idle.take(r)
+		if it.it != nil {
 			it.it.SetBounds(o.LowerBound, o.UpperBound)
+		}
+		if it.it != nil || it.err != nil {
 			return it
 		}
 	}

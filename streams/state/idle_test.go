@@ -66,6 +66,9 @@ func TestCacheWalks(t *testing.T) {
 		if kept += len(d.idle.of); kept > 0 && rnd.IntN(50) == 0 {
 			must(d.idle.end()) // As at a commit of something else.
 		}
+		if rnd.IntN(50) == 0 {
+			must(d.db.Flush())
+		}
 		it, n, most := caches[i].Scan(rg), 0, rnd.IntN(400)
 		for ; n < most && it.Next(); n++ {
 			if n >= len(keys) || keys[n] != string(it.Key()) || then[keys[n]] != string(it.Value()) {
@@ -84,6 +87,41 @@ func TestCacheWalks(t *testing.T) {
 		t.Error("nothing was ever kept of a walk")
 	}
 	must(d.Close())
+}
+
+// TestWalksLetWrittenRowsGo has the newest rows written to a file between two walks: the
+// second one does not use the iterator of the first, which has them in memory.
+func TestWalksLetWrittenRowsGo(t *testing.T) {
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, id, c := aCache(t)
+	b := d.Batch()
+	b.Put(id, []byte("key"), []byte("value"))
+	must(b.Commit())
+	walk := func() idleIter {
+		t.Helper()
+		it := c.Scan(Range{})
+		if !it.Next() || string(it.Value()) != "value" {
+			t.Error("the row is not there")
+		}
+		must(it.Close())
+		for _, kept := range d.idle.of {
+			return kept
+		}
+		return idleIter{}
+	}
+	first := walk()
+	if first.it == nil || walk() != first {
+		t.Error("nothing is kept of a walk")
+	}
+	must(d.db.Flush())
+	if after := walk(); after.it == nil || after.at == first.at {
+		t.Error("what is kept of a walk is from before the rows were written")
+	}
 }
 
 // TestCacheKeepsRowsThatAreAskedFor has a store that is walked alone cache no rows, and one
