@@ -23,7 +23,7 @@ import (
 func (w *world) startOn(dir string, app App, tune func(*state.DiskOptions), change ...func(*Engine)) *running {
 	w.t.Helper()
 	e, err := openEngine(Config{
-		Brokers: w.brokers, Dir: dir, BlockCacheBytes: -1, // What is read is read from the disk.
+		Brokers: w.brokers, Dir: dir, Remote: asking(), Client: w.options, BlockCacheBytes: -1, // What is read is read from the disk.
 		Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
 	}, tune)
 	if err != nil {

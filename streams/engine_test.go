@@ -26,6 +26,7 @@ type world struct {
 	client  *topics.Client
 	rnd     *rand.Rand
 	model   map[string]int64
+	options []kgo.Opt // of the clients of engines that startOn starts
 }
 
 func newWorld(t testing.TB) *world {

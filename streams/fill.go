@@ -40,11 +40,14 @@ func (f *filling) commit(b state.Batch) error {
 	if b != state.Batch(f.fill) {
 		return b.Commit()
 	}
-	if f.fill.Due() {
+	if f.due() {
 		return f.settle()
 	}
 	return nil
 }
+
+// due tells whether there is as much as is committed at once.
+func (f *filling) due() bool { return f.fill != nil && f.fill.Due() }
 
 // settle commits what is not in the DB yet.
 func (f *filling) settle() error {

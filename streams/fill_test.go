@@ -38,8 +38,8 @@ func newFilled(t *testing.T) *filledWorld {
 	return w
 }
 
-// change writes n rows, some of which are deletions, and has an instance process them.
-func (w *filledWorld) change(r *running, n int) {
+// change writes n rows, some of which are deletions, and waits until they are processed.
+func (w *filledWorld) change(n int) {
 	w.t.Helper()
 	var rs []*kgo.Record
 	for range n {
@@ -59,7 +59,19 @@ func (w *filledWorld) change(r *running, n int) {
 		w.t.Fatal(err)
 	}
 	w.put += int64(len(rs))
-	w.wait("the rows to be taken in", func() bool { return r.apps["fill"].metrics.Processed.Load() >= w.put })
+	w.wait("the rows to be taken in", func() bool {
+		at, err := w.client.GroupOffsets(w.ctx, "fill")
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		var all int64
+		for _, partitions := range at {
+			for _, offset := range partitions {
+				all += offset
+			}
+		}
+		return all >= w.put
+	})
 }
 
 // restored starts an instance, waits until it has restored everything and ends it.
@@ -125,13 +137,12 @@ func (w *filledWorld) check(all map[string]string) {
 func TestStoresAreFilled(t *testing.T) {
 	w := newFilled(t)
 	first := w.start(t.TempDir(), w.app)
-	w.change(first, 3000)
+	w.change(3000)
 	first.end()
-	w.put = 0
 	behind := t.TempDir()
 	w.restored(behind, func(*Engine) {})
 	second := w.start(t.TempDir(), w.app)
-	w.change(second, 3000)
+	w.change(3000)
 	second.end()
 
 	plain := t.TempDir()
@@ -210,11 +221,71 @@ func (w *filledWorld) dies(dir string, fatal int64) {
 	r.end()
 }
 
+// TestCopiesAreFilled has an instance copy the stores of another one by Fills while rows
+// change, and take them over in the midst of it or when it has all: it has the same rows.
+func TestCopiesAreFilled(t *testing.T) {
+	for name, whole := range map[string]bool{"whole": true, "in the midst": false} {
+		t.Run(name, func(t *testing.T) {
+			w := newFilled(t)
+			w.app.Standbys = 1
+			w.options = []kgo.Opt{kgo.FetchMaxPartitionBytes(1)} // One batch at a time.
+			first := w.startOn(t.TempDir(), w.app, nil)
+			w.change(4000)
+			var fills atomic.Int64
+			begun := make(chan struct{})
+			dir := t.TempDir()
+			second := w.startOn(dir, w.app, func(o *state.DiskOptions) { o.FillBytes = 4 << 10 }, func(e *Engine) {
+				e.farBehind = 1
+				e.crash = func(point string) error {
+					if point == "filled" && fills.Add(1) == 1 {
+						close(begun)
+					}
+					return nil
+				}
+			})
+			w.wait("copies to be filled", func() bool {
+				select {
+				case <-begun:
+					return true
+				default:
+					return false
+				}
+			})
+			if whole {
+				w.wait("the copies", func() bool {
+					return second.tasks("fill") == 4 && second.copiesAreCurrent("fill", 4)
+				})
+				w.change(2000)
+				w.wait("the copies", func() bool { return second.copiesAreCurrent("fill", 4) })
+			}
+			first.end()
+			w.wait("the second instance to have all", func() bool {
+				s, _ := second.State("fill")
+				return s == Running && second.tasks("fill") == 8
+			})
+			w.change(500)
+			second.end()
+			plain := t.TempDir()
+			w.restored(plain, func(e *Engine) { e.farBehind = 1 << 60 })
+			want, got := contents(t, plain), contents(t, dir)
+			for _, all := range []map[string]string{want, got} {
+				w.check(all)
+				maps.DeleteFunc(all, func(key, _ string) bool {
+					return !strings.HasPrefix(key, "fill/rows") && !strings.HasPrefix(key, "fill/past")
+				})
+			}
+			if !maps.Equal(got, want) {
+				t.Errorf("%d rows, and not the %d there are by batches", len(got), len(want))
+			}
+		})
+	}
+}
+
 // TestFewRecordsAreBatches restores what an instance lacks after a restart without a Fill.
 func TestFewRecordsAreBatches(t *testing.T) {
 	w := newFilled(t)
 	first := w.start(t.TempDir(), w.app)
-	w.change(first, 500)
+	w.change(500)
 	first.end()
 	read := w.restored(t.TempDir(), func(e *Engine) {
 		e.crash = func(point string) error {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tidemill/tidemill/streams/state"
 	"github.com/tidemill/tidemill/streams/topics"
 )
 
@@ -21,7 +22,10 @@ type copies struct {
 	// not know what it lacks.
 	heard atomic.Int64
 
-	mu     sync.Mutex // guards the following; held while a copy is written
+	writing sync.Mutex // held while a copy is written, and taken before mu; guards the following
+	fills   *filling   // nil while no copy is far behind
+
+	mu     sync.Mutex // guards the following
 	wanted []taskID
 	kept   map[taskID]*copied
 	again  context.CancelFunc // has the following begin anew
@@ -35,7 +39,8 @@ type copied struct {
 
 type copiedPart struct {
 	logPart
-	end int64 // of the changelog when it was last heard of
+	end   int64 // of the changelog when it was last heard of
+	ahead int64 // how far it is in a Fill, 0 when it is not; guarded by writing
 }
 
 func (p *copiedPart) lag() int64 { return max(p.end-p.st.position, 0) }
@@ -50,11 +55,10 @@ const hearing = 5 * time.Second
 
 // want says of which tasks copies are kept.
 func (c *copies) want(ids []taskID) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if slices.Equal(c.wanted, ids) {
+	if c.wants(func(wanted []taskID) bool { return slices.Equal(wanted, ids) }) {
 		return
 	}
+	defer c.still()()
 	c.forget(func(id taskID) bool { return !slices.Contains(ids, id) })
 	c.wanted = ids
 	c.again()
@@ -62,15 +66,35 @@ func (c *copies) want(ids []taskID) {
 
 // release stops keeping a copy: its stores are somebody else's from now on.
 func (c *copies) release(ids ...taskID) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	gone := func(id taskID) bool { return slices.Contains(ids, id) }
-	if !slices.ContainsFunc(c.wanted, gone) {
+	if !c.wants(func(wanted []taskID) bool { return slices.ContainsFunc(wanted, gone) }) {
 		return
 	}
+	defer c.still()()
 	c.forget(gone)
 	c.wanted = slices.DeleteFunc(slices.Clone(c.wanted), gone)
 	c.again()
+}
+
+// wants looks at which copies are wanted, which the caller alone changes.
+func (c *copies) wants(which func([]taskID) bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return which(c.wanted)
+}
+
+// still keeps copies from being written, and has those that were written so far in the DB,
+// until what it returns is called. What could not be written is read again.
+func (c *copies) still() (release func()) {
+	c.writing.Lock()
+	if err := c.settle(); err != nil {
+		c.a.e.cfg.Logger.Warn("copies of stores could not be written", "app", c.a.ID, "error", err)
+	}
+	c.mu.Lock()
+	return func() {
+		c.mu.Unlock()
+		c.writing.Unlock()
+	}
 }
 
 // forget drops copies, and has readers look again at what they read. c.mu is held.
@@ -107,8 +131,7 @@ func (c *copies) run(ctx context.Context) {
 		}
 		stop()
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.still()()
 	c.wanted = nil
 	c.forget(func(taskID) bool { return true })
 }
@@ -139,11 +162,10 @@ func (c *copies) follow(ctx context.Context, ids []taskID) error {
 		}
 	}
 	err = c.a.e.client.Follow(ctx, from, c.take, func() { c.heard.Store(time.Now().UnixNano()) })
+	defer c.still()()
 	if errors.Is(err, topics.ErrGone) {
 		// They begin anew, from what there is.
-		c.mu.Lock()
 		c.forget(func(taskID) bool { return true })
-		c.mu.Unlock()
 	}
 	return err
 }
@@ -188,13 +210,19 @@ func (c *copies) begin(ctx context.Context, id taskID, spans map[string]map[int3
 
 // take brings a copy up to date with what was read.
 func (c *copies) take(f topics.Followed) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	part := c.part(f.Topic, f.Partition)
-	if part == nil || f.Next <= part.st.position {
+	c.mu.Unlock()
+	if part == nil || f.Next <= max(part.st.position, part.ahead) {
 		return nil
 	}
-	st, b := part.st, c.a.e.db.Batch()
+	lacks := f.End - f.Next
+	if c.fills == nil && lacks >= c.a.e.farBehind && part.st.versions == nil {
+		c.fills = c.a.e.fillFor(lacks)
+	}
+	st, b := part.st, c.batch(part, lacks)
 	scratch, err := part.t.replay(b, st, f.Records, nil)
 	if err != nil {
 		return err
@@ -206,16 +234,81 @@ func (c *copies) take(f topics.Followed) error {
 		}
 		st.expire(b)
 	}
-	part.moveTo(b, f.Next)
-	if err := b.Commit(); err != nil {
+	part.t.setPosition(b, 'c', st.spec.name, f.Next)
+	if err := c.commit(part, b, f); err != nil {
 		return fmt.Errorf("keeping a copy of store %s of %s: %w", st.spec.name, c.a.ID, err)
 	}
 	st.expired()
-	part.end = f.End
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.a.metrics.Copied.Add(int64(len(f.Records)))
 	c.a.metrics.StandbyLag.Store(c.lagOfAll())
 	c.a.stirAll()
 	return nil
+}
+
+// batch takes what a copy gets that lacks so many records. One that goes on in a Fill stays
+// there until that is committed. c.writing is held.
+func (c *copies) batch(part *copiedPart, lacks int64) state.Batch {
+	if c.fills == nil || part.ahead == 0 && lacks < c.a.e.farBehind {
+		return c.a.e.db.Batch()
+	}
+	return c.fills.batch(part.st)
+}
+
+// commit commits what a copy has got: at once, or with the Fill, when there is much of that
+// or none of the copies in it lacks much. c.writing is held.
+func (c *copies) commit(part *copiedPart, b state.Batch, f topics.Followed) error {
+	filled := c.fills != nil && b == state.Batch(c.fills.fill)
+	if !filled {
+		if err := b.Commit(); err != nil {
+			return err
+		}
+	}
+	c.mu.Lock()
+	if part.end = f.End; filled {
+		part.ahead = f.Next
+	} else {
+		part.st.position = f.Next
+	}
+	near := c.near()
+	c.mu.Unlock()
+	if c.fills != nil && (near || c.fills.due()) {
+		return c.settle()
+	}
+	return nil
+}
+
+// near tells whether none of the copies in the Fill lacks much. Both locks are held.
+func (c *copies) near() bool {
+	for _, k := range c.kept {
+		for _, part := range k.parts {
+			if part.ahead > 0 && part.end-part.ahead > c.a.e.farBehind/100 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// settle commits what is in the Fill. c.writing is held.
+func (c *copies) settle() error {
+	if c.fills == nil {
+		return nil
+	}
+	err := errors.Join(c.fills.settle(), c.fills.close())
+	c.fills = nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range c.kept {
+		for _, part := range k.parts {
+			if part.ahead > 0 && err == nil {
+				part.st.position = part.ahead
+			}
+			part.ahead = 0
+		}
+	}
+	return err
 }
 
 // part returns the copy of a changelog's partition, nil when there is none. c.mu is held.
